@@ -1,0 +1,47 @@
+"""The error family of simnet: everything that simnet raises on purpose descends from `SimnetError`.
+
+Errors that stand for what a socket would have done also descend from the matching `OSError`, so that
+unmodified programs (aiohttp wraps `OSError`) handle them as they handle the real thing.
+"""
+
+from __future__ import annotations
+
+
+class SimnetError(Exception):
+    """Root of the family."""
+
+
+class UnitError(SimnetError, ValueError):
+    """A quantity such as ``"20 Mbit/s"`` cannot be read."""
+
+
+class TopologyError(SimnetError, ValueError):
+    """The description of the network contradicts itself: an unknown host, a negative latency, no route."""
+
+
+class NotSimulatedError(SimnetError, NotImplementedError):
+    """A call that has no meaning in virtual time: signals, subprocesses, file descriptors, TLS, UDP."""
+
+
+class DeadlockError(SimnetError, RuntimeError):
+    """Nothing will ever happen again, yet tasks are waiting. The message names each task and what it awaits."""
+
+
+class NoHostError(SimnetError, RuntimeError):
+    """A task that belongs to no host used the network. Start it with `Host.start`."""
+
+
+class UnreachableError(SimnetError, ConnectionError):
+    """No listener, no route or no such host at the other end."""
+
+
+class PortInUseError(SimnetError, OSError):
+    """The address to listen on is taken."""
+
+
+class BoundaryError(SimnetError, PermissionError):
+    """A trust boundary refused a connection or a message. The message says which rule was missing."""
+
+
+class InspectionError(SimnetError, ValueError):
+    """A body could not be read, or carries something other than what it claims to carry."""

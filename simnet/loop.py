@@ -1,0 +1,313 @@
+"""The asyncio event loop whose clock is SimPy.
+
+`asyncio.sleep`, timeouts, timers of libraries and transfers all live in the one event queue of a
+`simnet.clock.Clock`; the loop's selector steps it instead of waiting for file descriptors. The wall clock is
+never read. Work given to an executor runs at once, inline: a thread would race the virtual clock.
+
+What has no meaning in virtual time (signals, subprocesses, file descriptors, TLS, UDP, `sendfile`) raises
+`NotSimulatedError`; a run that can never wake again raises `DeadlockError`, which names who waits for what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ipaddress
+import socket
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
+from simnet.errors import DeadlockError, NotSimulatedError
+
+T = TypeVar("T")
+Address = tuple[str, int]
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+current_host: contextvars.ContextVar[str] = contextvars.ContextVar("simnet_current_host")
+"""The host that the running task belongs to; tasks and callbacks inherit it."""
+
+
+class Fabric(Protocol):
+    """What the loop needs from the network behind it; see `simnet.streams`."""
+
+    def resolve(self, name: str) -> str:
+        """The address of the host called `name`. Raises `socket.gaierror` if there is none."""
+
+    async def connect(
+        self, address: Address, protocol_factory: ProtocolFactory
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Open a connection from the current host."""
+
+    def listen(self, address: tuple[str | None, int], protocol_factory: ProtocolFactory) -> asyncio.AbstractServer:
+        """Accept connections at the current host."""
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer handle that knows its alarm on the virtual clock."""
+
+    __slots__ = ("alarm",)
+    alarm: Alarm
+
+
+class _Stepper:
+    """Stands where the base loop expects a selector: "waiting for input" is stepping the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        loop = self._loop
+        if timeout is None:
+            clock, ready = loop.clock, loop._ready
+            while not ready:
+                if clock.idle():
+                    raise DeadlockError(_who_waits(loop))
+                clock.step()
+        return []
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An asyncio event loop in virtual time. `clock` is the SimPy environment that it runs on.
+
+    Example:
+        >>> loop = VirtualLoop()
+        >>> loop.run_until_complete(asyncio.sleep(3600))
+        >>> loop.time()
+        3600.0
+        >>> loop.close()
+    """
+
+    _ready: Any  # of BaseEventLoop: the handles that run next
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.clock = clock if clock is not None else Clock()
+        self.fabric: Fabric | None = None
+        self._selector = _Stepper(self)
+        self._clock_resolution = 1 / TICKS_PER_SECOND
+        self._pending_connects: weakref.WeakKeyDictionary[socket.socket, Address] = weakref.WeakKeyDictionary()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Virtual seconds since the start of the run."""
+        return self.clock.now_s
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run `callback` in `delay` virtual seconds."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run `callback` at the virtual time `when`."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = _Timer(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+
+        def fire() -> None:
+            timer._scheduled = False  # type: ignore[attr-defined]
+            self._ready.append(timer)
+
+        timer.alarm = self.clock.call_at(when, fire)
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if isinstance(handle, _Timer):
+            handle.alarm.cancel()
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """The clock has put everything that is due into the ready queue already."""
+
+    def _write_to_self(self) -> None:
+        """Nothing to wake: the loop never sleeps in the operating system."""
+
+    # -- names and connections -------------------------------------------------------------------
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 (asyncio's own name)
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Addresses of a simulated host; takes no time. Raises `socket.gaierror` for an unknown name."""
+        name = host.decode() if isinstance(host, bytes) else host or "127.0.0.1"
+        if family == socket.AF_INET6:
+            raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
+        address = name if _is_address(name) else self._network().resolve(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, int(port or 0)))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """The numeric form of an address: the simulated network has no reverse names."""
+        return str(sockaddr[0]), str(sockaddr[1])
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Remember where the socket is to go; `create_connection` goes there and pays for the handshake."""
+        self._pending_connects[sock] = (str(address[0]), int(address[1]))
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: ProtocolFactory,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        ssl: Any = None,
+        sock: socket.socket | None = None,
+        **_options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Connect over the simulated network, by name or with a socket that went through `sock_connect`.
+
+        Raises `NotSimulatedError` for TLS, `simnet.errors.UnreachableError` if nobody listens there, and
+        `simnet.errors.BoundaryError` if a trust boundary lies between.
+        """
+        if ssl:
+            raise NotSimulatedError("TLS is not simulated: use plain http in virtual time")
+        if sock is not None:
+            # Close the real descriptor before the handshake takes time, or 1,000 clients run out of them.
+            address = self._pending_connects.pop(sock, None)
+            sock.close()
+            if address is None:
+                raise NotSimulatedError("create_connection(sock=...) with a socket that is no simulated one")
+        else:
+            infos = await self.getaddrinfo(host, port)
+            address = infos[0][4]
+        return await self._network().connect(address, protocol_factory)
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: ProtocolFactory,
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+        *,
+        ssl: Any = None,
+        sock: socket.socket | None = None,
+        start_serving: bool = True,
+        **_options: Any,
+    ) -> asyncio.AbstractServer:
+        """Listen on the current host. Raises `simnet.errors.PortInUseError` if the port is taken."""
+        if ssl:
+            raise NotSimulatedError("TLS is not simulated: use plain http in virtual time")
+        if sock is not None or not start_serving:
+            raise NotSimulatedError("create_server(sock=...) and start_serving=False are not simulated")
+        if host is not None and not isinstance(host, str):
+            if len(host) != 1:
+                raise NotSimulatedError("create_server on several addresses is not simulated")
+            host = host[0]
+        return self._network().listen((host or None, port or 0), protocol_factory)
+
+    def _network(self) -> Fabric:
+        if self.fabric is None:
+            raise NotSimulatedError("this loop has no network behind it; make one with simnet.SimulatedNetwork")
+        return self.fabric
+
+    # -- work ------------------------------------------------------------------------------------
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """Run `func` at once, inline, in no virtual time: a thread would race the clock."""
+        self._check_closed()  # type: ignore[attr-defined]
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # handed to whoever awaits the future
+            future.set_exception(error)
+        return future
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Nothing to shut down."""
+
+    # -- what virtual time has no meaning for ----------------------------------------------------
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(_loop: VirtualLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise NotSimulatedError(f"loop.{name} has no meaning in virtual time and is not simulated")
+
+    refuse.__name__ = name
+    refuse.__doc__ = "Refused: raises `NotSimulatedError`."
+    return refuse
+
+
+for _name in (
+    "add_reader",
+    "add_signal_handler",
+    "add_writer",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "create_datagram_endpoint",
+    "create_unix_connection",
+    "create_unix_server",
+    "remove_reader",
+    "remove_signal_handler",
+    "remove_writer",
+    "sendfile",
+    "sock_accept",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendfile",
+    "sock_sendto",
+    "start_tls",
+    "subprocess_exec",
+    "subprocess_shell",
+):
+    setattr(VirtualLoop, _name, _refusal(_name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _who_waits(loop: VirtualLoop) -> str:
+    waiting = sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=lambda t: t.get_name())
+    lines = [f"  {task.get_name()} ({_host_of(task)}) waits at {_where(task)}" for task in waiting]
+    return f"nothing will ever happen again after {loop.time():.6f} s, but {len(waiting)} task(s) wait:\n" + "\n".join(
+        lines
+    )
+
+
+def _host_of(task: asyncio.Task[Any]) -> str:
+    # A task's context is not public before Python 3.12.
+    context = getattr(task, "get_context", None)
+    host = context().get(current_host, None) if context is not None else None
+    return f"on {host}" if host else "its host unknown"
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    frames = task.get_stack()
+    if not frames:
+        return "its start"
+    awaited: Any = task.get_coro()
+    place = "?"
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            place = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return place

@@ -1,0 +1,284 @@
+"""Host and Network: the one interface that agents see, and its simulated form.
+
+An agent is plain async code that holds a `Host`: it asks peers (`request`), offers services (`serve`), computes
+(`compute`), reads the clock (`now`) and sleeps with `asyncio.sleep`. Whether the network is simulated
+(`SimulatedNetwork`) or the machine's own (`simnet.sockets.SocketNetwork`) it cannot tell. Below that seam,
+`session()` and `site(app)` give any aiohttp program a place on the network.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from simnet.carriage import (
+    BODY_LIMIT_BYTES,
+    HttpCarriage,
+    Reply,
+    Route,
+    aiohttp_in_virtual_time,
+    new_session,
+)
+from simnet.clock import Clock
+from simnet.devices import Device, Executor, InlineExecutor, Job, Modelled, Timing
+from simnet.errors import SimnetError
+from simnet.flows import Flows
+from simnet.loop import VirtualLoop, current_host
+from simnet.streams import StreamNetwork
+from simnet.tcp import Tcp
+from simnet.tenancy import Boundaries, Message
+from simnet.topology import Topology
+from simnet.trace import Trace, Value
+
+T = TypeVar("T")
+SERVICE_PORT = 8080
+UNLIMITED = Device("unlimited", float("inf"), "a host to which no device was assigned computes in no time")
+
+
+class Host:
+    """A place where agents run: everything an agent can do to the world."""
+
+    def __init__(self, name: str, network: Network) -> None:
+        self.name = name
+        self._network = network
+        self._carriage = HttpCarriage(self, network.boundaries, network.trace)
+
+    @property
+    def tenant(self) -> str:
+        """The trust domain of this host."""
+        return self._network.topology.host(self.name).tenant
+
+    def now(self) -> float:
+        """Seconds since the start of the run."""
+        return self._network.now()
+
+    async def request(
+        self,
+        peer: str,
+        method: str,
+        path: str,
+        message: Message | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a message to a service of `peer` and wait for its answer.
+
+        Raises `simnet.errors.BoundaryError` or `InspectionError` if a boundary refuses the message or its answer, and
+        `UnreachableError` if there is no connection or it breaks.
+        """
+        return await self._carriage.request(peer, method, path, message or Message(), headers or {})
+
+    async def serve(self, routes: Sequence[Route], *, body_limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+        """Offer services to peers until the run ends. Raises `simnet.errors.PortInUseError`."""
+        address, port = self._network.listening_address(self.name)
+        port = await self._carriage.serve(routes, address, port, body_limit_bytes)
+        self._network.listening_at(self.name, port)
+
+    async def compute(self, job: Job[T]) -> T:
+        """Run a job and let the time pass that it takes on this host's device."""
+        return await self._network.compute(self.name, job)
+
+    def start(self, program: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Run a coroutine as a task of this host."""
+        context = contextvars.copy_context()
+        context.run(current_host.set, self.name)
+        title = f"{self.name}: {name or getattr(program, '__qualname__', 'task')}"
+        return asyncio.get_running_loop().create_task(program, name=title, context=context)
+
+    def session(self, **options: Any) -> aiohttp.ClientSession:
+        """An ordinary aiohttp client session, with timeouts set on purpose; used from this host's tasks.
+
+        Its messages are not inspected, so between tenants it needs a boundary that allows "stream".
+        """
+        return new_session(**options)
+
+    async def site(self, app: web.Application, port: int = 80) -> int:
+        """Run any aiohttp application at this host until the run ends; returns the port."""
+        address, _ = self._network.listening_address(self.name)
+        return await self._carriage.run_application(app, address, port)
+
+    def record(self, kind: str, **values: Value) -> None:
+        """Write an event of this host into the trace."""
+        self._network.trace.record(self.now(), self.name, kind, **values)
+
+    def url_of(self, peer: str) -> str:
+        """Where a peer's services are."""
+        return self._network.url_of(peer)
+
+    def name_of(self, address: str | None) -> str | None:
+        """The host at a network address, if the network can tell."""
+        return self._network.name_of(address)
+
+    async def close(self) -> None:
+        """Close connections and services; done by the network when the run ends."""
+        await self._carriage.close()
+
+
+class Network(abc.ABC):
+    """Hosts, the boundaries between them and the trace of what they do."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        boundaries: Boundaries | None = None,
+        devices: Mapping[str, Device] | None = None,
+        timing: Timing | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self.topology = topology
+        self.boundaries = boundaries or Boundaries({host.name: host.tenant for host in topology.hosts})
+        self.trace = Trace()
+        self._devices = devices or {}
+        self._timing: Timing = timing or Modelled()
+        self._executor: Executor = executor or self._default_executor()
+        self._hosts: dict[str, Host] = {}
+
+    def host(self, name: str) -> Host:
+        """The host called `name`. Raises `simnet.errors.TopologyError` if there is none."""
+        if name not in self._hosts:
+            self.topology.host(name)
+            self._hosts[name] = Host(name, self)
+        return self._hosts[name]
+
+    @abc.abstractmethod
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run `main()` to its end on this network; then everything that still runs is stopped. Once only."""
+
+    @abc.abstractmethod
+    def now(self) -> float:
+        """Seconds since the start of the run."""
+
+    @abc.abstractmethod
+    async def compute(self, host: str, job: Job[T]) -> T:
+        """Run a job for a host."""
+
+    @abc.abstractmethod
+    def url_of(self, peer: str) -> str:
+        """Where a peer's services are."""
+
+    @abc.abstractmethod
+    def name_of(self, address: str | None) -> str | None:
+        """The host at a network address, if the network can tell."""
+
+    @abc.abstractmethod
+    def listening_address(self, host: str) -> tuple[str | None, int]:
+        """Address and port on which a host's services are to listen."""
+
+    @abc.abstractmethod
+    def listening_at(self, host: str, port: int) -> None:
+        """Take note of the port on which a host's services do listen."""
+
+    def device_of(self, host: str) -> Device:
+        """The device assigned to a host."""
+        return self._devices.get(host, UNLIMITED)
+
+    @abc.abstractmethod
+    def _default_executor(self) -> Executor:
+        """Where jobs run unless the caller says otherwise."""
+
+    def _record_compute(self, host: str, job: Job[Any], start_s: float, operations: float) -> None:
+        self.trace.record(
+            self.now(),
+            host,
+            "compute",
+            job=job.name,
+            start_us=round(start_s * 1e6),
+            operations=int(operations),
+        )
+
+    async def _close_hosts(self) -> None:
+        # Askers first: a service waits for the connections that its askers keep open.
+        for host in reversed(list(self._hosts.values())):
+            await host.close()
+
+
+class SimulatedNetwork(Network):
+    """A network in virtual time.
+
+    Example:
+        >>> network = SimulatedNetwork(star(["client"], access=..., server=...))
+        >>> async def main():
+        ...     await network.host("server").serve([Route("GET", "/", hello)])
+        ...     return await network.host("client").start(ask(network.host("client")))
+        >>> network.run(main)
+    """
+
+    def __init__(self, topology: Topology, *, seed: int = 0, tcp: Tcp | None = None, **options: Any) -> None:
+        super().__init__(topology, **options)
+        self.clock = Clock()
+        self._loop = VirtualLoop(self.clock)
+        names = [topology.link_name(index) for index in range(2 * len(topology.links))]
+        self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
+        self._streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
+        self._loop.fabric = self._streams
+
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run `main()` in virtual time. Raises `simnet.errors.DeadlockError` if everybody waits for ever."""
+        if self._loop.is_closed():
+            raise SimnetError("a network runs once; make a new one")
+
+        async def whole() -> T:
+            try:
+                return await main()
+            finally:
+                await self._close_hosts()
+
+        with aiohttp_in_virtual_time():
+            try:
+                return self._loop.run_until_complete(whole())
+            finally:
+                self._stop_everything()
+
+    def now(self) -> float:
+        """Virtual seconds since the start."""
+        return self.clock.now_s
+
+    async def compute(self, host: str, job: Job[T]) -> T:
+        """Run the job and charge the virtual clock by the host's device."""
+        start_s = self.now()
+        computed, wall_s = await self._executor.run(job)
+        charge_s = self._timing.charge_s(self.device_of(host), computed.operations, wall_s)
+        await asyncio.sleep(charge_s)
+        self._record_compute(host, job, start_s, computed.operations)
+        return computed.value
+
+    def url_of(self, peer: str) -> str:
+        """http://name:8080."""
+        return f"http://{peer}:{SERVICE_PORT}"
+
+    def name_of(self, address: str | None) -> str | None:
+        """The host that has this address: in virtual time the network knows."""
+        return None if address is None else self._streams.name_of(address)
+
+    def listening_address(self, host: str) -> tuple[str | None, int]:
+        """The host's own address, port 8080."""
+        return self._streams.resolve(host), SERVICE_PORT
+
+    def listening_at(self, host: str, port: int) -> None:
+        """Nothing to note: the port is always 8080."""
+
+    def _default_executor(self) -> Executor:
+        return InlineExecutor()
+
+    def _stop_everything(self) -> None:
+        """Cancel what still runs, let it clean up, and close the loop."""
+        loop = self._loop
+        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+
+        async def end() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await loop.shutdown_asyncgens()
+
+        with contextlib.suppress(SimnetError):  # a task that refuses to end must not hide the first error
+            loop.run_until_complete(end())
+        loop.close()
+        self._executor.close()

@@ -1,0 +1,65 @@
+"""How flows share links: weighted max-min fairness by water filling. Pure functions on arrays.
+
+An allocation is max-min fair if no flow can get more without taking from one that has no more than it
+(Bertsekas and Gallager, Data Networks, 2nd ed., section 6.5.2). Water filling raises the level of all flows
+together, each in proportion to its weight; a flow stops at its own limit or when a link on its path is full.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_FULL = 1e-12  # relative slack within which links count as filled at the same level
+
+
+def max_min(
+    capacity: FloatArray,
+    path_start: IntArray,
+    path_links: IntArray,
+    weight: FloatArray | None = None,
+    limit: FloatArray | None = None,
+) -> FloatArray:
+    """Weighted max-min fair rates, in the unit of `capacity`.
+
+    Args:
+        capacity: capacity of each link, shape [L], positive.
+        path_start: where each flow's path begins in `path_links`, shape [F + 1] (compressed rows).
+        path_links: indices of the links of all paths, one after another, shape [sum of path lengths].
+        weight: share of each flow where it is held back by a link, shape [F], positive; 1 if not given.
+        limit: the most that each flow can use, shape [F]; infinite if not given.
+
+    Returns:
+        The rate of each flow, shape [F]. A flow that crosses no link gets its limit.
+    """
+    flows = len(path_start) - 1
+    weights = np.ones(flows) if weight is None else weight
+    limits = np.full(flows, np.inf) if limit is None else limit
+    hops = np.diff(path_start)
+    flow_of_hop = np.repeat(np.arange(flows), hops)
+    rate = np.where(hops == 0, limits, 0.0)
+    growing = hops > 0
+    left = capacity.astype(np.float64, copy=True)
+
+    while growing.any():
+        live_hops = growing[flow_of_hop]
+        load = np.bincount(path_links[live_hops], weights=weights[flow_of_hop[live_hops]], minlength=len(capacity))
+        used = load > 0
+        link_level = np.full(len(capacity), np.inf)
+        np.divide(left, load, out=link_level, where=used)
+        flow_level = np.where(growing, (limits - rate) / weights, np.inf)
+        level = max(min(link_level.min(initial=np.inf), flow_level.min()), 0.0)
+
+        gained = np.where(growing, weights * level, 0.0)
+        rate += gained
+        left -= np.bincount(path_links, weights=gained[flow_of_hop], minlength=len(capacity))
+        np.maximum(left, 0.0, out=left)
+
+        full = used & (link_level <= level * (1 + _FULL))
+        held_back = np.zeros(flows, dtype=bool)
+        held_back[flow_of_hop[live_hops & full[path_links]]] = True
+        growing &= ~(held_back | (flow_level <= level * (1 + _FULL)))
+    return rate
