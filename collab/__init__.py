@@ -1,0 +1,1 @@
+"""Collaborative distillation: data, learning methods, agents, scenarios. Runs on any `simnet.Network`."""

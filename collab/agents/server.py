@@ -1,0 +1,208 @@
+"""The agent of the server: hands out tasks, takes uploads in, refines once all are there, tells the sites when
+it is over.
+
+It is the `Fleet` that a method's server function asks. An upload that is not what the task asked for changes
+nothing and gets an answer that says why; so does one that comes twice, late, or from the wrong site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from collab import methods
+from collab.agents.messages import (
+    ALREADY_ACCEPTED,
+    TASK_PATH,
+    UPLOAD_PATH,
+    message,
+    not_found,
+    read_upload,
+    task_message,
+)
+from collab.compute import counted_job
+from collab.data import ImageSpec
+from collab.errors import RefusedUploadError, WireError
+from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
+from simnet import Host, Message, Reply, Request, Route, problem
+from simnet.draws import key
+
+T = TypeVar("T")
+LONGEST_WAIT_S = 120.0
+FAREWELL_S = 30.0
+UploadListener = Callable[[Upload], None]
+
+
+@dataclass
+class _Round:
+    """The tasks of one `ask`, and the sites that have answered."""
+
+    identity: str
+    asks: Mapping[str, Ask]
+    answered: dict[str, str] = field(default_factory=dict)  # site -> digest of its upload
+    arrived: asyncio.Queue[Upload] = field(default_factory=asyncio.Queue)
+
+
+class ServerAgent:
+    """One run of one method, seen from the server."""
+
+    def __init__(
+        self,
+        host: Host,
+        sites: Sequence[str],
+        images: ImageSpec,
+        method: str,
+        settings: MethodSettings,
+        seed: int,
+        device: torch.device,
+        on_upload: UploadListener | None = None,
+    ) -> None:
+        self.sites = tuple(sites)
+        self.images = images
+        self.settings: Any = settings
+        self.seed = seed
+        self.device = device
+        self.serving = asyncio.Event()
+        """Set when requests are answered."""
+        self._host = host
+        self._method = method
+        self._on_upload = on_upload
+        self._rounds: dict[str, _Round] = {}
+        self._current: _Round | None = None
+        self._news = {site: asyncio.Event() for site in self.sites}
+        self._verdict: Message | None = None
+        self._told: set[str] = set()
+        self._all_told = asyncio.Event()
+
+    @property
+    def share(self) -> int:
+        """Images per class that each site is to distil."""
+        return methods.share_of_site(self.settings.images_per_class, len(self.sites))
+
+    async def run(self, body_limit_bytes: int, extra_routes: Sequence[Route] = ()) -> Outcome:
+        """Serve until the method has its result and the sites know; returns the result."""
+        routes = [
+            Route("GET", TASK_PATH, self._give_task),
+            Route("PUT", UPLOAD_PATH, self._take_upload),
+            *extra_routes,
+        ]
+        await self._host.serve(routes, body_limit_bytes=body_limit_bytes)
+        self.serving.set()
+        try:
+            outcome = await methods.get(self._method).server(self)
+        except Exception as error:
+            await self._part_with({"state": "failed", "reason": str(error)})
+            raise
+        self._host.record("result", method=self._method)
+        await self._part_with({"state": "done"})
+        return outcome
+
+    # -- the fleet, as a method sees it ----------------------------------------------------------
+
+    async def ask(self, asks: Mapping[str, Ask]) -> AsyncIterator[Upload]:
+        """Send each site its task; yield the uploads as they arrive, one a site."""
+        number = len(self._rounds) + 1
+        mark = key(self.seed, "task", self._method, str(self.settings), number)
+        this = _Round(f"{self._method}-{number}-{mark:016x}", dict(asks))
+        self._rounds[this.identity] = self._current = this
+        for site in asks:
+            self._news[site].set()
+        for _ in asks:
+            upload = await this.arrived.get()
+            if self._on_upload is not None:
+                self._on_upload(upload)
+            yield upload
+        self._current = None
+
+    async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
+        """Compute at the server, in the time that its device needs."""
+        return await self._host.compute(counted_job(name, function, *args))
+
+    # -- the protocol ----------------------------------------------------------------------------
+
+    async def _give_task(self, request: Request) -> Reply:
+        site = request.parameters["site"]
+        refusal = self._refuse_sender(request, site)
+        if refusal is not None:
+            return refusal
+        wait_s = _preferred_wait_s(request)
+        if self._nothing_for(site) and wait_s > 0:
+            await self._wait_for_news(site, wait_s)
+        if self._verdict is not None:
+            self._told.add(site)
+            if len(self._told) == len(self.sites):
+                self._all_told.set()
+            return Reply(200, self._verdict)
+        this = self._current
+        if this is None or self._nothing_for(site):
+            return Reply(204, headers={"Retry-After": "0" if wait_s > 0 else "1"})
+        ask = this.asks[site]
+        task = Task(this.identity, self._method, self.settings, self.seed, self.share, ask.sections)
+        return Reply(200, task_message(task, self.settings, ask))
+
+    async def _take_upload(self, request: Request) -> Reply:
+        task, site = request.parameters["task"], request.parameters["site"]
+        refusal = self._refuse_sender(request, site)
+        if refusal is not None:
+            return refusal
+        this = self._rounds.get(task)
+        if this is None or site not in this.asks:
+            return not_found("task", task)
+        if site in this.answered:
+            same = this.answered[site] == request.message.digest
+            detail = "this very upload" if same else "another upload of this site"
+            return problem(409, ALREADY_ACCEPTED, f"{detail} was accepted for this task; nothing has changed")
+        if this is not self._current:
+            return problem(410, "late", "the task is closed; the upload was not used")
+        try:
+            upload = read_upload(request.message.body, task, site)
+            check_sections(upload.sections, this.asks[site].expects)
+        except WireError as error:
+            return problem(400, "unreadable", str(error))
+        except RefusedUploadError as error:
+            return problem(422, "not-as-asked", str(error))
+        this.answered[site] = request.message.digest
+        this.arrived.put_nowait(upload)
+        self._host.record("upload", site=site, method=self._method, bytes=len(request.message.body))
+        return Reply(201, message({"accepted": True}))
+
+    def _refuse_sender(self, request: Request, site: str) -> Reply | None:
+        if site not in self._news:
+            return not_found("site", site)
+        if request.source != site:
+            return problem(403, "not-you", f"{request.source} may not speak for {site}")
+        return None
+
+    def _nothing_for(self, site: str) -> bool:
+        if self._verdict is not None:
+            return False
+        this = self._current
+        return this is None or site not in this.asks or site in this.answered
+
+    async def _wait_for_news(self, site: str, wait_s: float) -> None:
+        news = self._news[site]
+        news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await news.wait()
+
+    async def _part_with(self, fields: Mapping[str, Any]) -> None:
+        """Tell every site how it ended; do not wait for ever for one that does not ask."""
+        self._verdict = message(fields)
+        for news in self._news.values():
+            news.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._all_told.wait()
+
+
+def _preferred_wait_s(request: Request) -> float:
+    """The seconds of "Prefer: wait=N" (RFC 7240), at most 120; 0 if there is none."""
+    match = re.search(r"\bwait=(\d+)", request.headers.get("Prefer", ""))
+    return min(float(match[1]), LONGEST_WAIT_S) if match else 0.0

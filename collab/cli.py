@@ -1,0 +1,225 @@
+"""The command `collab`. A user's mistake ends with one message and an exit code of its own, never with a traceback.
+
+Packages built on run directories add commands of their own through the entry point group `collab.commands`.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from collab.errors import INTERRUPTED_EXIT_CODE, CollabError
+
+P = ParamSpec("P")
+RUNS_DIR = Path("runs")
+
+app = typer.Typer(
+    help="One-shot collaborative learning at the network edge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. partition.beta=0.3; repeatable."),
+]
+RunsDir = Annotated[Path, typer.Option(help="Where run directories are.")]
+RunName = Annotated[
+    str | None, typer.Option(help="Name of the run directory; the scenario's and a number if not given.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, on standard output.")
+]
+
+
+def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn this package's errors and Ctrl-C into a message and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except CollabError as error:
+            _say(f"collab: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            _say("collab: interrupted; no run was written")
+            sys.stdout.flush()
+            # Not sys.exit: a job that still computes in its thread would have to be waited for.
+            os._exit(INTERRUPTED_EXIT_CODE)
+
+    return run
+
+
+@app.command()
+@ending_cleanly
+def run(
+    scenario: ScenarioPath,
+    overrides: Overrides = None,
+    real: Annotated[bool, typer.Option("--real", help="Over this machine's sockets, in real time.")] = False,
+    runs_dir: RunsDir = RUNS_DIR,
+    name: RunName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario: its method and baselines, all agents in this process."""
+    with _importing():
+        from collab import scenario as scenarios
+        from collab.console import LiveProgress
+        from collab.run import run_scenario
+        from collab.store import open_run
+
+    chosen = scenarios.load(scenario, overrides or [])
+    title = f"{chosen.name}, seed {chosen.seed}, {'real' if real else 'simulated'} network"
+    methods = [settings.name for settings in (chosen.method, *chosen.baselines)]
+    with (
+        open_run(runs_dir, chosen.name, name) as writer,
+        LiveProgress(title, methods, virtual=not real) as progress,
+    ):
+        summary = run_scenario(chosen, writer, real=real, listener=progress)
+    _present(summary, as_json)
+
+
+@app.command()
+@ending_cleanly
+def serve(
+    scenario: ScenarioPath,
+    overrides: Overrides = None,
+    address: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8080,
+    runs_dir: RunsDir = RUNS_DIR,
+    name: RunName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Be the server of a scenario's method; the sites come with `collab join`."""
+    with _importing():
+        from collab import scenario as scenarios
+        from collab.console import LiveProgress
+        from collab.standalone import serve_scenario
+        from collab.store import open_run
+
+    chosen = scenarios.load(scenario, overrides or [])
+    with (
+        open_run(runs_dir, chosen.name, name) as writer,
+        LiveProgress(f"{chosen.name}, serving", [chosen.method.name], virtual=False) as progress,
+    ):
+        summary = serve_scenario(
+            chosen,
+            writer,
+            address=address,
+            port=port,
+            on_listening=lambda url: _say(f"listening on {url}; each site: collab join {url}"),
+            listener=progress,
+        )
+    _present(summary, as_json)
+
+
+@app.command()
+@ending_cleanly
+def join(
+    url: Annotated[str, typer.Argument(help="Where the server is, e.g. http://10.0.0.7:8080.", show_default=False)],
+    site: Annotated[str | None, typer.Option(help="Which site to be; the next free one if not given.")] = None,
+    scenario: Annotated[Path | None, typer.Option(help="The scenario; asked of the server if not given.")] = None,
+    overrides: Overrides = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that is not up yet.")] = 60.0,
+) -> None:
+    """Take part, as one site, in a run that a server offers."""
+    with _importing():
+        from collab import scenario as scenarios
+        from collab.standalone import join_run
+
+    chosen = None if scenario is None else scenarios.load(scenario, overrides or [])
+    name = join_run(
+        url,
+        site=site,
+        scenario=chosen,
+        patience_s=patience,
+        on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}"),
+    )
+    _say(f"{name} is done")
+
+
+@app.command(name="list")
+@ending_cleanly
+def list_(runs_dir: RunsDir = RUNS_DIR) -> None:
+    """List the runs that were made."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from collab.store import list_runs
+
+    table = Table("run", "scenario", "seed", "world", "accuracy", "wall time")
+    runs = list_runs(runs_dir)
+    for found in runs:
+        summary = found.summary
+        accuracies = ", ".join(f"{method} {100 * row['accuracy']:.1f} %" for method, row in summary["methods"].items())
+        table.add_row(
+            found.path.name,
+            summary["scenario"],
+            str(summary["seed"]),
+            summary["world"],
+            accuracies,
+            f"{summary['wall_s']:.0f} s",
+        )
+    if runs:
+        Console(highlight=False).print(table)
+    else:
+        _say(f"no runs in {runs_dir} yet; make one with: collab run scenarios/quickstart.yaml")
+
+
+@app.command()
+@ending_cleanly
+def schema() -> None:
+    """Print the JSON Schema of a scenario file, for editors."""
+    from collab.scenario import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Import large packages without the garbage collector, and keep it from searching them ever after.
+
+    It finds nothing among torch's modules, and looking takes a tenth of a second each time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _present(summary: dict[str, Any], as_json: bool) -> None:
+    from collab.console import print_summary
+
+    if as_json:
+        print(json.dumps(summary, indent=1))
+    else:
+        print_summary(summary)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """The entry point of the command."""
+    for plugin in metadata.entry_points(group="collab.commands"):
+        app.command(name=plugin.name)(ending_cleanly(plugin.load()))
+    app()
+
+
+if __name__ == "__main__":
+    main()

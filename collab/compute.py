@@ -1,0 +1,81 @@
+"""Where torch works, how many operations it took, and how far it is.
+
+The operations of each pass through a network are known from the formulas of torch's own counter
+(`torch.utils.flop_counter`: convolutions and matrix products, a multiply-add counts two; element-wise work is
+not counted) and added up while a job runs. simnet gets the sum as a number.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from collab.errors import ScenarioError
+from simnet import Computed, Job
+
+T = TypeVar("T")
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[str, int, int], None]
+
+
+class _Meter:
+    operations = 0
+
+
+_meter: contextvars.ContextVar[_Meter | None] = contextvars.ContextVar("collab_meter", default=None)
+_progress: contextvars.ContextVar[Progress | None] = contextvars.ContextVar("collab_progress", default=None)
+
+
+def pick_device(choice: DeviceChoice) -> torch.device:
+    """The torch device for a choice; `auto` takes a GPU if there is one.
+
+    Raises `ScenarioError` for one that is not there.
+    """
+    if choice == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError("compute.device is cuda, but torch finds no such GPU here; use auto or cpu")
+    return torch.device(choice)
+
+
+def count(operations: int) -> None:
+    """Add to the operations of the job that is running; does nothing outside one."""
+    meter = _meter.get()
+    if meter is not None:
+        meter.operations += operations
+
+
+def counted_job(name: str, function: Callable[..., T], *args: Any) -> Job[T]:
+    """A job that runs `function(*args)` and hands over the operations that it counted."""
+
+    def run() -> Computed[T]:
+        meter = _Meter()
+        token = _meter.set(meter)
+        try:
+            value = function(*args)
+        finally:
+            _meter.reset(token)
+        return Computed(value, float(meter.operations))
+
+    return Job(name, run)
+
+
+@contextmanager
+def reporting_to(listener: Progress) -> Iterator[None]:
+    """Within this context, `report` tells `listener` how far long computations are."""
+    token = _progress.set(listener)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+def report(what: str, done: int, total: int) -> None:
+    """Say that `done` of `total` steps of `what` are done."""
+    listener = _progress.get()
+    if listener is not None:
+        listener(what, done, total)

@@ -1,0 +1,124 @@
+"""What the user sees in the terminal: live progress on standard error, the table of results on standard output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from collab.run import MethodResult
+from simnet import Network
+from simnet.units import format_size
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False)
+
+
+@dataclass
+class _Row:
+    """How far one method is."""
+
+    state: str = "waits"
+    doing: str = ""
+    sites: int = 0
+    uploads: int = 0
+    network: Network | None = None
+    result: str = ""
+
+
+class LiveProgress:
+    """A listener that draws a small table and keeps it up to date while a run goes on."""
+
+    def __init__(self, title: str, methods: Sequence[str], *, virtual: bool) -> None:
+        self._title = title
+        self._rows = {name: _Row() for name in methods}
+        self._current: _Row | None = None
+        self._preparing = "reading the data"
+        self._clock = "virtual" if virtual else "elapsed"
+        self._started_s = time.monotonic()
+        self._live = Live(console=errors, get_renderable=self._draw, refresh_per_second=5, transient=True)
+
+    def __enter__(self) -> LiveProgress:
+        if errors.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Data is being downloaded."""
+        share = f" of {format_size(total)}" if total else ""
+        self._preparing = f"downloading {what}: {format_size(done)}{share}"
+
+    def method_began(self, name: str, sites: int, network: Network) -> None:
+        """A method starts on a network of its own."""
+        self._preparing = ""
+        self._current = self._rows[name]
+        self._current.state, self._current.sites, self._current.network = "runs", sites, network
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A computation got on."""
+        if self._current is not None:
+            self._current.doing = f"{what} {done}/{total}"
+
+    def uploaded(self, site: str) -> None:
+        """An upload was accepted."""
+        if self._current is not None:
+            self._current.uploads += 1
+
+    def method_ended(self, result: MethodResult) -> None:
+        """A method was run and judged."""
+        row = self._rows[result.name]
+        row.state, row.doing = "done", f"accuracy {100 * result.accuracy.mean:.1f} %"
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _draw(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        for name, row in self._rows.items():
+            style = {"waits": "dim", "runs": "bold", "done": "green"}[row.state]
+            clock = f"{row.network.now():.2f} s {self._clock}" if row.network is not None else ""
+            uploads = f"{row.uploads}/{row.sites} uploads" if row.sites else ""
+            table.add_row(Text(name, style), row.state, uploads, clock, row.doing)
+        wall = f"{time.monotonic() - self._started_s:.0f} s of wall time"
+        parts: list[RenderableType] = [Text(f"{self._title} · {wall}", "bold")]
+        return Group(*parts, Text(self._preparing, "dim"), table) if self._preparing else Group(*parts, table)
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """The table of results."""
+    simulated = summary["world"] == "simulated"
+    seconds = "virtual" if simulated else "real"
+    table = Table(
+        title=f"{summary['scenario']}, seed {summary['seed']}, {summary['world']} network",
+        title_justify="left",
+        caption=f"{seconds} seconds; bytes are bodies on the wire, mean over the clients",
+        caption_justify="left",
+    )
+    for column in ("method", "accuracy", "up / client", "down / client", "last upload", "result", "synthetic set"):
+        table.add_column(column, justify="left" if column in ("method", "synthetic set") else "right")
+    for name, row in summary["methods"].items():
+        table.add_row(
+            name,
+            f"{100 * row['accuracy']:.1f} %",
+            format_size(row["bytes_up_per_client"]),
+            format_size(row["bytes_down_per_client"]),
+            f"{row['last_upload_s']:.3f} s",
+            f"{row['result_s']:.3f} s",
+            row["synthetic_digest"][:12],
+        )
+    output.print(table)
+    output.print(f"trace {summary['trace_digest'][:12]} · {summary['wall_s']:.1f} s of wall time")
+    output.print(f"written to {summary['run_dir']}", soft_wrap=True)

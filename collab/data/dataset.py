@@ -1,0 +1,107 @@
+"""What a data set is, and the part of it that one site holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from collab.augment import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Images, uint8 [n, channels, side, side], and their labels, int64 [n]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> Samples:
+        """The samples at `indices`, copied."""
+        return Samples(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What every party knows of the images without seeing one.
+
+    `mean` and `std` per channel normalise pixels in [0, 1]; `augmentation` is the data set's strategy.
+    """
+
+    classes: int
+    channels: int
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: tuple[Operation, ...]
+
+    @property
+    def pixels(self) -> int:
+        """Values per image."""
+        return self.channels * self.side**2
+
+    def normalise(self, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+        """uint8 images as float32 in normalised space, on `device`."""
+        values = torch.from_numpy(np.ascontiguousarray(images)).to(device, torch.float32)
+        mean = torch.tensor(self.mean, device=device).view(-1, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(-1, 1, 1) * 255
+        return (values - mean) / std
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set in memory: training samples to be divided among sites, test samples for judging."""
+
+    name: str
+    spec: ImageSpec
+    train: Samples
+    test: Samples
+
+
+class SiteData:
+    """The private data of one site, grouped by class; pixels stay uint8 until a batch is used."""
+
+    def __init__(self, samples: Samples, spec: ImageSpec) -> None:
+        order = np.argsort(samples.labels, kind="stable")
+        self._images = samples.images[order]
+        self.spec = spec
+        self.counts: NDArray[np.int64] = np.bincount(samples.labels, minlength=spec.classes).astype(np.int64)
+        self._start = np.concatenate(([0], np.cumsum(self.counts)))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """All images, uint8 [n, channels, side, side], grouped by class."""
+        return self._images
+
+    @property
+    def classes_present(self) -> list[int]:
+        """The classes of which the site holds at least one sample."""
+        return [int(label) for label in np.flatnonzero(self.counts)]
+
+    def of_class(
+        self, label: int, indices: NDArray[np.int64] | None = None, device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
+        """Normalised images of one class: all of them, or those at `indices` within the class."""
+        images = self._images[self._start[label] : self._start[label + 1]]
+        return self.spec.normalise(images if indices is None else images[indices], device)
+
+    def draw(
+        self,
+        label: int,
+        size: int | None,
+        generator: np.random.Generator,
+        device: torch.device | str = "cpu",
+    ) -> torch.Tensor:
+        """`size` normalised images of one class without replacement; all of them if there are no more, or if None."""
+        held = int(self.counts[label])
+        if size is None or size >= held:
+            return self.of_class(label, device=device)
+        return self.of_class(label, generator.choice(held, size, replace=False), device)

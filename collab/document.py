@@ -1,0 +1,217 @@
+"""YAML documents that remember where everything stands, and errors that say so.
+
+Knows nothing of scenarios: it turns what pydantic complains about into sentences with file, line, what was
+found, what was expected and the nearest valid spelling.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from collab.errors import ScenarioError
+
+Where = tuple[str | int, ...]
+Schema = Mapping[str, Any]
+_QUOTES = "'"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML document as plain data, where each part of it stands, and the overrides applied to it."""
+
+    source: str
+    data: dict[str, Any]
+    root: yaml.Node = field(repr=False)
+    overrides: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, text: str, source: str, overrides: Sequence[str] = ()) -> Document:
+        """The document in `text`, with `key=value` overrides (dotted keys). Raises `ScenarioError`, with the line."""
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if root is not None:
+                _refuse_duplicates(root, source)
+            data = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+            raise ScenarioError(f"{source}{line}: not valid YAML: {error.problem}") from None
+        except yaml.YAMLError as error:
+            raise ScenarioError(f"{source}: not valid YAML: {error}") from None
+        if not isinstance(data, dict) or root is None:
+            raise ScenarioError(f"{source}:1: expected a map of settings, found {type(data).__name__}")
+        for override in overrides:
+            _override(data, override)
+        return cls(source, data, root, tuple(overrides))
+
+    def place(self, where: Where) -> str:
+        """File, line and field of a path, or the override that put it there."""
+        dotted = ".".join(str(part) for part in where)
+        for override in self.overrides:
+            key = override.split("=", 1)[0].strip()
+            if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
+                return f"--set {override}"
+        node, mark = self.root, self.root.start_mark
+        for part in where:
+            found = _child(node, part)
+            if found is None:
+                break
+            key_node, node = found
+            mark = key_node.start_mark
+        return f"{self.source}:{mark.line + 1}" + (f": {dotted}" if dotted else "")
+
+    def has(self, where: Where) -> bool:
+        """Whether the path is written in the document."""
+        node: yaml.Node = self.root
+        for part in where:
+            found = _child(node, part)
+            if found is None:
+                return False
+            node = found[1]
+        return True
+
+    def explain(self, error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str]]:
+        """Each complaint of pydantic as the path that it is about and a sentence; `schema` is the model's JSON
+        Schema.
+        """
+        for problem in error.errors():
+            where, fields = _locate(problem["loc"], schema)
+            yield where, _sentence(problem, where, fields)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The valid spelling nearest to `word`, and all of them, as the end of a sentence."""
+    if not known:
+        return ""
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    return f"{hint} (known: {', '.join(known)})"
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return key, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None
+
+
+def _refuse_duplicates(node: yaml.Node, source: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ScenarioError(
+                    f"{source}:{line}: {key.value} is set twice, first in line {seen[key.value]}; keep one"
+                )
+            seen[key.value] = line
+            _refuse_duplicates(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicates(value, source)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ScenarioError(f"--set {override}: expected key=value, e.g. --set partition.beta=0.3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ScenarioError(f"--set {override}: the value is not valid YAML") from None
+    place: Any = data
+    for part in parts[:-1]:
+        inner = place.setdefault(part, {}) if isinstance(place, dict) else _element(place, part)
+        if not isinstance(inner, (dict, list)):
+            raise ScenarioError(f"--set {override}: {part} is no group of settings")
+        place = inner
+    last = parts[-1]
+    if isinstance(place, list):
+        if not last.isdigit() or int(last) >= len(place):
+            raise ScenarioError(f"--set {override}: the list has the elements 0 to {len(place) - 1}")
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _element(place: Any, part: str) -> Any:
+    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+        return place[int(part)]
+    return None
+
+
+def _locate(location: Iterable[str | int], schema: Schema) -> tuple[Where, list[str]]:
+    """The path as the user wrote it (pydantic inserts the names of union members), and the fields valid at its end."""
+    here: Any = schema
+    where: list[str | int] = []
+    fields: list[str] = []
+    for part in location:
+        variants = _variants(here, schema)
+        chosen = next((v["discriminator"]["mapping"].get(part) for v in variants if "discriminator" in v), None)
+        if chosen is not None:
+            here = {"$ref": chosen}
+            continue
+        if isinstance(part, str) and _is_member_of_plain_union(part, here, variants):
+            continue
+        where.append(part)
+        named = [variant["properties"] for variant in variants if "properties" in variant]
+        fields = sorted(set().union(*named))
+        inner = [properties[part] for properties in named if part in properties] or [
+            variant[key]
+            for variant in variants
+            for key in ("items", "additionalProperties")
+            if isinstance(variant.get(key), dict)
+        ]
+        here = inner[0] if inner else {}
+    return tuple(where), fields
+
+
+def _variants(schema: Schema, root: Schema) -> list[Schema]:
+    """The alternatives of a schema, references followed."""
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if "discriminator" in schema or "anyOf" not in schema:
+        return [schema]
+    return [variant for member in schema["anyOf"] for variant in _variants(member, root)]
+
+
+def _is_member_of_plain_union(part: str, schema: Schema, variants: Sequence[Schema]) -> bool:
+    """Whether pydantic put `part` into a path to say which member of a union it had tried."""
+    members = {"str", "int", "float", "bool", "none"} | {str(variant.get("title")) for variant in variants}
+    return "anyOf" in schema and part in members
+
+
+def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:
+    name = str(where[-1]) if where else "the scenario"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f'there is no setting "{name}" here{nearest(name, fields)}'
+        case "missing":
+            return f'the setting "{name}" is missing'
+        case "union_tag_invalid":
+            known = re.findall(r"'([^']+)'", problem["ctx"]["expected_tags"])
+            tag = problem["ctx"]["tag"]
+            return f'{problem["ctx"]["discriminator"].strip(_QUOTES)} is "{tag}"{nearest(tag, known)}'
+        case "union_tag_not_found":
+            return f"{problem['ctx']['discriminator'].strip(_QUOTES)} is missing; it says which kind this is"
+        case "literal_error":
+            known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
+            return f'found "{problem["input"]}"{nearest(str(problem["input"]), known)}'
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"found {problem['input']!r}, expected a map of settings"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            text = problem["msg"][0].lower() + problem["msg"][1:]
+            return f"found {problem['input']!r}, {text.replace('input should', 'it should')}"

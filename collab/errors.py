@@ -1,0 +1,77 @@
+"""The error family of collab: everything that collab raises on purpose descends from `CollabError`.
+
+Each class knows the exit code with which the command ends, so that scripts can tell mistakes apart.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CollabError(Exception):
+    """Root of the family."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ScenarioError(CollabError, ValueError):
+    """The scenario file cannot be read, or says something impossible."""
+
+    exit_code = 3
+
+
+class BoundaryMissingError(ScenarioError):
+    """A trust boundary forbids what the method needs."""
+
+    exit_code = 4
+
+
+class DataError(CollabError):
+    """A data set is unknown, missing or damaged."""
+
+    exit_code = 5
+
+
+class PartitionError(CollabError, ValueError):
+    """The data cannot be divided as asked."""
+
+    exit_code = 6
+
+
+class RunExistsError(CollabError):
+    """A run directory of that name is there already."""
+
+    exit_code = 7
+
+
+class AddressInUseError(CollabError):
+    """The address to listen on is taken."""
+
+    exit_code = 8
+
+
+class RunFailedError(CollabError):
+    """The run could not be brought to its end."""
+
+    exit_code = 9
+
+
+class RunNotFoundError(CollabError):
+    """There is no such run directory, or it is not one."""
+
+    exit_code = 10
+
+
+class WireError(CollabError, ValueError):
+    """A body cannot be read: damaged, too large, too deep, or of another schema."""
+
+
+class RefusedUploadError(CollabError, ValueError):
+    """An upload is well formed but not what the task asked for."""
+
+
+class PrivateDataError(CollabError):
+    """A body contains private data of the site that is about to send it."""
+
+
+INTERRUPTED_EXIT_CODE = 130

@@ -1,0 +1,182 @@
+"""Distribution matching: embedding means, the matching loss, and optimising a synthetic set by it.
+
+The loss for one network psi is the sum over classes y of
+
+    || mean over real x of psi(A_y(x))  -  mean over synthetic s of psi(A_y(E(s))) ||^2
+
+summed over coordinates (equation 3 of the CollabDM paper, arXiv:2408.02266; Zhao and Bilen, WACV 2023). A_y is
+the siamese augmentation of the class, E the expansion of partition-and-expand. One step of SGD with momentum
+follows the gradient of the sum over classes, as in Algorithm 1; the published code steps class by class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from collab.augment import Augmentation
+from collab.compute import count
+from collab.nets import ConvNet, embed_in_chunks, operations_per_image
+
+
+@dataclass
+class SyntheticSet:
+    """Synthetic images, float32 [n, channels, side, side] in normalised space, sorted by label int64 [n].
+
+    With partition-and-expand each image is a mosaic of `expand` x `expand` small ones; 1 means plain images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    expand: int = 1
+
+    def classes(self) -> list[int]:
+        """The classes that have images, ascending."""
+        return [int(label) for label in torch.unique(self.labels)]
+
+    def of_class(self, label: int) -> Tensor:
+        """The unexpanded images of one class."""
+        return self.images[self.labels == label]
+
+    def expanded(self) -> SyntheticSet:
+        """What a network trains on: every mosaic cut and enlarged."""
+        if self.expand == 1:
+            return self
+        return SyntheticSet(expand(self.images, self.expand), self.labels.repeat(self.expand**2), 1)
+
+
+def expand(images: Tensor, factor: int) -> Tensor:
+    """Cut images into `factor` x `factor` tiles and enlarge each to full size (section 4.3 of the paper).
+
+    n images give factor^2 * n: all first tiles, then all second ones, in reading order (for 2: top left, top right
+    ... as rows). Bilinear, corners not aligned. The side must be divisible by `factor`.
+    """
+    if factor == 1:
+        return images
+    side = images.shape[-1]
+    tile = side // factor
+    tiles = [
+        images[:, :, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+        for row in range(factor)
+        for column in range(factor)
+    ]
+    return functional.interpolate(torch.cat(tiles), size=(side, side), mode="bilinear", align_corners=False)
+
+
+def mosaic(images: Tensor, factor: int) -> Tensor:
+    """The inverse beginning: factor^2 * n images, shrunk by averaging, set as tiles into n (in the order of
+    `expand`).
+    """
+    if factor == 1:
+        return images
+    small = functional.avg_pool2d(images, factor)
+    rows = small.chunk(factor**2)
+    return torch.cat([torch.cat(rows[row * factor : (row + 1) * factor], dim=3) for row in range(factor)], dim=2)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means of the embeddings of each class, [C, D], and standard deviations where they are matched, too."""
+
+    classes: Sequence[int]
+    means: Tensor
+    deviations: Tensor | None = None
+
+
+def class_moments(
+    network: ConvNet,
+    images_of: Sequence[Tensor],
+    classes: Sequence[int],
+    augmentations: Sequence[Augmentation],
+    *,
+    deviations: bool = False,
+) -> Moments:
+    """Moments of real images, class by class; all classes go through the network together.
+
+    Args:
+        network: psi.
+        images_of: for each class its images, normalised [n_y, channels, side, side], n_y >= 1.
+        classes: the label of each.
+        augmentations: A_y of each.
+        deviations: also the standard deviation per coordinate (unbiased; 0 for a single image).
+    """
+    augmented = [augment(images) for augment, images in zip(augmentations, images_of, strict=True)]
+    embeddings = torch.split(embed_in_chunks(network, torch.cat(augmented)), [len(images) for images in augmented])
+    means = torch.stack([rows.mean(dim=0) for rows in embeddings])
+    spreads = torch.stack([_deviation(rows) for rows in embeddings]) if deviations else None
+    return Moments(classes, means, spreads)
+
+
+def matching_loss(
+    network: ConvNet, synthetic: SyntheticSet, target: Moments, augmentations: Sequence[Augmentation]
+) -> Tensor:
+    """The matching loss of a synthetic set against `target`, a scalar; classes without target do not count.
+
+    Counts the operations of the way back to the images, too: the loss is there to be followed downhill.
+    """
+    augmented = [
+        augment(expand(synthetic.of_class(label), synthetic.expand))
+        for label, augment in zip(target.classes, augmentations, strict=True)
+    ]
+    sizes = [len(images) for images in augmented]
+    cost = operations_per_image(network.spec)
+    count(sum(sizes) * (cost.forward + cost.backward_to_image))
+    embeddings = torch.split(network.embed(torch.cat(augmented)), sizes)
+    means = torch.stack([rows.mean(dim=0) for rows in embeddings])
+    loss = (means - target.means).square().sum()
+    if target.deviations is not None:
+        spreads = torch.stack([_deviation(rows) for rows in embeddings])
+        loss = loss + (spreads - target.deviations).square().sum()
+    return loss
+
+
+def _deviation(rows: Tensor) -> Tensor:
+    # The unbiased deviation of a single row is not a number.
+    return rows.std(dim=0) if len(rows) > 1 else torch.zeros_like(rows[0])
+
+
+class Descent:
+    """SGD with momentum on the images of a synthetic set (as torch.optim.SGD: v <- m v + g; x <- x - lr v).
+
+    Written out because importing torch's optimisers takes longer than a small run.
+    """
+
+    def __init__(self, synthetic: SyntheticSet, learning_rate: float, momentum: float) -> None:
+        self._synthetic = synthetic
+        self._learning_rate = learning_rate
+        self._momentum = momentum
+        self._velocity = torch.zeros_like(synthetic.images)
+
+    def step(self, loss_of: Callable[[SyntheticSet], Tensor]) -> float:
+        """Move the images along the gradient of `loss_of`; returns the loss before the step."""
+        synthetic = self._synthetic
+        images = synthetic.images.detach().requires_grad_()
+        loss = loss_of(SyntheticSet(images, synthetic.labels, synthetic.expand))
+        (gradient,) = torch.autograd.grad(loss, images)
+        self._velocity.mul_(self._momentum).add_(gradient)
+        synthetic.images = images.detach().sub(self._velocity, alpha=self._learning_rate)
+        return float(loss.detach())
+
+
+def initial_set(
+    draw: Callable[[int, int], Tensor], classes: Sequence[int], images_per_class: int, factor: int
+) -> SyntheticSet:
+    """A synthetic set that starts from real images: `draw(label, n)` gives n of them, normalised.
+
+    With a factor above 1 each image is a mosaic of factor^2 shrunken real ones, drawn independently for each tile.
+    """
+    images = [mosaic(torch.cat([draw(label, images_per_class) for _ in range(factor**2)]), factor) for label in classes]
+    labels = np.repeat(np.asarray(classes, dtype=np.int64), images_per_class)
+    return SyntheticSet(torch.cat(images), torch.from_numpy(labels), factor)
+
+
+def draw_with_spares(held: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """`size` of `held` indices, without replacement as far as they go round."""
+    rounds = [generator.permutation(held) for _ in range(-(-size // held))]
+    return np.concatenate(rounds)[:size]

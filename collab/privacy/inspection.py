@@ -1,0 +1,70 @@
+"""What each kind of content consists of, and the inspection of bodies at a boundary.
+
+A body passes as a kind only if its tensors are those of the kind: a section called `embeddings` that holds a
+stack of images is no embeddings. There is no kind for raw data. On the way out of a site the guard also looks
+for copies of its private samples.
+
+What inspection cannot see: data that a malicious program at the site has encoded on purpose. It bounds
+mistakes, not malice; the size limit of the boundary rule bounds malice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collab import wire
+from collab.errors import PrivateDataError, WireError
+from collab.privacy.guard import RawDataGuard
+from simnet.errors import InspectionError
+from simnet.tenancy import CONTROL, Point
+
+_FLOATS = frozenset(wire.FLOAT_DTYPES)
+
+# kind -> name of tensor -> (types it may have, number of axes)
+KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
+    "seeds": {"iterations": (frozenset({"uint32"}), 1), "networks": (frozenset({"uint64"}), 1)},
+    "embeddings": {
+        "classes": (frozenset({"uint8"}), 1),
+        "counts": (frozenset({"int64"}), 1),
+        "means": (_FLOATS, 3),
+    },
+    "synthetic": {"images": (frozenset({"float32"}), 4), "labels": (frozenset({"uint8"}), 1)},
+}
+
+
+class ContentInspector:
+    """Tells simnet what a body carries. `guards` holds the guard of each site whose data this process sees."""
+
+    def __init__(self, guards: Mapping[str, RawDataGuard] | None = None) -> None:
+        self._guards = guards or {}
+
+    def inspect(self, host: str, body: bytes, point: Point) -> frozenset[str]:
+        """The kinds found in `body`. Raises `InspectionError` if it is unreadable, mislabelled or a leak."""
+        try:
+            content = wire.unpack(body)
+            for kind, section in content.sections.items():
+                _check_kind(kind, section)
+            guard = self._guards.get(host)
+            if guard is not None and point == "leaving":
+                guard.check(content)
+        except (WireError, PrivateDataError) as error:
+            raise InspectionError(str(error)) from error
+        return content.kinds
+
+
+def _check_kind(kind: str, section: wire.Section) -> None:
+    if kind == CONTROL or kind not in KINDS:
+        raise WireError(f"{kind} is no kind of content that may travel; known are {', '.join(sorted(KINDS))}")
+    wanted = KINDS[kind]
+    if set(section) != set(wanted):
+        raise WireError(
+            f"what is called {kind} holds {', '.join(sorted(section)) or 'nothing'}; "
+            f"{kind} consists of {', '.join(sorted(wanted))}"
+        )
+    for name, tensor in section.items():
+        dtypes, axes = wanted[name]
+        if tensor.dtype not in dtypes or len(tensor.shape) != axes:
+            raise WireError(
+                f"{kind}.{name} is {tensor.dtype} with {len(tensor.shape)} axes; "
+                f"expected {' or '.join(sorted(dtypes))} with {axes}"
+            )

@@ -1,0 +1,388 @@
+"""A scenario -> a run: builds the network, the data and the agents, runs them, judges the result, writes a run
+directory.
+
+Each method of the scenario runs on a fresh network that starts at time 0, over the same data and links. The
+judging happens afterwards, outside the network: it is the laboratory's look at the result, not part of the
+system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from collab import methods
+from collab.agents.client import take_part
+from collab.agents.server import ServerAgent
+from collab.compute import pick_device, reporting_to
+from collab.data import Dataset, SiteData, divide, load_dataset
+from collab.errors import AddressInUseError, RunFailedError
+from collab.evaluation import Accuracy, evaluate
+from collab.matching import SyntheticSet
+from collab.methods import Outcome, Site, Upload, read_synthetic
+from collab.nets import NetworkSpec
+from collab.privacy.guard import RawDataGuard
+from collab.privacy.inspection import ContentInspector
+from collab.scenario import SERVER, Scenario
+from collab.store import RunWriter
+from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
+from simnet.errors import PortInUseError, SimnetError
+from simnet.trace import Trace
+
+GALLERY_SITES = 8  # sites whose own images are kept for the report
+_ENVELOPE_SLACK_BYTES = 64 * 1024
+_SMALLEST_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Listener(Protocol):
+    """Hears how a run gets on; every method may do nothing."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Data is being downloaded or read."""
+
+    def method_began(self, name: str, sites: int, network: Network) -> None:
+        """A method starts on a network of its own."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A computation got on."""
+
+    def uploaded(self, site: str) -> None:
+        """An upload was accepted."""
+
+    def method_ended(self, result: MethodResult) -> None:
+        """A method was run and judged."""
+
+
+class Silence:
+    """A listener that does not listen."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def method_began(self, name: str, sites: int, network: Network) -> None:
+        """Nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def uploaded(self, site: str) -> None:
+        """Nothing."""
+
+    def method_ended(self, result: MethodResult) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a run, and who holds what."""
+
+    dataset: Dataset
+    holdings: Mapping[str, NDArray[np.int64]]
+
+    def site_data(self, site: str) -> SiteData:
+        """The private data of one site."""
+        return SiteData(self.dataset.train.take(self.holdings[site]), self.dataset.spec)
+
+    def all_data(self) -> SiteData:
+        """What no site holds: everything."""
+        return SiteData(self.dataset.train, self.dataset.spec)
+
+
+@dataclass
+class MethodResult:
+    """What one method yielded, and what it cost."""
+
+    name: str
+    outcome: Outcome
+    network: Network
+    accuracy: Accuracy
+    spec: NetworkSpec
+    gallery: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = field(default_factory=dict)
+
+    @property
+    def sites(self) -> list[str]:
+        """The sites that uploaded, in the order of their uploads."""
+        return [str(event.values["site"]) for event in self.network.trace.of_kind("upload")]
+
+    def bytes_of(self, kind: str) -> dict[str, int]:
+        """Bytes of bodies from (`arrival`) or to (`answer`) each site, as the server counted them."""
+        totals: dict[str, int] = dict.fromkeys(sorted(set(self.sites)), 0)
+        for event in self.network.trace.of_kind(kind):
+            site = str(event.values["peer"])
+            if event.host == SERVER and site in totals:
+                totals[site] += int(str(event.values["bytes"]))
+        return totals
+
+    def summary(self) -> dict[str, Any]:
+        """The method's row of the summary."""
+        trace = self.network.trace
+        return {
+            "accuracy": round(self.accuracy.mean, 6),
+            "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
+            "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
+            "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
+            "result_s": trace.of_kind("result")[-1].at_s,
+            "synthetic_digest": synthetic_digest(self.outcome.synthetic),
+        }
+
+
+def prepare(scenario: Scenario, listener: Listener | None = None) -> Material:
+    """Load the data and divide it. Raises `collab.errors.DataError` or `PartitionError`."""
+    listener = listener or Silence()
+    if scenario.compute.threads is not None:
+        torch.set_num_threads(scenario.compute.threads)
+    dataset = load_dataset(scenario.dataset, scenario.seed, progress=listener.preparing)
+    parts = divide(scenario.partition, dataset.train.labels, scenario.method.images_per_class, scenario.seed)
+    return Material(dataset, dict(zip(scenario.clients, parts, strict=True)))
+
+
+def run_scenario(
+    scenario: Scenario, writer: RunWriter, *, real: bool = False, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Run every method of a scenario, write the run directory, return the summary.
+
+    Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
+    """
+    started_s = time.perf_counter()
+    listener = listener or Silence()
+    material = prepare(scenario, listener)
+    results = []
+    for settings in scenario.all_methods():
+        result = run_method(scenario, settings, material, real=real, listener=listener)
+        listener.method_ended(result)
+        results.append(result)
+    return write_run(scenario, writer, material, results, time.perf_counter() - started_s, real=real)
+
+
+def run_method(
+    scenario: Scenario, settings: Any, material: Material, *, real: bool, listener: Listener
+) -> MethodResult:
+    """Run one method, all agents in this process, and judge its result."""
+    device = pick_device(scenario.compute.device)
+    sites = _sites_of(scenario, settings, material, device)
+    network = make_network(scenario, sites, real=real)
+    gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+    listener.method_began(settings.name, len(sites), network)
+
+    def on_upload(upload: Upload) -> None:
+        listener.uploaded(upload.site)
+        keep_for_gallery(gallery, upload)
+
+    async def main() -> Outcome:
+        server = network.host(SERVER)
+        agent = ServerAgent(
+            server, list(sites), material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload
+        )
+        async with asyncio.TaskGroup() as group:
+            outcome = group.create_task(_as(server.start(agent.run(body_limit_bytes(scenario)), "refine")))
+            await agent.serving.wait()
+            for site in sites.values():
+                host = network.host(site.name)
+                group.create_task(_as(host.start(take_part(host, SERVER, site), "take part")))
+        result: Outcome = outcome.result()
+        return result
+
+    with reporting_to(listener.progress):
+        outcome = run_network(network, main)
+        spec = settings.network(material.dataset.spec)
+        accuracy = judge(outcome.synthetic, scenario, material, spec, device)
+    return MethodResult(settings.name, outcome, network, accuracy, spec, gallery)
+
+
+async def _as(task: asyncio.Task[Any]) -> Any:
+    """Await a host's task within a group: cancelling the one cancels the other."""
+    return await task
+
+
+def run_network(network: Network, main: Any) -> Outcome:
+    """Run `main` on the network; errors of either world come out as this package's."""
+    try:
+        outcome: Outcome = network.run(main)
+    except BaseExceptionGroup as group:
+        raise _translated(_first(group)) from group
+    except SimnetError as error:
+        raise _translated(error) from error
+    return outcome
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _translated(error: BaseException) -> BaseException:
+    if isinstance(error, PortInUseError):
+        return AddressInUseError(str(error))
+    return RunFailedError(str(error)) if isinstance(error, SimnetError) else error
+
+
+def _sites_of(scenario: Scenario, settings: Any, material: Material, device: torch.device) -> dict[str, Site]:
+    if methods.needs_one_site(methods.get(settings.name)):
+        first = scenario.clients[0]
+        return {first: Site(first, material.all_data(), device)}
+    return {name: Site(name, material.site_data(name), device) for name in scenario.clients}
+
+
+def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, **options: Any) -> Network:
+    """The network of a scenario for `sites`, whose data this process sees; `options` go to `SocketNetwork`."""
+    tenant_of = scenario.tenant_of()
+    boundaries = Boundaries(
+        tenant_of,
+        scenario.rules(),
+        ContentInspector({name: RawDataGuard(site.data) for name, site in sites.items()}),
+    )
+    clients = list(sites) if not options else list(scenario.clients)
+    topology = scenario.network.build(clients, tenant_of)
+    if real:
+        return SocketNetwork(topology, boundaries=boundaries, **options)
+    return SimulatedNetwork(
+        topology,
+        seed=scenario.seed,
+        tcp=scenario.network.tcp.model(),
+        boundaries=boundaries,
+        devices=scenario.device_of(),
+        timing=scenario.compute.timing(),
+    )
+
+
+def body_limit_bytes(scenario: Scenario) -> int:
+    """The largest body that the server takes in: what the boundaries let pass, and a little."""
+    limits = [rule.at_most_bytes for rule in scenario.rules()]
+    known = [limit for limit in limits if limit is not None]
+    if not limits or len(known) < len(limits):
+        return 256 * 1024 * 1024
+    return max(*known, _SMALLEST_LIMIT_BYTES) + _ENVELOPE_SLACK_BYTES
+
+
+def keep_for_gallery(gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]], upload: Upload) -> None:
+    """Keep the images of the first few sites for the report."""
+    number = int(upload.site.rsplit("-", 1)[1])
+    if number < GALLERY_SITES and "synthetic" in upload.sections:
+        gallery[upload.site] = read_synthetic(upload.sections["synthetic"])
+
+
+def judge(
+    synthetic: SyntheticSet, scenario: Scenario, material: Material, spec: NetworkSpec, device: torch.device
+) -> Accuracy:
+    """The accuracy of networks trained on a synthetic set."""
+    settings = scenario.evaluation
+    judged = NetworkSpec(settings.width or spec.width, spec.depth, spec.channels, spec.side, spec.classes)
+    if len(synthetic.images) == 0:
+        raise RunFailedError("no site had anything to give: the synthetic set is empty")
+    return evaluate(synthetic, material.dataset, judged, settings, scenario.seed, device)
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def write_run(
+    scenario: Scenario,
+    writer: RunWriter,
+    material: Material,
+    results: Sequence[MethodResult],
+    wall_s: float,
+    *,
+    real: bool,
+) -> dict[str, Any]:
+    """Fill the run directory; returns the summary."""
+    summary = {
+        "scenario": scenario.name,
+        "seed": scenario.seed,
+        "world": "real" if real else "simulated",
+        "run_dir": str(writer.final),
+        "trace_digest": _joint_digest([result.network.trace for result in results]),
+        "wall_s": round(wall_s, 3),
+        "methods": {result.name: result.summary() for result in results},
+    }
+    writer.write_json("summary.json", summary)
+    writer.write_text("scenario.yaml", scenario.dump())
+    writer.write_json("environment.json", environment(scenario))
+    counts = {
+        client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
+        for client, part in material.holdings.items()
+    }
+    writer.write_json("partition.json", counts)
+    for result in results:
+        _write_method(writer, result)
+    return summary
+
+
+def _write_method(writer: RunWriter, result: MethodResult) -> None:
+    outcome = result.outcome
+    images: dict[str, NDArray[Any]] = {
+        "images": outcome.synthetic.images.numpy(),
+        "labels": outcome.synthetic.labels.numpy(),
+        "initial": outcome.initial.images.numpy(),
+    }
+    for site, (pictures, labels) in result.gallery.items():
+        images[f"site:{site}"], images[f"site-labels:{site}"] = pictures, labels
+    facts = {
+        "accuracies": list(result.accuracy.values),
+        "expand": outcome.synthetic.expand,
+        "sites": sorted(set(result.sites)),
+        "bytes_up": result.bytes_of("arrival"),
+        "bytes_down": result.bytes_of("answer"),
+        "capacity_bps": _capacities(result.network),
+        "trace_digest": result.network.trace.digest(),
+    }
+    writer.write_method(result.name, facts, result.network.trace, result.network.boundaries.ledger, images)
+
+
+def _capacities(network: Network) -> dict[str, float]:
+    topology = network.topology
+    return {topology.link_name(index): bps for index, bps in enumerate(topology.capacities_bps())}
+
+
+def environment(scenario: Scenario) -> dict[str, Any]:
+    """What a run is a function of beside its scenario."""
+    packages = ("torch", "numpy", "aiohttp", "simpy", "msgpack", "pydantic")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **{package: metadata.version(package) for package in packages},
+        "device": str(pick_device(scenario.compute.device)),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def synthetic_digest(synthetic: SyntheticSet) -> str:
+    """SHA-256 over labels and images of a synthetic set, as 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    sha.update(synthetic.labels.numpy().astype("<i8").tobytes())
+    sha.update(synthetic.images.numpy().astype("<f4").tobytes())
+    return sha.hexdigest()
+
+
+def _joint_digest(traces: Sequence[Trace]) -> str:
+    return hashlib.sha256("".join(trace.digest() for trace in traces).encode()).hexdigest()
+
+
+def _mean(values: Any) -> float | int:
+    numbers = list(values)
+    mean = sum(numbers) / len(numbers) if numbers else 0
+    return int(mean) if mean == int(mean) else round(mean, 1)
+
+
+__all__ = [
+    "Listener",
+    "Material",
+    "MethodResult",
+    "Route",
+    "Silence",
+    "prepare",
+    "run_method",
+    "run_scenario",
+    "synthetic_digest",
+]

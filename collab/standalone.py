@@ -1,0 +1,195 @@
+"""One agent a process: `collab serve` and `collab join`, the same agents over sockets.
+
+The server hands out, beside tasks, the description of the experiment and the names of sites that are still
+free, so that `collab join URL` needs nothing else: laboratory comfort, on routes open to all. A site then takes
+its own part of the data and never sees another's. The baselines stay in the laboratory: only the scenario's
+method is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from collab import wire
+from collab.agents.client import take_part
+from collab.agents.messages import (
+    CLAIM_PATH,
+    EXPERIMENT_PATH,
+    SITES_PATH,
+    message,
+    not_found,
+)
+from collab.agents.server import ServerAgent
+from collab.compute import pick_device, reporting_to
+from collab.errors import RunFailedError, WireError
+from collab.methods import Outcome, Site, Upload
+from collab.run import (
+    Listener,
+    MethodResult,
+    Silence,
+    body_limit_bytes,
+    judge,
+    keep_for_gallery,
+    make_network,
+    prepare,
+    run_network,
+    write_run,
+)
+from collab.scenario import SERVER, Scenario, parse
+from collab.store import RunWriter
+from simnet import Reply, Request, Route, problem
+from simnet.carriage import new_session
+from simnet.tenancy import Message
+
+_BETWEEN_ATTEMPTS_S = 1.0
+
+
+def serve_scenario(
+    scenario: Scenario,
+    writer: RunWriter,
+    *,
+    address: str,
+    port: int,
+    on_listening: Callable[[str], None],
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
+
+    Raises `collab.errors.AddressInUseError` if the port is taken.
+    """
+    started_s = time.perf_counter()
+    listener = listener or Silence()
+    material = prepare(scenario, listener)
+    settings = scenario.method
+    device = pick_device(scenario.compute.device)
+    network = make_network(scenario, {}, real=True, listen=(address, port))
+    listener.method_began(settings.name, len(scenario.clients), network)
+    gallery: dict[str, Any] = {}
+
+    def on_upload(upload: Upload) -> None:
+        listener.uploaded(upload.site)
+        keep_for_gallery(gallery, upload)
+
+    async def main() -> Outcome:
+        host = network.host(SERVER)
+        agent = ServerAgent(
+            host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload
+        )
+        desk = _Reception(scenario)
+        running = host.start(agent.run(body_limit_bytes(scenario), desk.routes()))
+        serving = asyncio.create_task(agent.serving.wait())
+        await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
+        serving.cancel()
+        if not running.done():
+            on_listening(network.url_of(SERVER))
+        return await running
+
+    with reporting_to(listener.progress):
+        outcome = run_network(network, main)
+        spec = settings.network(material.dataset.spec)
+        accuracy = judge(outcome.synthetic, scenario, material, spec, device)
+    result = MethodResult(settings.name, outcome, network, accuracy, spec, gallery)
+    listener.method_ended(result)
+    return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
+
+
+class _Reception:
+    """Describes the experiment to newcomers and gives them the names of sites."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._claimed: set[str] = set()
+
+    def routes(self) -> list[Route]:
+        """The routes of the reception, open to all."""
+        return [
+            Route("GET", EXPERIMENT_PATH, self._describe, open_to_all=True),
+            Route("POST", SITES_PATH, self._claim_any, open_to_all=True),
+            Route("POST", CLAIM_PATH, self._claim, open_to_all=True),
+        ]
+
+    async def _describe(self, request: Request) -> Reply:
+        return Reply(200, message({"scenario": self._scenario.dump()}))
+
+    async def _claim_any(self, request: Request) -> Reply:
+        for site in self._scenario.clients:
+            if site not in self._claimed:
+                return self._claimed_by(site)
+        return problem(409, "full", f"all {len(self._scenario.clients)} sites are taken; name one to take its place")
+
+    async def _claim(self, request: Request) -> Reply:
+        site = request.parameters["site"]
+        return self._claimed_by(site) if site in self._scenario.clients else not_found("site", site)
+
+    def _claimed_by(self, site: str) -> Reply:
+        # A site may come back after a crash; who it really is, is not checked yet.
+        self._claimed.add(site)
+        return Reply(201, message({"site": site}))
+
+
+def join_run(
+    url: str,
+    *,
+    site: str | None = None,
+    scenario: Scenario | None = None,
+    patience_s: float = 60.0,
+    on_joined: Callable[[str, Scenario], None] | None = None,
+    listener: Listener | None = None,
+) -> str:
+    """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
+
+    `scenario` is asked of the server if not given. Raises `RunFailedError` if the server cannot be reached for
+    `patience_s`, or refuses.
+    """
+    url = url.rstrip("/")
+    listener = listener or Silence()
+    text, name = asyncio.run(_introduce(url, site, patience_s))
+    scenario = scenario or parse(text, f"{url}{EXPERIMENT_PATH}")
+    material = prepare(scenario, listener)
+    if name not in material.holdings:
+        raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
+    device = pick_device(scenario.compute.device)
+    me = Site(name, material.site_data(name), device)
+    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url})
+    if on_joined is not None:
+        on_joined(name, scenario)
+
+    async def main() -> None:
+        host = network.host(name)
+        await host.start(take_part(host, SERVER, me), "take part")
+
+    with reporting_to(listener.progress):
+        run_network(network, main)
+    return name
+
+
+async def _introduce(url: str, site: str | None, patience_s: float) -> tuple[str, str]:
+    """The text of the scenario, and the name of the site to be; waits for a server that is not up yet."""
+    deadline_s = time.monotonic() + patience_s
+    claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
+    async with new_session() as session:
+        while True:
+            try:
+                experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
+                claimed = await _ask(session, "POST", claim)
+                return str(experiment["scenario"]), str(claimed["site"])
+            except aiohttp.ClientConnectionError as error:
+                if time.monotonic() > deadline_s:
+                    raise RunFailedError(f"nobody answers at {url}: {error}") from error
+                await asyncio.sleep(_BETWEEN_ATTEMPTS_S)
+            except (aiohttp.ClientError, WireError, KeyError) as error:
+                raise RunFailedError(f"what answers at {url} is no collab server: {error}") from error
+
+
+async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any:
+    async with session.request(method, address) as response:
+        body = await response.read()
+        if response.status >= 400:
+            reply = Reply(response.status, Message(body, content_type=response.content_type))
+            raise RunFailedError(f"{address} answered {response.status}: {reply.reason or response.reason}")
+        return wire.unpack(body).fields

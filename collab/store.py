@@ -1,0 +1,212 @@
+"""Run directories: what a run leaves behind, and how to read it back.
+
+::
+
+    runs/quickstart-001/
+      summary.json         the table: accuracy, bytes and seconds of each method, digests
+      scenario.yaml        the scenario with every default written out
+      environment.json     versions, device, threads: what else the run is a function of
+      partition.json       samples of each class at each client
+      collabdm/            one folder a method
+        outcome.json       accuracies of all networks, bytes of each site, phases
+        trace.jsonl        everything that happened, one event a line
+        ledger.jsonl       everything that crossed a boundary, or was refused
+        images.safetensors synthetic images: refined, initial, and of the first sites
+
+A run directory is written under a temporary name and renamed when it is whole; an interrupted run leaves
+nothing. Reading needs neither torch nor simnet's network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from collab.errors import RunExistsError, RunNotFoundError
+from simnet.tenancy import Ledger, LedgerEntry
+from simnet.trace import Event, Trace
+
+SUMMARY = "summary.json"
+DEFAULT_RUNS_DIR = Path("runs")
+_PARTIAL_SUFFIX = ".partial"
+
+
+class RunWriter:
+    """A run directory in the making. Use `open_run`."""
+
+    def __init__(self, partial: Path, final: Path) -> None:
+        self._partial = partial
+        self.final = final
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file."""
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+        (self._partial / name).write_text(text + "\n", encoding="utf-8")
+
+    def write_text(self, name: str, text: str) -> None:
+        """A text file."""
+        (self._partial / name).write_text(text, encoding="utf-8")
+
+    def write_method(
+        self,
+        name: str,
+        outcome: Mapping[str, Any],
+        trace: Trace,
+        ledger: Ledger,
+        images: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """The folder of one method."""
+        folder = self._partial / name
+        folder.mkdir()
+        self.write_json(f"{name}/outcome.json", outcome)
+        with (folder / "trace.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in trace.lines())
+        with (folder / "ledger.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry.as_dict(), ensure_ascii=False) + "\n" for entry in ledger)
+        save_file({key: np.ascontiguousarray(value) for key, value in images.items()}, folder / "images.safetensors")
+
+    def finish(self) -> None:
+        """Give the directory its name. Raises `RunExistsError` if somebody else has taken it meanwhile."""
+        try:
+            os.rename(self._partial, self.final)
+        except OSError as error:
+            raise RunExistsError(f"{self.final} was made by another run in the meantime") from error
+
+
+@contextlib.contextmanager
+def open_run(runs_dir: Path, scenario: str, name: str | None) -> Iterator[RunWriter]:
+    """A new run directory, `name` or the scenario's name and the next free number; gone again if the block raises.
+
+    Raises `RunExistsError` if `name` is taken.
+    """
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    partial, final = _reserve(runs_dir, scenario, name)
+    try:
+        writer = RunWriter(partial, final)
+        yield writer
+        writer.finish()
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _reserve(runs_dir: Path, scenario: str, name: str | None) -> tuple[Path, Path]:
+    candidates = [name] if name is not None else (f"{scenario}-{number:03}" for number in itertools.count(1))
+    for candidate in candidates:
+        final = runs_dir / candidate
+        partial = runs_dir / f".{candidate}{_PARTIAL_SUFFIX}"
+        if not final.exists():
+            try:
+                partial.mkdir()
+            except FileExistsError:
+                if name is None:
+                    continue  # a run that goes on right now, or was killed
+                raise RunExistsError(
+                    f"{partial} is there: another run of that name goes on, or was killed (then remove it)"
+                ) from None
+            return partial, final
+    raise RunExistsError(f"{runs_dir / str(name)} exists already; choose another --name or remove it")
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """What one method left behind."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def outcome(self) -> dict[str, Any]:
+        """accuracies, bytes of each site, phases."""
+        result: dict[str, Any] = json.loads((self.path / "outcome.json").read_text(encoding="utf-8"))
+        return result
+
+    @cached_property
+    def trace(self) -> list[Event]:
+        """All events in order."""
+        with (self.path / "trace.jsonl").open(encoding="utf-8") as file:
+            return [Event.parse(line) for line in file]
+
+    @cached_property
+    def ledger(self) -> list[LedgerEntry]:
+        """All crossings and refusals in order."""
+        with (self.path / "ledger.jsonl").open(encoding="utf-8") as file:
+            return [LedgerEntry(**json.loads(line)) for line in file]
+
+    @cached_property
+    def images(self) -> dict[str, NDArray[Any]]:
+        """Arrays by name: images, labels, initial, and site:<name> with site-labels:<name>."""
+        arrays: dict[str, NDArray[Any]] = load_file(self.path / "images.safetensors")
+        return arrays
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its directory."""
+
+    path: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json."""
+        return self._json(SUMMARY)
+
+    @cached_property
+    def scenario(self) -> dict[str, Any]:
+        """The resolved scenario as plain data."""
+        data: dict[str, Any] = yaml.safe_load((self.path / "scenario.yaml").read_text(encoding="utf-8"))
+        return data
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, threads."""
+        return self._json("environment.json")
+
+    @cached_property
+    def partition(self) -> dict[str, Sequence[int]]:
+        """Client -> number of samples of each class."""
+        return self._json("partition.json")
+
+    @cached_property
+    def methods(self) -> list[MethodRun]:
+        """The methods, in the order of the scenario."""
+        return [MethodRun(name, self.path / name) for name in self.summary["methods"]]
+
+    def _json(self, name: str) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        return data
+
+
+def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
+    """The run at a path, of a name under `runs_dir`, or the `latest` one there. Raises `RunNotFoundError`."""
+    if text == "latest":
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise RunNotFoundError(f"there is no run in {runs_dir}; make one with: collab run SCENARIO")
+        return max(runs, key=lambda run: (run.path / SUMMARY).stat().st_mtime)
+    for candidate in (Path(text), runs_dir / text):
+        if (candidate / SUMMARY).is_file():
+            return Run(candidate)
+    raise RunNotFoundError(f"{text} is no run directory, neither here nor in {runs_dir} (no {SUMMARY} in it)")
+
+
+def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:
+    """All finished runs under a directory, by name."""
+    if not runs_dir.is_dir():
+        return []
+    return [Run(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{SUMMARY}"))]
