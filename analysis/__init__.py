@@ -1,0 +1,1 @@
+"""Reads run directories, never runs anything: figures and the HTML report."""

@@ -1,0 +1,157 @@
+"""The report of a run: one HTML file that opens offline, made from the run directory alone."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis import figures
+from analysis.timeline import Timeline, link_use, timeline
+from collab.store import SUMMARY, MethodRun, Run
+from simnet.tenancy import LedgerEntry
+from simnet.units import format_size
+
+_MOST_REFUSALS = 20
+_SECTION_NAMES = {
+    "collabdm": "CollabDM: distil at the sites, refine at the server toward everybody's class means",
+    "localdm": "LocalDM: distil at the sites, take the union",
+    "central": "central: one site that holds all data, the upper bound",
+}
+
+
+@dataclass(frozen=True)
+class MethodView:
+    """One method, as the page shows it."""
+
+    name: str
+    title: str
+    row: Mapping[str, Any]
+    deviation: float
+    gantt: str
+    links: str | None
+    sites: Sequence[tuple[str, str]]
+    initial: str
+    refined: str
+    is_refined: bool
+    shown: Timeline
+
+
+def write_report(run: Run, path: Path) -> Path:
+    """Write the report of `run` to `path`; returns the path."""
+    environment = Environment(loader=PackageLoader("analysis", "templates"), autoescape=True, undefined=StrictUndefined)
+    environment.filters.update(size=format_size, percent=lambda share: f"{100 * share:.1f}")
+    page = environment.get_template("report.html.j2").render(**_content(run))
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _content(run: Run) -> dict[str, Any]:
+    summary, scenario = run.summary, run.scenario
+    methods = [_method_view(run, method) for method in run.methods]
+    deviations = {view.name: view.deviation for view in methods}
+    return {
+        "run": run,
+        "summary": summary,
+        "scenario": scenario,
+        "environment": run.environment,
+        "made": datetime.fromtimestamp((run.path / SUMMARY).stat().st_mtime, UTC),
+        "story": _story(run),
+        "methods": methods,
+        "main": methods[0],
+        "best": max(methods, key=lambda view: view.row["accuracy"]).name,
+        "seconds": "virtual" if summary["world"] == "simulated" else "real",
+        "heat_map": figures.label_heat_map(run.partition),
+        "hidden_clients": max(0, len(run.partition) - figures.MOST_ROWS),
+        "scatter": figures.accuracy_against_bytes(summary["methods"], deviations),
+        "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
+        "scenario_text": (run.path / "scenario.yaml").read_text(encoding="utf-8"),
+        "icon": base64.b64encode(_ICON.encode()).decode(),
+    }
+
+
+def _story(run: Run) -> str:
+    """What ran, in two sentences."""
+    scenario = run.scenario
+    partition, network = scenario["partition"], scenario["network"]
+    total = int(np.sum(list(run.partition.values())))
+    skew = "cut at random" if partition["scheme"] == "iid" else f"skewed by Dirichlet({partition['beta']:g})"
+    tenants = scenario.get("tenants") or {"lab": []}
+    where = (
+        f"a {network['topology']} of {network['access']['bandwidth']}, {network['access']['latency']} access links"
+        if run.summary["world"] == "simulated"
+        else "the sockets of this machine"
+    )
+    return (
+        f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {skew}, in a "
+        f"network of {len(tenants)} tenant{'s' if len(tenants) != 1 else ''}. Each uploaded once over {where}; the server "
+        f"made {scenario['method']['images_per_class']} synthetic image"
+        f"{'s' if scenario['method']['images_per_class'] != 1 else ''} per class of what it got."
+    )
+
+
+def _method_view(run: Run, method: MethodRun) -> MethodView:
+    shown = timeline(method.trace)
+    images, outcome = method.images, method.outcome
+    classes = len(next(iter(run.partition.values())))
+    uses = link_use(method.trace, outcome["capacity_bps"], shown.end_s)
+    sites = [
+        (name.removeprefix("site:"), figures.picture_strip(images[name], images[f"site-labels:{name[5:]}"], classes))
+        for name in sorted(images)
+        if name.startswith("site:")
+    ]
+    unit = "virtual" if run.summary["world"] == "simulated" else "real"
+    return MethodView(
+        name=method.name,
+        title=_SECTION_NAMES.get(method.name, method.name),
+        row=run.summary["methods"][method.name],
+        deviation=float(np.std(outcome["accuracies"])),
+        gantt=figures.gantt(shown, unit),
+        links=figures.link_use_figure(uses) if uses else None,
+        sites=sites,
+        initial=figures.picture_strip(images["initial"], images["labels"], classes),
+        refined=figures.picture_strip(images["images"], images["labels"], classes),
+        is_refined=not np.array_equal(images["initial"], images["images"]),
+        shown=shown,
+    )
+
+
+def _ledger_rows(ledger: Sequence[LedgerEntry]) -> Iterator[dict[str, Any]]:
+    """The ledger, summed by what crossed between whom; each message counts where it left or, if refused, there."""
+    sizes: Counter[tuple[str, str, str, str]] = Counter()
+    messages: Counter[tuple[str, str, str, str]] = Counter()
+    seen_leaving = any(entry.point == "leaving" for entry in ledger)
+    for entry in ledger:
+        if entry.verdict == "crossed" and entry.point != ("leaving" if seen_leaving else "arriving"):
+            continue
+        key = (entry.source_tenant, entry.target_tenant, entry.kind, entry.verdict)
+        sizes[key] += entry.size_bytes
+        messages[key] += 1
+    for key in sorted(messages):
+        source, target, kind, verdict = key
+        yield {
+            "source": source,
+            "target": target,
+            "kind": kind.replace("+", " + "),
+            "verdict": verdict,
+            "messages": messages[key],
+            "bytes": sizes[key],
+        }
+
+
+def _refusals(method: MethodRun) -> list[LedgerEntry]:
+    return [entry for entry in method.ledger if entry.verdict == "refused"][:_MOST_REFUSALS]
+
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="3" fill="#0072b2"/>'
+    '<g fill="#e69f00"><circle cx="2" cy="2" r="2"/><circle cx="14" cy="2" r="2"/><circle cx="2" cy="14" r="2"/>'
+    '<circle cx="14" cy="14" r="2"/></g></svg>'
+)
