@@ -27,7 +27,7 @@ METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 METHOD_MARKERS = ("o", "s", "D", "^", "v", "P")
 MOST_ROWS = 40
 _WIDTH = 8.2
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, searchable
     "svg.hashsalt": "collab",
     "font.family": "sans-serif",
@@ -77,7 +77,7 @@ def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
                 value = counts[row, column]
                 colour = "white" if value > limit else (INK if value else FAINT)
                 axes.text(column, row, f"{value:,}", ha="center", va="center", color=colour, fontsize=8.5)
-        figure.colorbar(image, ax=axes, label="samples", shrink=0.9, pad=0.01).outline.set_visible(False)  # type: ignore[operator]
+        figure.colorbar(image, ax=axes, label="samples", shrink=0.9, pad=0.01).outline.set_visible(False)
     return svg[0]
 
 
@@ -156,7 +156,7 @@ def accuracy_against_bytes(methods: Mapping[str, Mapping[str, Any]], deviations:
             axes.annotate(f"{name} {y:.1f} %", (x, y), (9, 5), textcoords="offset points", color=colour)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: format_size(value))
-        axes.xaxis.set_minor_formatter(lambda value, _: "")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.margins(x=0.35, y=0.3)
         axes.set_xlabel("uploaded per client")
         axes.set_ylabel("accuracy on test data, %")

@@ -91,10 +91,13 @@ def _story(run: Run) -> str:
     )
     return (
         f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {skew}, in a "
-        f"network of {len(tenants)} tenant{'s' if len(tenants) != 1 else ''}. Each uploaded once over {where}; the server "
-        f"made {scenario['method']['images_per_class']} synthetic image"
-        f"{'s' if scenario['method']['images_per_class'] != 1 else ''} per class of what it got."
+        f"network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
+        f"{_number(scenario['method']['images_per_class'], 'synthetic image')} per class of what it got."
     )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _method_view(run: Run, method: MethodRun) -> MethodView:
@@ -131,16 +134,16 @@ def _ledger_rows(ledger: Sequence[LedgerEntry]) -> Iterator[dict[str, Any]]:
     for entry in ledger:
         if entry.verdict == "crossed" and entry.point != ("leaving" if seen_leaving else "arriving"):
             continue
-        key = (entry.source_tenant, entry.target_tenant, entry.kind, entry.verdict)
+        key = (entry.source_tenant, entry.target_tenant, entry.kind, str(entry.verdict))
         sizes[key] += entry.size_bytes
         messages[key] += 1
     for key in sorted(messages):
-        source, target, kind, verdict = key
+        source, target, kind, outcome = key
         yield {
             "source": source,
             "target": target,
             "kind": kind.replace("+", " + "),
-            "verdict": verdict,
+            "verdict": outcome,
             "messages": messages[key],
             "bytes": sizes[key],
         }

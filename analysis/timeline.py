@@ -1,7 +1,7 @@
 """From a trace to what the figures show: who did what when, the slowest path, and the use of links over time.
 
-Reads events only; the words in them (`compute`, `request`, `reply`, `upload`, `result`, `link`) are those that simnet and collab's
-agents write.
+Reads events only; the words in them (`compute`, `request`, `reply`, `upload`, `result`, `link`) are those that simnet
+and collab's agents write.
 """
 
 from __future__ import annotations

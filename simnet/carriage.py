@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import aiohttp
 import aiohttp.connector
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from simnet.errors import BoundaryError, InspectionError, PortInUseError, UnreachableError
 from simnet.streams import inspected
@@ -141,7 +142,7 @@ class HttpCarriage:
         token = inspected.set(True)
         try:
             async with self._client().request(
-                method, place.url_of(peer) + path, data=message.body or None, headers=sent_headers
+                method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers
             ) as response:
                 answer = Message(await response.read(), _kinds(response.headers), response.content_type)
                 status, answer_headers = response.status, dict(response.headers)
@@ -308,6 +309,30 @@ async def closing(carriages: Sequence[HttpCarriage]) -> AsyncIterator[None]:
     finally:
         for carriage in carriages:
             await carriage.close()
+
+
+class _Body(aiohttp.Payload):
+    """A body that is written in one piece, without a copy.
+
+    aiohttp warns when more than 1 MiB of bytes is handed to it directly, because joining and writing them could hold up
+    its loop; the streams below take pieces of any size.
+    """
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        super().__init__(body, content_type=content_type)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Hand the body over."""
+        await writer.write(self._value)
+
+
+def _payload(message: Message) -> _Body | None:
+    return _Body(message.body, message.content_type) if message.body else None
 
 
 def _kinds(headers: Mapping[str, str]) -> frozenset[str]:

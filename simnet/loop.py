@@ -89,6 +89,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._clock_resolution = 1 / TICKS_PER_SECOND
         self._pending_connects: weakref.WeakKeyDictionary[socket.socket, Address] = weakref.WeakKeyDictionary()
 
+    def __del__(self) -> None:
+        """Nothing to warn of: a loop that was never closed holds no descriptors."""
+
     # -- time ------------------------------------------------------------------------------------
 
     def time(self) -> float:

@@ -12,6 +12,7 @@ import abc
 import asyncio
 import contextlib
 import contextvars
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -218,6 +219,7 @@ class SimulatedNetwork(Network):
         self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
         self._streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
         self._loop.fabric = self._streams
+        self._processors: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` in virtual time. Raises `simnet.errors.DeadlockError` if everybody waits for ever."""
@@ -242,12 +244,13 @@ class SimulatedNetwork(Network):
 
     async def compute(self, host: str, job: Job[T]) -> T:
         """Run the job and charge the virtual clock by the host's device."""
-        start_s = self.now()
-        computed, wall_s = await self._executor.run(job)
-        charge_s = self._timing.charge_s(self.device_of(host), computed.operations, wall_s)
-        await asyncio.sleep(charge_s)
-        self._record_compute(host, job, start_s, computed.operations)
-        return computed.value
+        async with self._processors[host]:
+            start_s = self.now()
+            computed, wall_s = await self._executor.run(job)
+            charge_s = self._timing.charge_s(self.device_of(host), computed.operations, wall_s)
+            await asyncio.sleep(charge_s)
+            self._record_compute(host, job, start_s, computed.operations)
+            return computed.value
 
     def url_of(self, peer: str) -> str:
         """http://name:8080."""
@@ -276,6 +279,7 @@ class SimulatedNetwork(Network):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._streams.close()
             await loop.shutdown_asyncgens()
 
         with contextlib.suppress(SimnetError):  # a task that refuses to end must not hide the first error

@@ -40,7 +40,7 @@ def max_min(
     limits = np.full(flows, np.inf) if limit is None else limit
     hops = np.diff(path_start)
     flow_of_hop = np.repeat(np.arange(flows), hops)
-    rate = np.where(hops == 0, limits, 0.0)
+    rate = np.zeros(flows)
     growing = hops > 0
     left = capacity.astype(np.float64, copy=True)
 
@@ -62,4 +62,4 @@ def max_min(
         held_back = np.zeros(flows, dtype=bool)
         held_back[flow_of_hop[live_hops & full[path_links]]] = True
         growing &= ~(held_back | (flow_level <= level * (1 + _FULL)))
-    return rate
+    return np.where(hops == 0, limits, rate)

@@ -254,9 +254,11 @@ class StreamTransport(asyncio.Transport):
         if not self._lost:
             self._lost = self._closing = True
             self._call(self._protocol.connection_lost, error)
+            self._network.forget(self)
 
     def _call(self, callback: Callable[..., Any], *args: Any) -> None:
-        self._loop.call_soon(callback, *args, context=self._context)
+        if not self._loop.is_closed():  # a program may drop its connections long after the run
+            self._loop.call_soon(callback, *args, context=self._context)
 
 
 class StreamServer(asyncio.AbstractServer):
@@ -339,6 +341,7 @@ class StreamNetwork:
         self._address_of = {host.name: _address(index) for index, host in enumerate(topology.hosts)}
         self._name_of = {address: name for name, address in self._address_of.items()}
         self._next_port: dict[str, int] = {}
+        self._open: dict[StreamTransport, None] = {}
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -399,6 +402,7 @@ class StreamNetwork:
         near = StreamTransport(self, there, local, remote)
         far = StreamTransport(self, back, remote, local)
         near._peer, far._peer = far, near
+        self._open[near] = self._open[far] = None
         self._attach(near, protocol_factory, contextvars.copy_context())
         # The other end has the connection once the third part of the handshake is there, before any data.
         there.send(0, lambda: None, lambda: self._accept(far, server))
@@ -407,6 +411,16 @@ class StreamNetwork:
     def after_latency(self, flow: Flow, action: Callable[[], None]) -> None:
         """Run `action` when a sign sent along `flow`'s path, past everything queued, has arrived."""
         self.loop.clock.call_in(flow.path.latency_s, action)
+
+    def forget(self, transport: StreamTransport) -> None:
+        """Strike out a transport that has lost its connection."""
+        self._open.pop(transport, None)
+
+    def close(self) -> None:
+        """Stop listening and reset every connection: the run is over and all machines are switched off."""
+        self.listeners.clear()
+        for transport in list(self._open):
+            transport.abort()
 
     def _accept(self, far: StreamTransport, server: StreamServer) -> None:
         if server.is_serving():

@@ -1,0 +1,253 @@
+"""Messages between hosts, in both worlds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from simnet import Message, Reply, Route, problem
+from simnet.carriage import PROBLEM_LIMIT_BYTES
+from simnet.errors import BoundaryError, InspectionError, UnreachableError
+
+both_worlds = pytest.mark.parametrize("world", ["simulated", "real"])
+SYNTHETIC = frozenset({"synthetic"})
+
+
+class Reading:
+    """Bodies begin with their kinds: b"synthetic:..."."""
+
+    def inspect(self, host, body, point):
+        kinds, separator, _ = body.partition(b":")
+        if not separator:
+            raise InspectionError("unreadable")
+        return frozenset(kinds.decode().split(","))
+
+
+def exchange(network, routes, ask, *, limit=1 << 20):
+    """Serve `routes` at the server and run `ask(host)` at client-0."""
+
+    async def main():
+        server = network.host("server")
+        await server.start(server.serve(routes, body_limit_bytes=limit))
+        host = network.host("client-0")
+        return await host.start(ask(host))
+
+    return network.run(main)
+
+
+async def greet(request):
+    text = f"hello {request.source}, {request.parameters['name']}"
+    return Reply(200, Message(text.encode(), content_type="text/plain"))
+
+
+async def count(request):
+    return Reply(200, Message(str(len(request.message.body)).encode()))
+
+
+@both_worlds
+def test_request_and_reply(make_network, world):
+    async def ask(host):
+        return await host.request("server", "GET", "/greet/you")
+
+    reply = exchange(make_network(world=world), [Route("GET", "/greet/{name}", greet)], ask)
+    assert (reply.status, reply.message.body) == (200, b"hello client-0, you")
+    assert reply.message.content_type == "text/plain"
+
+
+@both_worlds
+def test_headers_and_statuses_pass(make_network, world):
+    async def wait(request):
+        assert request.headers["Prefer"] == "wait=3"
+        return Reply(204, headers={"Retry-After": "7"})
+
+    async def ask(host):
+        return await host.request("server", "GET", "/", headers={"Prefer": "wait=3"})
+
+    reply = exchange(make_network(world=world), [Route("GET", "/", wait)], ask)
+    assert (reply.status, reply.headers["Retry-After"], reply.message.body) == (204, "7", b"")
+
+
+@both_worlds
+def test_unknown_paths_and_refusals(make_network, world):
+    async def refuse(request):
+        return problem(422, "no-good", "it is no good")
+
+    async def ask(host):
+        return (await host.request("server", "GET", "/nowhere"), await host.request("server", "PUT", "/"))
+
+    missing, refused = exchange(make_network(world=world), [Route("PUT", "/", refuse)], ask)
+    assert (missing.status, missing.reason, missing.code) == (404, "", "")
+    assert (refused.status, refused.reason, refused.code) == (422, "it is no good", "no-good")
+
+
+@both_worlds
+def test_a_body_above_the_limit_gets_413(make_network, world):
+    async def ask(host):
+        whole = await host.request("server", "PUT", "/", Message(b"x" * 1000))
+        return whole, await host.request("server", "PUT", "/", Message(b"x" * 2_000_000))
+
+    network = make_network(world=world)
+    whole, large = exchange(network, [Route("PUT", "/", count)], ask, limit=1_000_000)
+    assert whole.message.body == b"1000"
+    assert (large.status, large.code) == (413, "too-large")
+
+
+@both_worlds
+def test_nobody_there(make_network, world):
+    async def main():
+        network.listening_at("server", 1)  # a port on which nothing listens
+        host = network.host("client-0")
+        with pytest.raises(UnreachableError, match="client-0 cannot reach server"):
+            await host.start(host.request("server", "GET", "/"))
+
+    network = make_network(world=world)
+    network.run(main)
+
+
+@both_worlds
+def test_refused_where_it_leaves(make_network, two_tenants, world):
+    served = []
+
+    async def note(request):
+        served.append(request)
+        return Reply(200)
+
+    async def ask(host):
+        with pytest.raises(BoundaryError, match="raw may not cross from sites to cloud"):
+            await host.request("server", "PUT", "/", Message(b"raw:pixels", frozenset({"raw"})))
+        with pytest.raises(InspectionError, match="claims to carry synthetic but carries raw"):
+            await host.request("server", "PUT", "/", Message(b"raw:pixels", SYNTHETIC))
+        return await host.request("server", "PUT", "/", Message(b"synthetic:x", SYNTHETIC))
+
+    network = make_network(world=world, inspector=Reading(), **two_tenants())
+    assert exchange(network, [Route("PUT", "/", note)], ask).status == 200
+    assert [request.message.body for request in served] == [b"synthetic:x"]
+    ledger = [(entry.point, entry.kind, entry.verdict) for entry in network.boundaries.ledger]
+    assert ledger == [
+        ("leaving", "raw", "refused"),
+        ("leaving", "synthetic", "refused"),
+        ("leaving", "synthetic", "crossed"),
+        ("arriving", "synthetic", "crossed"),
+        ("leaving", "control", "crossed"),
+        ("arriving", "control", "crossed"),
+    ]
+
+
+@both_worlds
+def test_refused_where_it_arrives(make_network, two_tenants, world, monkeypatch):
+    """A sender that does not check itself is stopped at the other end."""
+
+    async def ask(host):
+        monkeypatch.setattr(host._carriage, "_check", lambda crossing, leaving: None)
+        raw = await host.request("server", "PUT", "/", Message(b"raw:pixels", frozenset({"raw"})))
+        lie = await host.request("server", "PUT", "/", Message(b"raw:pixels", SYNTHETIC))
+        return raw, lie, await host.request("server", "PUT", "/", Message(b"gibberish", SYNTHETIC))
+
+    network = make_network(world=world, inspector=Reading(), **two_tenants())
+    raw, lie, gibberish = exchange(network, [Route("PUT", "/", count)], ask)
+    assert (raw.status, raw.code) == (403, "boundary")
+    assert (lie.status, lie.code) == (400, "unreadable")
+    assert "claims to carry synthetic but carries raw" in lie.reason
+    assert (gibberish.status, gibberish.reason) == (400, "unreadable")
+    assert {(entry.point, entry.verdict) for entry in network.boundaries.ledger} == {("arriving", "refused")}
+
+
+@both_worlds
+def test_answers_are_checked_too(make_network, two_tenants, world):
+    async def leak(request):
+        return Reply(200, Message(b"synthetic:secret", SYNTHETIC))
+
+    async def disguise(request):
+        body = b"x" * (PROBLEM_LIMIT_BYTES + 1)
+        return Reply(400, Message(body, content_type="application/problem+json"))
+
+    async def ask(host):
+        return await host.request("server", "GET", "/leak"), await host.request("server", "GET", "/disguise")
+
+    network = make_network(world=world, inspector=Reading(), **two_tenants())
+    routes = [Route("GET", "/leak", leak), Route("GET", "/disguise", disguise)]
+    leaked, disguised = exchange(network, routes, ask)
+    for reply in (leaked, disguised):
+        assert (reply.status, reply.code) == (403, "boundary")
+        assert b"secret" not in reply.message.body
+
+
+@both_worlds
+def test_callers_must_say_who_they_are(make_network, world):
+    """On sockets by a header; in virtual time the network knows."""
+
+    async def ask(host):
+        async with host.session() as session, session.get(host.url_of("server") + "/greet/you") as response:
+            return response.status, await response.text()
+
+    status, text = exchange(make_network(world=world), [Route("GET", "/greet/{name}", greet)], ask)
+    if world == "real":
+        assert status == 403
+        assert "Boundary-From" in text
+    else:
+        assert (status, text) == (200, "hello client-0, you")
+
+
+def test_in_virtual_time_nobody_can_pretend_to_be_another(make_network):
+    async def ask(host):
+        reply = await host.request("server", "GET", "/greet/x", headers={"Boundary-From": "client-1"})
+        return reply.message.body
+
+    assert exchange(make_network(), [Route("GET", "/greet/{name}", greet)], ask) == b"hello client-0, x"
+
+
+@both_worlds
+def test_routes_open_to_all_take_no_bodies(make_network, world):
+    async def ask(host):
+        async with host.session() as session:
+            url = host.url_of("server") + "/"
+            async with session.get(url) as empty, session.get(url, data=b"x") as full:
+                return empty.status, full.status
+
+    network = make_network(world=world)
+    host_known = world == "simulated"
+    statuses = exchange(network, [Route("GET", "/", count, open_to_all=True)], ask)
+    assert statuses == ((200, 200) if host_known else (200, 403))
+
+
+@both_worlds
+def test_both_worlds_write_the_same_story(make_network, world):
+    async def ask(host):
+        await host.request("server", "PUT", "/", Message(b"abc"))
+
+    network = make_network(world=world)
+    exchange(network, [Route("PUT", "/", count)], ask)
+    story = [(event.host, event.kind, event.values["bytes"]) for event in network.trace if "bytes" in event.values]
+    assert story == [
+        ("client-0", "request", 3),
+        ("server", "arrival", 3),
+        ("server", "answer", 1),
+        ("client-0", "reply", 1),
+    ]
+
+
+def test_a_request_takes_the_time_of_its_bytes(make_network):
+    """1 MB at 1 Gbit/s: 8 ms, a handshake of 40 ms, 20 ms each way, and the headers' microseconds."""
+
+    async def ask(host):
+        await host.request("server", "PUT", "/", Message(b"x" * 1_000_000))
+        return host.now()
+
+    assert exchange(make_network(), [Route("PUT", "/", count)], ask, limit=1 << 24) == pytest.approx(0.088, abs=1e-5)
+
+
+def test_many_clients_at_once(make_network):
+    network = make_network(clients=150)
+
+    async def main():
+        server = network.host("server")
+        await server.start(server.serve([Route("PUT", "/", count)]))
+
+        async def ask(host):
+            return (await host.request("server", "PUT", "/", Message(b"x" * 1000))).message.body
+
+        hosts = [network.host(f"client-{index}") for index in range(150)]
+        return await asyncio.gather(*(host.start(ask(host)) for host in hosts))
+
+    assert network.run(main) == [b"1000"] * 150

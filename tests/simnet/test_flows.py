@@ -1,0 +1,193 @@
+"""Exact virtual times of flows; each test states the sum."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simnet.clock import Clock
+from simnet.flows import Flows
+from simnet.tcp import Tcp, transfer_time_s
+from simnet.topology import Path
+from simnet.trace import Trace
+
+REFERENCE = json.loads((FilePath(__file__).parents[1] / "reference" / "single_flows.json").read_text())["cases"]
+
+
+def still() -> float:
+    return 0.0
+
+
+class Bench:
+    """Flows on a clock, with the arrivals written down."""
+
+    def __init__(self, capacities_bps, tcp: Tcp) -> None:
+        self.clock = Clock()
+        self.trace = Trace()
+        names = [f"link {i}" for i in range(len(capacities_bps))]
+        self.flows = Flows(self.clock, capacities_bps, tcp, self.trace, names)
+        self.arrived: dict[str, float] = {}
+        self.sent: dict[str, float] = {}
+
+    def flow(self, links, latency_s=0.0, rtt_s=0.0, jitter=still):
+        return self.flows.open(Path(tuple(links), latency_s, ()), rtt_s, jitter)
+
+    def send(self, flow, name, size, at_s=0.0):
+        def note(where):
+            return lambda: where.__setitem__(name, self.clock.now_s)
+
+        self.clock.call_at(at_s, lambda: flow.send(size, note(self.sent), note(self.arrived)))
+
+    def run(self):
+        while not self.clock.idle():
+            self.clock.step()
+        return self.arrived
+
+
+def test_one_flow_alone():
+    bench = Bench([8e6], Tcp.plain())
+    bench.send(bench.flow([0], latency_s=0.05), "a", 1_000_000)
+    assert bench.run() == {"a": 1.05}
+    assert bench.sent == {"a": 1.0}
+
+
+def test_a_second_flow_halves_the_rate_while_it_lasts():
+    # 1 MB/s. a alone for 1 s (1 MB of 3 MB); both at 0.5 MB/s until b's 1 MB is sent at 3 s; a has 1 MB left: 4 s.
+    bench = Bench([8e6], Tcp.plain())
+    bench.send(bench.flow([0]), "a", 3_000_000)
+    bench.send(bench.flow([0]), "b", 1_000_000, at_s=1.0)
+    assert bench.run() == {"b": 3.0, "a": 4.0}
+
+
+def test_pieces_arrive_in_order_and_on_time():
+    bench = Bench([8e6], Tcp.plain())
+    flow = bench.flow([0], latency_s=0.01)
+    for index in range(4):
+        bench.send(flow, f"piece {index}", 250_000)
+    assert bench.run() == {"piece 0": 0.26, "piece 1": 0.51, "piece 2": 0.76, "piece 3": 1.01}
+
+
+def test_latency_is_a_pipe_not_a_queue():
+    # Ten messages of 1 kB at 1 MB/s with 1 s of latency: the last arrives at 10 ms + 1 s, not after 10 s.
+    bench = Bench([8e6], Tcp.plain())
+    flow = bench.flow([0], latency_s=1.0)
+    for index in range(10):
+        bench.send(flow, str(index), 1000)
+    assert bench.run()["9"] == 1.01
+
+
+def test_a_message_of_nothing_keeps_its_place():
+    bench = Bench([8e6], Tcp.plain())
+    flow = bench.flow([0], latency_s=0.5)
+    bench.send(flow, "data", 1_000_000)
+    bench.send(flow, "end", 0)
+    bench.run()
+    assert list(bench.arrived) == ["data", "end"]
+    assert bench.arrived == {"data": 1.5, "end": 1.5}
+
+
+def test_headers_slow_the_payload():
+    bench = Bench([8e6], Tcp(slow_start=False))
+    bench.send(bench.flow([0]), "a", 1_448_000)
+    assert bench.run() == {"a": 1.502}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_lone_flow_takes_what_the_closed_form_says(name):
+    case = REFERENCE[name]
+    latency_s = sum(link["latency_s"] for link in case["links"])
+    bench = Bench([link["bandwidth_bps"] for link in case["links"]], Tcp())
+    flow = bench.flow(range(len(case["links"])), latency_s, 2 * latency_s)
+    bench.send(flow, "all", case["bytes"], at_s=2 * latency_s)  # the handshake is the connection's business
+    narrowest = min(link["bandwidth_bps"] for link in case["links"])
+    expected_s = transfer_time_s(case["bytes"], narrowest, latency_s, Tcp())
+    assert bench.run()["all"] == pytest.approx(expected_s, abs=1e-5)
+
+
+def test_an_idle_connection_starts_slowly_again():
+    # 10 Mbit/s, round trip 100 ms: 14,480 B leave at once, more must wait. After 10 s of rest the window is
+    # small again.
+    tcp = Tcp(wire_bytes_per_segment=1448)
+    bench = Bench([10e6], tcp)
+    flow = bench.flow([0], 0.05, 0.1)
+    bench.send(flow, "first", 100_000)
+    bench.send(flow, "soon", 14_481, at_s=0.35)
+    bench.send(flow, "later", 14_481, at_s=10.0)
+    bench.run()
+    assert bench.sent["soon"] == pytest.approx(0.35 + 14_481 * 8e-7, abs=2e-6)
+    assert bench.sent["later"] == pytest.approx(10.1 + 8e-7, abs=2e-6)
+
+
+def test_dropped_bytes_never_arrive_and_free_the_link():
+    bench = Bench([8e6], Tcp.plain())
+    doomed = bench.flow([0])
+    bench.send(doomed, "doomed", 10_000_000)
+    bench.send(bench.flow([0]), "other", 1_500_000)
+    bench.clock.call_at(1.0, doomed.drop)  # both had 0.5 MB/s; the other has 1 MB left
+    assert bench.run() == {"other": 2.0}
+
+
+def test_a_flow_within_a_host_takes_no_time():
+    bench = Bench([8e6], Tcp())
+    bench.send(bench.flow([]), "a", 10**9)
+    assert bench.run() == {"a": 0.0}
+
+
+def test_jitter_never_reorders_a_connection():
+    draws = np.random.default_rng(0)
+    bench = Bench([8e6], Tcp.plain())
+    flow = bench.flow([0], latency_s=0.1, jitter=lambda: draws.uniform(-0.1, 0.1))
+    for index in range(50):
+        bench.send(flow, str(index), 100)
+    arrived = bench.run()
+    assert list(arrived) == [str(index) for index in range(50)]
+    assert list(arrived.values()) == sorted(arrived.values())
+
+
+transfers = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True),
+        st.integers(1, 3_000_000),
+        st.floats(0, 5),
+        st.floats(0, 0.2),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(transfers, st.booleans())
+def test_bytes_are_conserved_and_nobody_starves(plan, slow_start):
+    tcp = Tcp(slow_start=slow_start)
+    capacities = [5e6, 10e6, 20e6, 40e6]
+    bench = Bench(capacities, tcp)
+    expected = np.zeros(4)
+    for index, (links, size, at_s, latency_s) in enumerate(plan):
+        bench.send(bench.flow(links, latency_s, 2 * latency_s), str(index), size, at_s)
+        expected[links] += size
+    arrived = bench.run()
+    assert len(arrived) == len(plan)
+    assert bench.flows.carried_bytes == pytest.approx(expected, abs=1e-3 * len(plan))
+    for index, (links, size, at_s, latency_s) in enumerate(plan):
+        fastest_s = size * 8 * tcp.header_factor / min(capacities[link] for link in links) + latency_s
+        assert arrived[str(index)] >= at_s + fastest_s - 2e-6
+    recorded = {event.host: event.values["wire_bps"] for event in bench.trace.of_kind("link")}
+    assert set(recorded.values()) <= {0.0}  # every link is at rest in the end
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 2_000_000), st.floats(0, 3)), min_size=1, max_size=10), st.floats(1.0, 4.0))
+def test_more_capacity_on_one_bottleneck_never_delays_the_last_arrival(plan, factor):
+    def last(capacity):
+        bench = Bench([capacity], Tcp.plain())
+        for index, (size, at_s) in enumerate(plan):
+            bench.send(bench.flow([0]), str(index), size, at_s)
+        return max(bench.run().values())
+
+    assert last(8e6 * factor) <= last(8e6) + 2e-6

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simnet import units
+from simnet.errors import UnitError
+
+
+@pytest.mark.parametrize(
+    ("text", "bps"),
+    [("20 Mbit/s", 20e6), ("1.5Gbit/s", 1.5e9), ("2 MB/s", 16e6), ("1e3 kbit/s", 1e6), (0, 0.0), ("0", 0.0)],
+)
+def test_bandwidth(text, bps):
+    assert units.bandwidth_bps(text) == bps
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10 ms", 0.01), ("3 us", 3e-6), ("3 µs", 3e-6), ("2 min", 120.0), ("1.5 s", 1.5)]
+)
+def test_durations_are_exact(text, seconds):
+    assert units.duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("4.5 MB", 4_500_000), ("1 MiB", 1_048_576), ("10 B", 10)])
+def test_sizes_are_whole_bytes(text, size):
+    assert units.size_bytes(text) == size
+
+
+def test_a_misspelt_unit_gets_the_nearest_one():
+    with pytest.raises(UnitError, match=r'unknown unit "Mbits/s"; did you mean "Mbit/s"\?'):
+        units.bandwidth_bps("20 Mbits/s")
+
+
+@pytest.mark.parametrize("value", [20, 20.0, "20", True, None, [1], "fast", "-1 ms", "nan ms", "1 ms 2", ""])
+def test_nonsense_is_refused(value):
+    with pytest.raises(UnitError):
+        units.duration_s(value)
+
+
+def test_bits_and_bytes_are_told_apart():
+    with pytest.raises(UnitError, match="unknown unit"):
+        units.bandwidth_bps("20 Mb")
+
+
+@given(st.floats(min_value=1e-5, max_value=1e11))
+def test_formatting_keeps_four_digits(value):
+    assert math.isclose(units.bandwidth_bps(units.format_bandwidth(value)), value, rel_tol=1e-3)
+
+
+def test_formatting_picks_the_unit():
+    assert units.format_bandwidth(2e7) == "20 Mbit/s"
+    assert units.format_duration(0.01) == "10 ms"
+    assert units.format_size(999_999) == "1 MB"
+    assert units.format_size(0) == "0 B"
