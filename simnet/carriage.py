@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import aiohttp.connector
@@ -22,10 +23,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from simnet.errors import BoundaryError, InspectionError, PortInUseError, UnreachableError
+from simnet.loop import current_host
 from simnet.streams import inspected
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
 from simnet.trace import Trace, Value
 
+T = TypeVar("T")
 FROM_HEADER = "Boundary-From"
 KIND_HEADER = "Boundary-Kind"
 PROBLEM_TYPE = "application/problem+json"
@@ -139,21 +142,19 @@ class HttpCarriage:
             KIND_HEADER: ", ".join(sorted(message.kinds)),
             "Content-Type": message.content_type,
         }
-        token = inspected.set(True)
         try:
-            async with self._client().request(
-                method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers
-            ) as response:
-                answer = Message(await response.read(), _kinds(response.headers), response.content_type)
-                status, answer_headers = response.status, dict(response.headers)
+            with self._at_home(), _set(inspected, True):
+                async with self._client().request(
+                    method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers
+                ) as response:
+                    answer = Message(await response.read(), _kinds(response.headers), response.content_type)
+                    status, answer_headers = response.status, dict(response.headers)
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, BoundaryError):
                 raise error.os_error from error
             raise UnreachableError(f"{place.name} cannot reach {peer}: {error.strerror or error}") from error
         except aiohttp.ClientError as error:
             raise UnreachableError(f"{place.name} lost its connection to {peer}: {error}") from error
-        finally:
-            inspected.reset(token)
         if not _is_refusal(answer):
             self._check(Crossing(peer, place.name, answer, answer=True), leaving=False)
         self._record(place.name, "reply", peer=peer, method=method, path=path, status=status, **_facts(answer))
@@ -186,7 +187,8 @@ class HttpCarriage:
         self._runners.append(runner)
         site = web.TCPSite(runner, address, port)
         try:
-            await site.start()
+            with self._at_home():
+                await site.start()
         except OSError as error:
             raise PortInUseError(f"cannot listen on port {port}: {error.strerror or error}") from error
         return int(site.port)
@@ -260,6 +262,10 @@ class HttpCarriage:
             await runner.cleanup()
         self._runners.clear()
 
+    def _at_home(self) -> contextlib.AbstractContextManager[None]:
+        """Whatever task calls: connections are made from, and accepted at, the host that this carriage serves."""
+        return _set(current_host, self._place.name)
+
     def _check(self, crossing: Crossing, *, leaving: bool) -> None:
         self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.now())
 
@@ -301,16 +307,6 @@ def aiohttp_in_virtual_time() -> Iterator[None]:
         connector.monotonic, connector.DefaultResolver = wall_monotonic, resolver
 
 
-@contextlib.asynccontextmanager
-async def closing(carriages: Sequence[HttpCarriage]) -> AsyncIterator[None]:
-    """Close all carriages at the end, clients before servers have to wait for them."""
-    try:
-        yield
-    finally:
-        for carriage in carriages:
-            await carriage.close()
-
-
 class _Body(aiohttp.Payload):
     """A body that is written in one piece, without a copy.
 
@@ -333,6 +329,15 @@ class _Body(aiohttp.Payload):
 
 def _payload(message: Message) -> _Body | None:
     return _Body(message.body, message.content_type) if message.body else None
+
+
+@contextlib.contextmanager
+def _set(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def _kinds(headers: Mapping[str, str]) -> frozenset[str]:
