@@ -189,10 +189,14 @@ def schema() -> None:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Import large packages without the garbage collector, and keep it from searching them ever after.
+    """Import large packages as a command should.
 
-    It finds nothing among torch's modules, and looking takes a tenth of a second each time.
+    Without the garbage collector, and kept from it ever after: it finds nothing among torch's modules, and
+    looking takes a tenth of a second each time. With OpenMP's threads told to sleep soon when they wait: by
+    default they spin for milliseconds, and two torch processes on one machine (a server and a site, two runs)
+    take ten times as long.
     """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.disable()
     try:
         yield

@@ -105,20 +105,25 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | No
     return None
 
 
-def _refuse_duplicates(node: yaml.Node, source: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise ScenarioError(
-                    f"{source}:{line}: {key.value} is set twice, first in line {seen[key.value]}; keep one"
-                )
-            seen[key.value] = line
-            _refuse_duplicates(value, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_duplicates(value, source)
+def _refuse_duplicates(root: yaml.Node, source: str) -> None:
+    waiting, done = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in done:
+            continue  # an alias: the same node again, perhaps within itself
+        done.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if str(key.value) in seen:
+                    raise ScenarioError(
+                        f"{source}:{line}: {key.value} is set twice, first in line {seen[str(key.value)]}; keep one"
+                    )
+                seen[str(key.value)] = line
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
 
 
 def _override(data: dict[str, Any], override: str) -> None:

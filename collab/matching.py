@@ -51,33 +51,35 @@ class SyntheticSet:
         return SyntheticSet(expand(self.images, self.expand), self.labels.repeat(self.expand**2), 1)
 
 
-def expand(images: Tensor, factor: int) -> Tensor:
-    """Cut images into `factor` x `factor` tiles and enlarge each to full size (section 4.3 of the paper).
+def cut(images: Tensor, factor: int) -> Tensor:
+    """Tiles of images, `factor` x `factor` of each: n images give factor^2 * n tiles.
 
-    n images give factor^2 * n: all first tiles, then all second ones, in reading order (for 2: top left, top right
-    ... as rows). Bilinear, corners not aligned. The side must be divisible by `factor`.
+    All first tiles, then all second ones, in reading order (for 2: top left, top right, bottom left, bottom right). The
+    side must be divisible by `factor`.
     """
+    tile = images.shape[-1] // factor
+    starts = range(0, factor * tile, tile)
+    return torch.cat([images[:, :, row : row + tile, column : column + tile] for row in starts for column in starts])
+
+
+def assemble(tiles: Tensor, factor: int) -> Tensor:
+    """Images of `factor` x `factor` tiles each: undoes `cut`."""
+    blocks = tiles.chunk(factor**2)
+    rows = [torch.cat(blocks[row * factor : (row + 1) * factor], dim=3) for row in range(factor)]
+    return torch.cat(rows, dim=2)
+
+
+def expand(images: Tensor, factor: int) -> Tensor:
+    """Cut images into tiles and enlarge each to full size, bilinear, corners not aligned (section 4.3 of the paper)."""
     if factor == 1:
         return images
     side = images.shape[-1]
-    tile = side // factor
-    tiles = [
-        images[:, :, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
-        for row in range(factor)
-        for column in range(factor)
-    ]
-    return functional.interpolate(torch.cat(tiles), size=(side, side), mode="bilinear", align_corners=False)
+    return functional.interpolate(cut(images, factor), size=(side, side), mode="bilinear", align_corners=False)
 
 
 def mosaic(images: Tensor, factor: int) -> Tensor:
-    """The inverse beginning: factor^2 * n images, shrunk by averaging, set as tiles into n (in the order of
-    `expand`).
-    """
-    if factor == 1:
-        return images
-    small = functional.avg_pool2d(images, factor)
-    rows = small.chunk(factor**2)
-    return torch.cat([torch.cat(rows[row * factor : (row + 1) * factor], dim=3) for row in range(factor)], dim=2)
+    """factor^2 * n images, shrunk by averaging and set as tiles into n: what expanding begins with."""
+    return images if factor == 1 else assemble(functional.avg_pool2d(images, factor), factor)
 
 
 @dataclass(frozen=True)

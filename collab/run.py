@@ -209,17 +209,23 @@ def run_network(network: Network, main: Any) -> Outcome:
     try:
         outcome: Outcome = network.run(main)
     except BaseExceptionGroup as group:
-        raise _translated(_first(group)) from group
+        raise _translated(_cause(group)) from group
     except SimnetError as error:
         raise _translated(error) from error
     return outcome
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that brought a run down: that of an agent itself rather than the echo of another's."""
+    errors: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        else:
+            errors.append(error)
+    return next((error for error in errors if not isinstance(error, RunFailedError)), errors[0])
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -97,8 +97,10 @@ class ServerAgent:
         try:
             outcome = await methods.get(self._method).server(self)
         except Exception as error:
-            await self._part_with({"state": "failed", "reason": str(error)})
-            raise
+            try:
+                await self._part_with({"state": "failed", "reason": str(error)})
+            finally:
+                raise error  # also if the sites, told of it, bring the whole run down first
         self._host.record("result", method=self._method)
         await self._part_with({"state": "done"})
         return outcome

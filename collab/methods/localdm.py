@@ -7,7 +7,6 @@ the union does not match the global distribution, which is what CollabDM mends.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,7 +20,9 @@ from collab.data import ImageSpec
 from collab.matching import (
     Descent,
     SyntheticSet,
+    assemble,
     class_moments,
+    cut,
     draw_with_spares,
     initial_set,
     matching_loss,
@@ -149,22 +150,7 @@ class InitialPool:
         missing = self._settings.images_per_class - len(own)
         if missing == 0:
             return own
-        draws = generator(self._seed, "initial", "fill", label)
         factor = self._settings.expand
-        tile = self._images.side // factor
-        new = own[_indices(draws, len(own), missing)].clone()
-        for row in range(factor):
-            for column in range(factor):
-                from_row, from_column = draws.integers(factor, size=2) if factor > 1 else (row, column)
-                source = own[_indices(draws, len(own), missing)]
-                new[:, :, row * tile : (row + 1) * tile, column * tile : (column + 1) * tile] = source[
-                    :,
-                    :,
-                    from_row * tile : (from_row + 1) * tile,
-                    from_column * tile : (from_column + 1) * tile,
-                ]
-        return torch.cat([own, new])
-
-
-def _indices(draws: np.random.Generator, held: int, size: int) -> Sequence[int]:
-    return [int(index) for index in draw_with_spares(held, size, draws)]
+        tiles = cut(own, factor)
+        chosen = draw_with_spares(len(tiles), missing * factor**2, generator(self._seed, "initial", "fill", label))
+        return torch.cat([own, assemble(tiles[torch.from_numpy(chosen)], factor)])

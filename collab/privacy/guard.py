@@ -32,7 +32,7 @@ class RawDataGuard:
 
     def __init__(self, data: SiteData) -> None:
         self._pixels = data.spec.pixels
-        self._private = _unit_rows(data.images.reshape(len(data), -1))
+        self._private = _unit_rows(data.images.reshape(len(data), self._pixels))
 
     def check(self, content: wire.Content) -> None:
         """Raise `PrivateDataError` if `content` holds a copy of a private sample, or could hide one among its
