@@ -1,0 +1,136 @@
+"""The report: what it says, and that a browser shows it without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from analysis import figures
+from analysis.report import write_report
+from collab import run, scenario
+from collab.store import find_run, open_run
+from tests.collab.test_run import TEXT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def make(tmp_path, *overrides, real=False):
+    chosen = scenario.parse(TEXT, "tiny.yaml", overrides)
+    with open_run(tmp_path, chosen.name, None) as writer:
+        run.run_scenario(chosen, writer, real=real)
+    return find_run(str(writer.final))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    found = make(folder)
+    return write_report(found, found.path / "report.html")
+
+
+def test_it_has_every_section(report):
+    page = report.read_text()
+    for section in ("methods", "data", "time", "links", "images", "ledger", "provenance"):
+        assert f'<section id="{section}">' in page
+    for phrase in (
+        "160 private samples of gaussians",
+        "skewed by Dirichlet(0.5)",
+        "embeddings + synthetic",
+        "sites",
+        "cloud",
+    ):
+        assert phrase in page
+
+
+def test_it_is_light_and_complete_in_itself(report):
+    page = report.read_text()
+    assert len(page) < 1_000_000
+    without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"|"http://(purl|www\.w3|creativecommons)[^"]*"', "", page)
+    assert not re.search(r'(src|href)="(?!data:|#)', without_namespaces)
+    assert "@import" not in page
+
+
+def test_it_is_well_formed(report):
+    class Balance(HTMLParser):
+        void = {"meta", "link", "img", "br", "input", "hr"}
+
+        def __init__(self):
+            super().__init__()
+            self.open = []
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in self.void:
+                self.open.append(tag)
+
+        def handle_startendtag(self, tag, attrs):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    balance = Balance()
+    balance.feed(report.read_text())
+    assert balance.open == []
+
+
+def test_a_real_run_has_no_links_to_show(tmp_path):
+    found = make(tmp_path, "baselines=[]", real=True)
+    page = write_report(found, tmp_path / "r.html").read_text()
+    assert '<section id="links">' not in page
+    assert "the sockets of this machine" in page
+
+
+def test_many_clients_are_cut_down_to_the_slowest(tmp_path):
+    found = make(tmp_path, "baselines=[]", "partition={clients: 60, scheme: iid}", "method.iterations=1")
+    page = write_report(found, tmp_path / "r.html").read_text()
+    assert "20 more sites are not shown" in page
+
+
+def test_nothing_from_a_run_can_break_out_of_the_page(tmp_path):
+    found = make(tmp_path, "baselines=[]")
+    summary = json.loads((found.path / "summary.json").read_text())
+    summary["scenario"] = "<script>alert(1)</script>"
+    (found.path / "summary.json").write_text(json.dumps(summary))
+    assert "<script>alert" not in write_report(find_run(str(found.path)), tmp_path / "r.html").read_text()
+
+
+def test_pictures_have_a_column_a_class_and_gaps_where_there_is_none():
+    import base64
+    import io
+
+    from PIL import Image
+
+    strip = figures.picture_strip(np.random.rand(3, 1, 14, 14).astype(np.float32), np.array([0, 2, 2]), 4)
+    picture = Image.open(io.BytesIO(base64.b64decode(strip.split(",")[1])))
+    assert picture.size == (4 * 15 - 1, 2 * 15 - 1)
+    alpha = np.asarray(picture)[:, :, 3]
+    assert alpha[:14, :14].min() == 255
+    assert alpha[:, 15:29].max() == 0  # no image of class 1
+    assert alpha[15:, 30:44].min() == 255  # the second of class 2
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_it_offline_without_complaint(report, tmp_path):
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0",
+             f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,4000"]  # fmt: skip
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [CHROMIUM, *flags, "--dump-dom", report.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert "</html>" in done.stdout
+    assert done.stdout.count("<svg") >= 5
+    assert "CONSOLE" not in done.stderr
+    subprocess.run([CHROMIUM, *flags, f"--screenshot={picture}", report.as_uri()], capture_output=True, timeout=120)
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels.shape[:2] == (4000, 1100)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200  # figures and pictures were drawn

@@ -1,0 +1,199 @@
+"""The command, as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.collab.test_run import TEXT
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "collab.cli", *map(str, arguments)]
+
+
+def environment(**more):
+    # One thread each: several torch processes on few cores otherwise wait for each other in circles.
+    return {**os.environ, "COLUMNS": "120", "OMP_NUM_THREADS": "1", **more}
+
+
+def collab(here, *arguments, **env):
+    return subprocess.run(command(*arguments), cwd=here, capture_output=True, text=True, env=environment(**env))
+
+
+def test_a_run_prints_its_table_and_writes_its_directory(here):
+    done = collab(here, "run", "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"collabdm .* %", done.stdout)
+    assert "written to runs/tiny-001" in done.stdout
+    assert (here / "runs/tiny-001/summary.json").is_file()
+    assert done.stderr == ""
+
+
+def test_json_is_all_there_is_on_standard_output_and_the_same_as_in_the_directory(here):
+    done = collab(here, "run", "tiny.yaml", "--json", "--set", "baselines=[]", "--runs-dir", "elsewhere")
+    summary = json.loads(done.stdout)
+    assert summary == json.loads((here / summary["run_dir"] / "summary.json").read_text())
+    assert summary["run_dir"] == "elsewhere/tiny-001"
+
+
+def test_the_trace_does_not_depend_on_the_process(here):
+    digests = {
+        json.loads(collab(here, "run", "tiny.yaml", "--json", PYTHONHASHSEED=seed).stdout)["trace_digest"]
+        for seed in ("0", "7")
+    }
+    assert len(digests) == 1
+
+
+def test_list_and_report(here):
+    assert "no runs in runs yet" in collab(here, "list").stderr
+    collab(here, "run", "tiny.yaml", "--set", "baselines=[]", "--name", "first")
+    assert re.search(r"first.*tiny.*collabdm", collab(here, "list").stdout)
+    reported = collab(here, "report")
+    assert reported.stdout == "report: runs/first/report.html\n"
+    assert (here / "runs/first/report.html").stat().st_size < 3_000_000
+    assert collab(here, "report", "second").returncode == 10
+
+
+def test_the_schema_is_json(here):
+    assert json.loads(collab(here, "schema").stdout)["title"] == "collab scenario"
+
+
+def test_help_needs_no_torch(here):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "collab.cli", "--help"], capture_output=True, text=True, cwd=here
+    )
+    assert "Run a scenario" in done.stdout
+    assert " torch" not in done.stderr
+
+
+BAD = [
+    # arguments, exit code, what the message must say
+    (["run", "missing.yaml"], 3, "missing.yaml cannot be read"),
+    (["run", "unknown-key.yaml"], 3, 'unknown-key.yaml:1: sede: there is no setting "sede" here; did you mean "seed"?'),
+    (["run", "unit.yaml"], 3, 'unit.yaml:8: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
+    (["run", "tiny.yaml", "--set", "partition.beta=0"], 3, "found 0, it should be greater than 0"),
+    (["run", "no-rule.yaml"], 4, "no boundary rule lets sites"),
+    (["run", "tiny.yaml", "--set", "dataset={name: mnist}"], 5, "no file"),
+    (["run", "tiny.yaml", "--set", "partition.clients=999"], 6, "999 clients cannot share 160"),
+    (["run", "tiny.yaml", "--name", "taken"], 7, "runs/taken exists already"),
+    (["report", "nowhere"], 10, "nowhere is no run directory"),
+    (["serve", "tiny.yaml", "--port", "70000"], 2, "70000"),
+    (["run"], 2, "Missing argument"),
+    (["fly"], 2, "No such command"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BAD)
+def test_a_mistake_ends_with_a_message_and_a_code(here, arguments, code, message):
+    (here / "unknown-key.yaml").write_text("sede: 3\n" + TEXT.replace("seed: 3\n", ""))
+    (here / "unit.yaml").write_text(TEXT.replace("2 Mbit/s", "2 Mbits/s"))
+    (here / "no-rule.yaml").write_text("\n".join(line for line in TEXT.splitlines() if "boundaries" not in line))
+    (here / "runs" / "taken").mkdir(parents=True)
+    done = collab(here, *arguments, COLLAB_DATA_DIR=str(here / "data"), http_proxy="http://127.0.0.1:9",
+                  https_proxy="http://127.0.0.1:9")  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert [path.name for path in (here / "runs").iterdir()] == ["taken"]
+
+
+def test_a_port_in_use_is_named(here):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = collab(here, "serve", "tiny.yaml", "--port", taken.getsockname()[1])
+    assert done.returncode == 8
+    assert "cannot listen on port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((here / "runs").iterdir())
+
+
+@pytest.mark.parametrize("real", [(), ("--real",)])
+def test_an_interrupt_leaves_no_half_written_run(here, real):
+    long = ["--set", "method.iterations=100000", "--set", "baselines=[]"]
+    running = subprocess.Popen(
+        command("run", "tiny.yaml", *long, *real), cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(here.glob("runs/.tiny-001*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert stderr.strip().endswith("collab: interrupted; no run was written")
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert list((here / "runs").iterdir()) == []
+
+
+def test_serve_and_join_in_six_processes_end_like_one(here):
+    alone = json.loads(collab(here, "run", "tiny.yaml", "--json", "--set", "baselines=[]").stdout)
+    server = subprocess.Popen(
+        command("serve", "tiny.yaml", "--port", "0", "--json"), cwd=here, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
+    joins = [
+        subprocess.Popen(command("join", url, *which), cwd=here, env=environment(), stderr=subprocess.PIPE, text=True)
+        for which in ((), (), (), ("--site", "client-2", "--scenario", "tiny.yaml"))
+    ]
+    try:
+        stdout, stderr = server.communicate(timeout=120)
+        assert server.returncode == 0, stderr
+        messages = [join.communicate(timeout=60)[1] for join in joins]
+    finally:
+        for process in (server, *joins):
+            process.kill()
+    served = json.loads(stdout)
+    ours, theirs = alone["methods"]["collabdm"], served["methods"]["collabdm"]
+    for field in ("synthetic_digest", "bytes_up_per_client", "bytes_down_per_client"):
+        assert ours[field] == theirs[field]
+    assert [join.returncode for join in joins] == [0, 0, 0, 0], messages
+    assert {re.search(r"(client-\d) takes part in tiny", text)[1] for text in messages} == {
+        "client-0", "client-1", "client-2", "client-3",
+    }  # fmt: skip
+
+
+def test_joining_nobody_and_joining_what_is_no_server(here):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = collab(here, "join", f"http://127.0.0.1:{port}", "--patience", "0")
+    assert done.returncode == 9
+    assert f"nobody answers at http://127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_hundred_trivial_clients_start_quickly(here):
+    """Prints what the README states: seconds and memory of the whole process. Asserts memory alone."""
+    (here / "hundred.yaml").write_text((ROOT / "scenarios" / "hundred.yaml").read_text())
+    script = (
+        "import resource, sys, time; from collab.cli import app; began = time.perf_counter()\n"
+        "try: app(['run', 'hundred.yaml', '--json'])\n"
+        "except SystemExit: pass\n"
+        "peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "print(time.perf_counter() - began, peak_mib, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
+    assert len(json.loads(done.stdout)["methods"]) == 1
+    assert int(done.stderr.split()[-1]) < 350

@@ -1,0 +1,189 @@
+"""Whole runs: both worlds, repeated, interrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from collab import run, scenario
+from collab.errors import PartitionError, RunFailedError
+from collab.store import find_run, open_run
+
+TEXT = """\
+name: tiny
+seed: 3
+dataset: {name: gaussians, samples_per_class: 40}
+partition: {clients: 4, scheme: dirichlet, beta: 0.5}
+method: {name: collabdm, images_per_class: 2, expand: 2, width: 6, depth: 2, iterations: 6, batch_size: 8,
+         local_steps: 3, local_batch_size: 8}
+baselines: [localdm, {name: central, steps: 4}]
+network:
+  topology: star
+  access: {bandwidth: 2 Mbit/s, latency: 10 ms, jitter: 5 ms}
+  server: {bandwidth: 10 Mbit/s, latency: 5 ms}
+tenants: {sites: ["client-*"], cloud: [server]}
+boundaries: [{to: cloud, allow: [embeddings, synthetic], at_most: 1 MB}]
+devices: {client: raspberry-pi-5, server: laptop}
+evaluation: {epochs: 3}
+"""
+
+
+def go(tmp_path, *overrides, real=False, text=TEXT):
+    chosen = scenario.parse(text, "tiny.yaml", overrides)
+    with open_run(tmp_path, chosen.name, None) as writer:
+        return run.run_scenario(chosen, writer, real=real)
+
+
+def digests(summary):
+    return {name: row["synthetic_digest"] for name, row in summary["methods"].items()}
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    return go(tmp_path_factory.mktemp("runs"))
+
+
+def test_the_summary_says_what_was_asked_for(simulated):
+    assert simulated["scenario"] == "tiny"
+    assert simulated["seed"] == 3
+    assert len(simulated["trace_digest"]) == 64
+    assert list(simulated["methods"]) == ["collabdm", "localdm", "central"]
+    row = simulated["methods"]["collabdm"]
+    assert set(row) == {
+        "accuracy",
+        "bytes_up_per_client",
+        "bytes_down_per_client",
+        "last_upload_s",
+        "result_s",
+        "synthetic_digest",
+    }
+    assert 0 <= row["accuracy"] <= 1
+    assert 0 < row["last_upload_s"] < row["result_s"]
+
+
+def test_both_worlds_end_in_the_same_bits_and_bytes(simulated, tmp_path):
+    real = go(tmp_path, real=True)
+    assert digests(real) == digests(simulated)
+    for name, row in real["methods"].items():
+        theirs = simulated["methods"][name]
+        for field in ("bytes_up_per_client", "bytes_down_per_client", "accuracy"):
+            assert row[field] == theirs[field]
+    assert (real["world"], simulated["world"]) == ("real", "simulated")
+
+
+def test_the_same_seed_repeats_everything_and_another_nothing(simulated, tmp_path):
+    again, other = go(tmp_path), go(tmp_path, "seed=4")
+    assert again["trace_digest"] == simulated["trace_digest"]
+    assert {**again, "wall_s": 0, "run_dir": ""} == {**simulated, "wall_s": 0, "run_dir": ""}
+    assert other["trace_digest"] != simulated["trace_digest"]
+    assert digests(other) != digests(simulated)
+
+
+def test_bytes_are_what_went_over_the_wire(simulated, tmp_path):
+    """The figure in the summary is the mean length of the uploaded bodies, and the closed formula is within it."""
+    from collab.methods.collabdm import upload_bytes
+
+    found = find_run(simulated["run_dir"])
+    method = found.methods[0]
+    bodies = {e.source: e.size_bytes for e in method.ledger if e.point == "arriving" and "embeddings" in e.kind}
+    assert method.outcome["bytes_up"] == bodies
+    assert simulated["methods"]["collabdm"]["bytes_up_per_client"] == pytest.approx(
+        np.mean(list(bodies.values())), abs=0.05
+    )
+    settings, images = scenario.parse(TEXT, "t").method, run.prepare(scenario.parse(TEXT, "t")).dataset.spec
+    for site, size in bodies.items():
+        classes = sum(count > 0 for count in found.partition[site])
+        formula = upload_bytes(settings, images, iterations=6, classes=classes, share=1)
+        assert formula < size < formula + 600
+
+
+def test_the_ledger_shows_every_crossing(simulated):
+    ledger = find_run(simulated["run_dir"]).methods[0].ledger
+    assert {entry.verdict for entry in ledger} == {"crossed"}
+    uploads = [entry for entry in ledger if entry.kind == "embeddings+synthetic"]
+    assert [entry.point for entry in uploads].count("leaving") == 4
+    assert [entry.point for entry in uploads].count("arriving") == 4
+    left, arrived = ({e.digest for e in uploads if e.point == point} for point in ("leaving", "arriving"))
+    assert left == arrived
+    assert all(entry.rule == "* > cloud: embeddings, synthetic, at most 1000000 B" for entry in uploads)
+    assert {(e.source, e.target) for e in ledger if e.kind == "seeds"} == {("server", f"client-{i}") for i in range(4)}
+
+
+def test_localdm_is_what_collabdm_starts_from(simulated):
+    collabdm, localdm, _ = find_run(simulated["run_dir"]).methods
+    np.testing.assert_array_equal(collabdm.images["initial"], localdm.images["images"])
+    assert not np.array_equal(collabdm.images["images"], collabdm.images["initial"])
+
+
+def test_computation_costs_what_the_device_needs(tmp_path):
+    slow = go(tmp_path, "devices={client: {rate: 1 GFLOP/s}}", "baselines=[]")["methods"]["collabdm"]
+    fast = go(tmp_path, "devices={client: {rate: 1000 GFLOP/s}}", "baselines=[]")["methods"]["collabdm"]
+    free = go(tmp_path, "devices={}", "baselines=[]")["methods"]["collabdm"]
+    assert slow["last_upload_s"] > fast["last_upload_s"] > free["last_upload_s"]
+    assert slow["synthetic_digest"] == fast["synthetic_digest"] == free["synthetic_digest"]
+
+
+def test_a_slower_link_delays_the_upload_by_its_bytes(tmp_path):
+    plain = "network.tcp={headers: false, slow_start: false}"
+    quiet = ["baselines=[]", plain, "network.access.jitter=0", "partition.clients=1", "devices={}"]
+    times = {}
+    for megabits in (1, 2):
+        summary = go(
+            tmp_path, *quiet, f"network.access.bandwidth={megabits} Mbit/s", "network.server.bandwidth=1 Gbit/s"
+        )
+        row = summary["methods"]["collabdm"]
+        times[megabits] = row["last_upload_s"]
+    bytes_up, bytes_down = row["bytes_up_per_client"], row["bytes_down_per_client"]
+    # Half the rate: every byte of task, upload and headers takes another 4 us.
+    assert times[1] - times[2] == pytest.approx((bytes_up + bytes_down + 900) * 4e-6, rel=0.03)
+
+
+def test_sites_without_data_take_part_all_the_same(tmp_path):
+    summary = go(tmp_path, "partition={clients: 30, scheme: dirichlet, beta: 0.02}", "baselines=[localdm]", "seed=1")
+    found = find_run(summary["run_dir"])
+    assert min(sum(counts) for counts in found.partition.values()) == 0
+    assert len(found.methods[0].outcome["sites"]) == 30
+
+
+def test_partial_participation(tmp_path):
+    summary = go(tmp_path, "method.participation=0.5", "baselines=[]")
+    whole = go(tmp_path, "baselines=[]")
+    assert summary["methods"]["collabdm"]["bytes_up_per_client"] < whole["methods"]["collabdm"]["bytes_up_per_client"]
+
+
+def test_more_clients_than_samples(tmp_path):
+    with pytest.raises(PartitionError, match="161 clients cannot share 160 training samples"):
+        go(tmp_path, "partition={clients: 161, scheme: iid}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_of_private_samples_stop_the_run(tmp_path):
+    with pytest.raises(RunFailedError, match="contains a copy of a private sample"):
+        go(tmp_path, "method.local_steps=0", "method.expand=1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_larger_than_the_boundary_allows_stops_the_run(tmp_path):
+    with pytest.raises(RunFailedError, match=r"more than the rule \* > cloud"):
+        go(tmp_path, "boundaries=[{to: cloud, allow: [embeddings, synthetic], at_most: 2 kB}]")
+
+
+def test_a_listener_hears_how_it_goes(tmp_path):
+    heard = []
+
+    class Ear(run.Silence):
+        def method_began(self, name, sites, network):
+            heard.append((name, sites))
+
+        def uploaded(self, site):
+            heard.append(site)
+
+        def progress(self, what, done, total):
+            heard.append(what)
+
+    chosen = scenario.parse(TEXT, "tiny.yaml", ["baselines=[]"])
+    with open_run(tmp_path, "tiny", None) as writer:
+        run.run_scenario(chosen, writer, listener=Ear())
+    assert heard[0] == ("collabdm", 4)
+    assert {f"client-{i}" for i in range(4)} <= set(heard)
+    assert {"client-0 distils", "client-0 embeds", "server refines", "judging"} <= set(heard)

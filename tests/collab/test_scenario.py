@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from collab import scenario
+from collab.data import DirichletSettings, GuaranteedSettings
+from collab.errors import BoundaryMissingError, ScenarioError
+from simnet import DEVICES, Fixed, Measured, Modelled
+
+QUICKSTART = (Path(__file__).parents[2] / "scenarios" / "quickstart.yaml").read_text()
+
+TEXT = """\
+seed: 7
+dataset: {name: gaussians}
+partition: {clients: 3, scheme: dirichlet, beta: 0.3}
+method: {name: collabdm, images_per_class: 2, iterations: 5, expand: 2, width: 8}
+baselines:
+  - localdm
+  - {name: central, steps: 9}
+network:
+  topology: star
+  access: {bandwidth: 20 Mbit/s, latency: 10 ms, jitter: 2 ms}
+  server: {bandwidth: 100 Mbit/s, latency: 5 ms}
+tenants:
+  hospital: [client-0]
+  clinic: [client-*]
+  cloud: [server]
+boundaries:
+  - {to: cloud, allow: [embeddings, synthetic], at_most: 10 MB}
+devices:
+  client: jetson-orin-nano
+  client-2: {rate: 3 GFLOP/s}
+"""
+
+
+def parse(text=TEXT, *overrides):
+    return scenario.parse(text, "test.yaml", overrides, default_name="test")
+
+
+def test_a_scenario_is_read():
+    read = parse()
+    assert (read.name, read.seed) == ("test", 7)
+    assert read.partition == DirichletSettings(scheme="dirichlet", clients=3, beta=0.3)
+    assert read.network.access.bandwidth == 20e6
+    assert read.network.access.latency == 0.01
+    assert read.clients == ("client-0", "client-1", "client-2")
+    assert read.hosts[-1] == "server"
+
+
+def test_the_papers_settings_are_the_defaults():
+    method = parse("\n".join(line for line in TEXT.splitlines() if not line.startswith("method"))
+                   + "\nmethod: {name: collabdm}\n").method  # fmt: skip
+    assert (method.images_per_class, method.iterations, method.batch_size) == (50, 200, 512)
+    assert (method.learning_rate, method.local_steps, method.width, method.participation) == (10.0, 1000, 128, 1.0)
+    assert (method.embedding_dtype, method.weighting, method.expand) == ("float16", "counts", 1)
+
+
+def test_baselines_take_what_they_are_not_given_from_the_method():
+    localdm, central = parse().baselines
+    assert (localdm.name, localdm.images_per_class, localdm.expand, localdm.width) == ("localdm", 2, 2, 8)
+    assert (central.name, central.steps, central.images_per_class, central.width) == ("central", 9, 2, 8)
+
+
+def test_names_in_full_beat_patterns():
+    assert parse().tenant_of() == {
+        "client-0": "hospital",
+        "client-1": "clinic",
+        "client-2": "clinic",
+        "server": "cloud",
+    }
+
+
+def test_without_tenants_all_hosts_trust_each_other():
+    text = TEXT[: TEXT.index("tenants:")]
+    assert set(parse(text).tenant_of().values()) == {"lab"}
+    assert parse(text).rules() == []
+
+
+def test_rules_and_devices():
+    read = parse()
+    (rule,) = read.rules()
+    assert (rule.to, rule.source, rule.at_most_bytes) == ("cloud", "*", 10_000_000)
+    assert rule.answers == {"seeds"}
+    devices = read.device_of()
+    assert devices["client-1"] is DEVICES["jetson-orin-nano"]
+    assert devices["client-2"].operations_per_s == 3e9
+    assert "server" not in devices
+
+
+@pytest.mark.parametrize(
+    ("override", "timing"),
+    [
+        ("compute.time=modelled", Modelled()),
+        ("compute={time: measured, factor: 2}", Measured(2.0)),
+        ("compute={time: fixed, duration: 50 ms}", Fixed(0.05)),
+    ],
+)
+def test_timing(override, timing):
+    assert parse(TEXT, override).compute.timing() == timing
+
+
+def test_overrides_are_yaml_under_dotted_keys():
+    read = parse(
+        TEXT,
+        "partition.clients=4",
+        "seed=9",
+        "baselines.1.steps=3",
+        "evaluation.epochs=5",
+        "baselines.0=central",
+        "baselines.1=localdm",
+    )
+    assert (read.partition.clients, read.seed, read.evaluation.epochs) == (4, 9, 5)
+    assert [baseline.name for baseline in read.baselines] == ["central", "localdm"]
+
+
+def test_two_tiers_and_other_partitions():
+    read = parse(
+        TEXT,
+        "network={topology: two-tier, stations: 2, access: {bandwidth: 1 Mbit/s, latency: 1 ms}, "
+        "station: {bandwidth: 1 Mbit/s, latency: 1 ms}, server: {bandwidth: 1 Mbit/s, latency: 1 ms}}",
+        "partition={clients: 3, scheme: dirichlet_guaranteed, beta: 0.5}",
+    )
+    topology = read.network.build(read.clients, read.tenant_of())
+    assert topology.relays == ("station-0", "station-1", "aggregation")
+    assert isinstance(read.partition, GuaranteedSettings)
+
+
+def test_a_dump_reads_back_the_same():
+    read = scenario.parse(QUICKSTART, "quickstart.yaml")
+    again = scenario.parse(read.dump(), "dump.yaml")
+    assert again == read
+    assert "20 Mbit/s" in parse().dump()
+    assert yaml.safe_load(read.dump())["method"]["name"] == "collabdm"
+
+
+def test_scenarios_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        parse().seed = 3
+
+
+BAD = [
+    # what to replace, with what, line, what the message must say
+    ("iterations: 5", "iteration: 5", 4, 'no setting "iteration" here; did you mean "iterations"?'),
+    ("seed: 7", "sede: 7", 1, 'no setting "sede" here; did you mean "seed"?'),
+    ("20 Mbit/s", "20 Mbits/s", 10, 'unknown unit "Mbits/s"; did you mean "Mbit/s"?'),
+    ("10 MB}", "10 Mbyte}", 17, "at_most: "),
+    ("latency: 5 ms", "latency: 5", 11, "5 has no unit; a duration is written with one"),
+    ("latency: 5 ms", "latency: -5 ms", 11, "must be finite and not negative"),
+    ("20 Mbit/s", "0 Mbit/s", 10, "greater than 0"),
+    ("beta: 0.3", "beta: 0", 3, "partition.beta: found 0, it should be greater than 0"),
+    ("beta: 0.3", "alpha: 0.3", 3, 'the setting "beta" is missing'),
+    ("clients: 3", "clients: none", 3, "partition.clients: found 'none', it should be a valid integer"),
+    ("dirichlet,", "dirichlett,", 3, 'scheme is "dirichlett"; did you mean "dirichlet"?'),
+    ("scheme: dirichlet, ", "", 3, "scheme is missing; it says which kind this is"),
+    ("name: collabdm", "name: colabdm", 4, 'name is "colabdm"; did you mean "collabdm"?'),
+    ("{name: gaussians}", "{name: mnits}", 2, 'name is "mnits"; did you mean "mnist"?'),
+    ("{name: gaussians}", "mnist", 2, "found 'mnist', expected a map of settings"),
+    ("expand: 2", "expand: 3", 4, "images of 16 pixels cannot be cut into 3 tiles a side"),
+    ("- localdm", "- localdmm", 6, 'name is "localdmm"; did you mean "localdm"?'),
+    ("steps: 9", "stepz: 9", 7, 'no setting "stepz" here; did you mean "steps"?'),
+    ("- localdm", "- central", 7, "central is listed twice"),
+    ("topology: star", "topology: start", 8, 'topology is "start"; did you mean "star"?'),
+    ("jitter: 2 ms", "jitter: 20 ms", 10, "nothing arrives before it is sent"),
+    ("[client-0]", "[client-9]", 13, '"client-9" is no host'),
+    ("[client-*]", "[client-1]", 12, "client-2 belongs to no tenant; expected exactly one"),
+    ("[server]", "[server, client-0]", 12, "client-0 belongs to hospital and cloud; expected exactly one"),
+    ("to: cloud", "to: clud", 17, 'there is no tenant "clud"; did you mean "cloud"?'),
+    ("[embeddings, synthetic]", "[embeddings, raw]", 17, 'found "raw" (known: embeddings, synthetic, seeds, stream)'),
+    ("jetson-orin-nano", "jetson-orin-nanno", 19, 'no device "jetson-orin-nanno"; did you mean "jetson-orin-nano"?'),
+    ("client-2: {", "client-7: {", 20, '"client-7" is no host'),
+    ("rate: 3 GFLOP/s", "rate: 3", 20, "3 has no unit"),
+    ("seed: 7", "seed: 7\nseed: 8", 2, "seed is set twice, first in line 1; keep one"),
+    ("seed: 7", "seed: -7", 1, "greater than or equal to 0"),
+    ("  topology: star", "\ttopology: star", 9, "not valid YAML"),
+    ("seed: 7", "seed: [7", 2, "not valid YAML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "message"), BAD)
+def test_a_mistake_is_answered_with_file_line_and_remedy(old, new, line, message):
+    assert old in TEXT
+    with pytest.raises(ScenarioError) as caught:
+        parse(TEXT.replace(old, new, 1))
+    text = str(caught.value)
+    assert text.startswith(f"test.yaml:{line}:"), text
+    assert message in text
+    assert "\n\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("boundaries:\n  - {to: cloud, allow: [embeddings, synthetic], at_most: 10 MB}\n", ""),
+        ("[embeddings, synthetic]", "[synthetic]"),
+        ("at_most: 10 MB", "answers: []"),
+        ("to: cloud,", "to: cloud, from: clinic,"),
+    ],
+)
+def test_a_server_that_no_site_may_reach_is_noticed_at_once(old, new):
+    with pytest.raises(BoundaryMissingError, match=r"collabdm cannot run: no boundary rule lets hospital") as caught:
+        parse(TEXT.replace(old, new))
+    assert "add {to: cloud, allow: [embeddings, synthetic], answers: [seeds]}" in str(caught.value)
+    assert caught.value.exit_code != ScenarioError.exit_code
+
+
+def test_boundaries_without_tenants_make_no_sense():
+    text = TEXT.replace("tenants:\n  hospital: [client-0]\n  clinic: [client-*]\n  cloud: [server]\n", "")
+    with pytest.raises(ScenarioError, match="no tenants between which they lie"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("partition.beta=0", "--set partition.beta=0: found 0"),
+        ("seed", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("seed.x=3", "seed is no group of settings"),
+        ("baselines.7=x", "the list has the elements 0 to 1"),
+        ("method.foo=1", '--set method.foo=1: there is no setting "foo" here'),
+        ("seed=[1", "the value is not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_named(override, message):
+    with pytest.raises(ScenarioError) as caught:
+        parse(TEXT, override)
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(ScenarioError) as caught:
+        parse(TEXT.replace("seed: 7", "sede: 7").replace("beta: 0.3", "beta: -1"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "found NoneType"), ("- a\n", "found list"), ("x: &a [*a]", 'no setting "x"')]
+)
+def test_documents_that_are_no_scenario(text, message):
+    with pytest.raises(ScenarioError, match=message):
+        parse(text)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ScenarioError, match="cannot be read: No such file"):
+        scenario.load(tmp_path / "missing.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        scenario.load(tmp_path / "binary.yaml")
+
+
+def test_the_name_comes_from_the_file(tmp_path):
+    (tmp_path / "my-lesson.yaml").write_text(TEXT)
+    assert scenario.load(tmp_path / "my-lesson.yaml").name == "my-lesson"
+
+
+def test_the_schema_is_json_and_knows_every_method():
+    schema = json.loads(json.dumps(scenario.json_schema()))
+    assert "name" not in schema["required"]
+    assert schema["additionalProperties"] is False
+    text = json.dumps(schema)
+    for name in ("collabdm", "localdm", "central", "two-tier", "jetson", "images_per_class"):
+        assert name in text or name == "jetson"

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from collab.errors import RunExistsError, RunNotFoundError
+from collab.store import find_run, list_runs, open_run
+from simnet.tenancy import Ledger, LedgerEntry
+from simnet.trace import Trace
+
+SUMMARY = {"scenario": "s", "methods": {"m": {"accuracy": 0.5}}}
+
+
+def write(runs_dir, name=None):
+    trace, ledger = Trace(), Ledger()
+    trace.record(0.5, "server", "result", method="m")
+    ledger.append(LedgerEntry(0.1, "leaving", "a", "b", "x", "y", "synthetic", 3, "d" * 64, "crossed", "a rule", None))
+    with open_run(runs_dir, "s", name) as writer:
+        writer.write_json("summary.json", SUMMARY)
+        writer.write_json("environment.json", {"python": "3"})
+        writer.write_json("partition.json", {"client-0": [1, 2]})
+        writer.write_text("scenario.yaml", "name: s\nseed: 1\n")
+        writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)})
+    return writer.final
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    run = find_run(str(write(tmp_path)))
+    assert run.summary == SUMMARY
+    assert run.scenario == {"name": "s", "seed": 1}
+    assert run.partition == {"client-0": [1, 2]}
+    assert run.environment == {"python": "3"}
+    (method,) = run.methods
+    assert method.outcome == {"expand": 2}
+    assert method.trace[0].kind == "result"
+    assert method.ledger[0].rule == "a rule"
+    np.testing.assert_array_equal(method.images["images"], np.arange(4.0))
+
+
+def test_runs_are_numbered_and_found(tmp_path):
+    assert [write(tmp_path).name for _ in range(3)] == ["s-001", "s-002", "s-003"]
+    assert [run.path.name for run in list_runs(tmp_path)] == ["s-001", "s-002", "s-003"]
+    assert find_run("s-002", tmp_path).path == tmp_path / "s-002"
+    assert find_run("latest", tmp_path).path.parent == tmp_path
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_a_name_is_taken_once(tmp_path):
+    write(tmp_path, "mine")
+    with pytest.raises(RunExistsError, match=r"mine exists already; choose another --name"):
+        write(tmp_path, "mine")
+
+
+def test_a_run_of_the_same_name_that_goes_on_is_respected(tmp_path):
+    with open_run(tmp_path, "s", "mine") as writer:
+        with pytest.raises(RunExistsError, match="another run of that name goes on"):
+            write(tmp_path, "mine")
+        writer.write_json("summary.json", SUMMARY)
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_numbers_of_runs_that_go_on_are_skipped(tmp_path):
+    with open_run(tmp_path, "s", None) as first:
+        assert write(tmp_path).name == "s-002"
+        first.write_json("summary.json", SUMMARY)
+    assert first.final.name == "s-001"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_interrupted_run_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), open_run(tmp_path, "s", None) as writer:
+        writer.write_json("summary.json", SUMMARY)
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_made_in_the_meantime_is_not_overwritten(tmp_path):
+    with (
+        pytest.raises(RunExistsError, match="made by another run in the meantime"),
+        open_run(tmp_path, "s", "mine") as writer,
+    ):
+        writer.write_json("summary.json", SUMMARY)
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "file").write_text("precious")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine" / "file").read_text() == "precious"
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(RunNotFoundError, match="nothing is no run directory"):
+        find_run("nothing", tmp_path)
+    with pytest.raises(RunNotFoundError, match="there is no run in"):
+        find_run("latest", tmp_path)
+
+
+def test_json_is_readable_by_others(tmp_path):
+    path = write(tmp_path)
+    assert json.loads((path / "summary.json").read_text()) == SUMMARY
+    line = json.loads((path / "m" / "trace.jsonl").read_text().splitlines()[0])
+    assert line == {"at_us": 500_000, "host": "server", "kind": "result", "method": "m"}

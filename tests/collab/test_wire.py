@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import hashlib
+
+import msgpack
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from collab import wire
+from collab.errors import WireError
+
+
+def content() -> wire.Content:
+    return wire.Content(
+        {"task": "collabdm-1", "site": "client-3"},
+        {"embeddings": {"means": wire.encode(np.arange(24, dtype=np.float32).reshape(2, 3, 4), "float16")}},
+    )
+
+
+def test_what_is_packed_comes_out():
+    unpacked = wire.unpack(wire.pack(content()))
+    assert unpacked.fields == {"task": "collabdm-1", "site": "client-3"}
+    assert unpacked.kinds == {"embeddings"}
+    means = unpacked.sections["embeddings"]["means"]
+    assert (means.dtype, means.shape) == ("float16", (2, 3, 4))
+    np.testing.assert_array_equal(means.values(), np.arange(24).reshape(2, 3, 4))
+
+
+def test_the_layout_is_the_documented_one():
+    """A stranger reads it with msgpack and hashlib alone."""
+    body = wire.pack(content())
+    unpacker = msgpack.Unpacker(raw=False)
+    unpacker.feed(body)
+    head = unpacker.unpack()
+    rest = body[unpacker.tell() :]
+    assert head == {"schema": "collab/1", "checksum": hashlib.sha256(rest).digest()}
+    inner = msgpack.unpackb(rest)
+    tensor = inner["sections"]["embeddings"]["means"]
+    assert tensor["dtype"] == "float16"
+    assert tensor["shape"] == [2, 3, 4]
+    assert tensor["data"] == np.arange(24, dtype="<f2").tobytes()
+
+
+def test_no_tensors_means_control():
+    assert wire.unpack(wire.pack(wire.Content({"state": "done"}))).kinds == {"control"}
+
+
+dtypes = st.sampled_from(["float32", "float16", "uint8", "uint32", "uint64", "int64"])
+
+
+@given(dtypes.flatmap(lambda name: hnp.arrays(name, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))))
+def test_arrays_of_every_type_and_shape_survive(array):
+    packed = wire.pack(wire.Content({}, {"x": {"a": wire.encode(array)}}))
+    back = wire.unpack(packed).sections["x"]["a"].values()
+    assert back.shape == array.shape
+    assert back.tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def test_non_contiguous_arrays_survive():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    back = wire.unpack(wire.pack(wire.Content({}, {"x": {"a": wire.encode(array)}})))
+    np.testing.assert_array_equal(back.sections["x"]["a"].values(), array)
+
+
+@given(hnp.arrays(np.float32, 20, elements=st.floats(width=32, allow_nan=True, allow_infinity=True)))
+def test_bfloat16_rounds_as_torch_does(values):
+    ours = wire.encode(values, "bfloat16").values()
+    theirs = torch.from_numpy(values).to(torch.bfloat16).to(torch.float32).numpy()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 50, -1, -100])
+def test_truncation_is_noticed(cut):
+    with pytest.raises(WireError, match=r"truncated|does not begin"):
+        wire.unpack(wire.pack(content())[:cut])
+
+
+@given(st.integers(0, 10_000), st.integers(0, 7))
+def test_every_flipped_bit_is_noticed(position, bit):
+    body = bytearray(wire.pack(content()))
+    body[position % len(body)] ^= 1 << bit
+    with pytest.raises(WireError):
+        wire.unpack(bytes(body))
+
+
+@given(st.binary(max_size=400))
+def test_noise_is_refused_and_nothing_else_happens(body):
+    with pytest.raises(WireError):
+        wire.unpack(body)
+
+
+def signed(inner: object, schema: str = "collab/1") -> bytes:
+    packed = msgpack.packb(inner)
+    return msgpack.packb({"schema": schema, "checksum": hashlib.sha256(packed).digest()}) + packed
+
+
+def tensor(**changes: object) -> dict[str, object]:
+    return {"dtype": "float32", "shape": [2], "data": b"\0" * 8, **changes}
+
+
+def deep(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (signed({"fields": {}, "sections": {}}, "collab/0"), "schema 'collab/0', expected 'collab/1'"),
+        (signed({"fields": {}, "sections": {}}) + b"\x01", "checksum does not match"),
+        (signed({"fields": {}}), "not a map of fields and sections"),
+        (signed([1, 2]), "not a map of fields and sections"),
+        (signed({"fields": [], "sections": {}}), "must be maps"),
+        (signed({"fields": {}, "sections": {"x": 3}}), "each section must be a map"),
+        (signed({"fields": {}, "sections": {"x": {"a": 3}}}), "x.a is not a tensor"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(extra=1)}}}), "x.a is not a tensor"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="object")}}}), "x.a has the type 'object'"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype=7)}}}), "x.a has the type 7"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[3])}}}), "needs 12 bytes, found 8"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[-2])}}}), "no valid shape"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[2**40, 2**40])}}}), "needs"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[1] * 9)}}}), "no valid shape"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(data="text")}}}), "found str"),
+        (signed({"fields": {"a": deep(20)}, "sections": {}}), "nested more than"),
+        (signed({"fields": {"a": "x" * 70_000}, "sections": {}}), "within the limits"),
+        (signed({"fields": {"a": ["x" * 1000] * 100}, "sections": {}}), "the fields take"),
+        (signed({"fields": {}, "sections": {}, "more": 1}), "not a map of fields and sections"),
+        (msgpack.packb({"schema": "collab/1"}), "the head has the keys"),
+        (b"\x91" * 100_000, "not valid msgpack"),
+        (b"\xdd\xff\xff\xff\xff", "not valid msgpack|truncated"),
+        (b"\xc6\xff\xff\xff\xff", "not valid msgpack|truncated"),
+    ],
+)
+def test_bodies_that_break_the_rules(body, reason):
+    with pytest.raises(WireError, match=reason):
+        wire.unpack(body)
+
+
+def test_a_second_content_after_the_first_is_refused():
+    inner = msgpack.packb({"fields": {}, "sections": {}}) + msgpack.packb(1)
+    body = msgpack.packb({"schema": "collab/1", "checksum": hashlib.sha256(inner).digest()}) + inner
+    with pytest.raises(WireError, match="1 bytes follow the content"):
+        wire.unpack(body)
+
+
+def test_size_limits_hold_both_ways(monkeypatch):
+    body = wire.pack(content())
+    with pytest.raises(WireError, match="at most 10 are accepted"):
+        wire.unpack(body, limit_bytes=10)
+    monkeypatch.setattr(wire, "MAX_BODY_BYTES", 10)
+    with pytest.raises(WireError, match="at most 10 are carried"):
+        wire.pack(content())
+
+
+def test_types_without_a_place_are_refused():
+    with pytest.raises(WireError, match="type complex64 are not carried"):
+        wire.encode(np.zeros(2, np.complex64))

@@ -1,0 +1,78 @@
+"""The arrows of the design point one way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Bottom up: a file imports only files above it in this list.
+SIMNET = [
+    "errors", "units", "draws", "clock", "topology", "trace", "sharing", "tcp", "tenancy", "flows", "loop", "transport", "streams",
+    "devices", "carriage", "network", "sockets", "__init__",
+]  # fmt: skip
+COLLAB = [
+    "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
+    "evaluation", "privacy", "agents", "scenario", "store", "run", "standalone", "console", "cli", "__init__",
+]  # fmt: skip
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("simnet", ("collab", "analysis", "torch")), ("collab", ("analysis",)), ("analysis", ("torch",))],
+)
+def test_packages_point_one_way(package, forbidden):
+    for name, path in modules(package):
+        for imported in imports(path):
+            assert imported.split(".")[0] not in forbidden, f"{name} imports {imported}"
+
+
+def test_analysis_reads_run_directories_only():
+    """Of collab it knows the store; of simnet the records and the units."""
+    allowed = ("collab.store", "simnet.trace", "simnet.tenancy", "simnet.units", "analysis")
+    for name, path in modules("analysis"):
+        for imported in imports(path):
+            if imported.split(".")[0] in ("collab", "simnet"):
+                assert imported.startswith(allowed), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize(("package", "order"), [("simnet", SIMNET), ("collab", COLLAB)])
+def test_within_a_package_arrows_point_up_the_list(package, order):
+    rank = {room: index for index, room in enumerate(order)}
+    found = set()
+    for name, path in modules(package):
+        room = name.split(".")[1]
+        assert room in rank, f"{name} has no place in the list"
+        found.add(room)
+        for imported in imports(path):
+            parts = imported.split(".")
+            if parts[0] == package and len(parts) > 1 and parts[1] in rank and parts[1] != room:
+                assert rank[parts[1]] < rank[room], f"{name} imports {imported}, which stands below it"
+    assert found == set(order)
+
+
+def test_files_stay_small():
+    for package in ("simnet", "collab", "analysis"):
+        for name, path in modules(package):
+            assert len(path.read_text().splitlines()) <= 400, f"{name} has grown too long: is it still one room?"
