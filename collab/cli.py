@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
@@ -52,15 +52,18 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except CollabError as error:
-            _say(f"collab: {error}")
-            raise typer.Exit(error.exit_code) from None
+            _leave(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _say("collab: interrupted; no run was written")
-            sys.stdout.flush()
-            # Not sys.exit: a job that still computes in its thread would have to be waited for.
-            os._exit(INTERRUPTED_EXIT_CODE)
+            _leave("interrupted; no run was written", INTERRUPTED_EXIT_CODE)
 
     return run
+
+
+def _leave(message: str, exit_code: int) -> NoReturn:
+    """End the process at once: a job may still compute in its thread, and Python's own exit would make it abort."""
+    _say(f"collab: {message}")
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import queue
 import threading
 import time
@@ -132,15 +133,20 @@ class InlineExecutor:
 class ThreadExecutor:
     """Runs jobs one at a time in a thread, so that a real event loop stays responsive.
 
-    The thread is a daemon: an interrupted program does not wait for the job in hand.
+    The thread is a daemon: an interrupted program does not wait for the job in hand. (It should then leave by
+    `os._exit`: a thread that is inside C++ when the interpreter ends makes the process abort.)
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._worker: _Worker | None = None
+        self._closed = False
 
     async def run(self, job: Job[T]) -> tuple[Computed[T], float]:
         """Queue the job and wait for it. Raises `SimnetError` if the executor was closed."""
+        if self._closed:
+            raise SimnetError(f"job {job.name} came after the executor was closed")
+        if self._worker is None:
+            self._worker = _parked.pop() if _parked else _Worker()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[Computed[T], float]] = loop.create_future()
         context = contextvars.copy_context()
@@ -153,7 +159,7 @@ class ThreadExecutor:
             else:
                 done.set_exception(error or SimnetError(f"job {job.name} ended without a result"))
 
-        def work() -> None:
+        def work() -> Callable[[], object]:
             started = time.perf_counter()
             outcome: tuple[Computed[T], float] | None = None
             problem: BaseException | None = None
@@ -161,22 +167,55 @@ class ThreadExecutor:
                 outcome = (context.run(job.run), time.perf_counter() - started)
             except BaseException as error:  # raised again where the job is awaited
                 problem = error
-            with contextlib.suppress(RuntimeError):  # the program was interrupted: its loop is closed
-                loop.call_soon_threadsafe(finish, outcome, problem)
+            return functools.partial(loop.call_soon_threadsafe, finish, outcome, problem)
 
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="simnet-jobs", daemon=True)
-            self._thread.start()
-        self._jobs.put(work)
+        self._worker.submit(work)
         return await done
 
     def close(self) -> None:
-        """Let the thread end after the job in hand."""
+        """Give the thread back if it is idle; a job that nobody waits for any more is its last."""
+        self._closed = True
+        if self._worker is None:
+            return
+        if self._worker.idle():
+            _parked.append(self._worker)
+        else:
+            self._worker.stop()
+        self._worker = None
+
+
+class _Worker:
+    """A daemon thread that works through a queue."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], Callable[[], object]] | None] = queue.SimpleQueue()
+        self._submitted = self._ended = 0
+        threading.Thread(target=self._serve, name="simnet-jobs", daemon=True).start()
+
+    def submit(self, work: Callable[[], Callable[[], object]]) -> None:
+        """Add work; what it returns is called, after the work counts as ended, to tell of the result."""
+        self._submitted += 1
+        self._jobs.put(work)
+
+    def idle(self) -> bool:
+        """Whether all submitted work has ended."""
+        return self._submitted == self._ended
+
+    def stop(self) -> None:
+        """End the thread after the work that was submitted."""
         self._jobs.put(None)
 
     def _serve(self) -> None:
         while (work := self._jobs.get()) is not None:
-            work()
+            tell = work()
+            self._ended += 1
+            with contextlib.suppress(RuntimeError):  # the program was interrupted: its loop is closed
+                tell()
+
+
+# Idle threads wait here for the next executor and are never ended: torch tears a thread's locals down after Python
+# has forgotten the thread, and a process that exits in that moment aborts.
+_parked: list[_Worker] = []
 
 
 def job(name: str, function: Callable[..., T], *args: Any, operations: float = 0.0) -> Job[T]:

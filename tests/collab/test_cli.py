@@ -88,14 +88,14 @@ BAD = [
     # arguments, exit code, what the message must say
     (["run", "missing.yaml"], 3, "missing.yaml cannot be read"),
     (["run", "unknown-key.yaml"], 3, 'unknown-key.yaml:1: sede: there is no setting "sede" here; did you mean "seed"?'),
-    (["run", "unit.yaml"], 3, 'unit.yaml:8: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
+    (["run", "unit.yaml"], 3, 'unit.yaml:10: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
     (["run", "tiny.yaml", "--set", "partition.beta=0"], 3, "found 0, it should be greater than 0"),
     (["run", "no-rule.yaml"], 4, "no boundary rule lets sites"),
     (["run", "tiny.yaml", "--set", "dataset={name: mnist}"], 5, "no file"),
     (["run", "tiny.yaml", "--set", "partition.clients=999"], 6, "999 clients cannot share 160"),
     (["run", "tiny.yaml", "--name", "taken"], 7, "runs/taken exists already"),
     (["report", "nowhere"], 10, "nowhere is no run directory"),
-    (["serve", "tiny.yaml", "--port", "70000"], 2, "70000"),
+    (["serve", "tiny.yaml", "--port", "70000"], 2, "--port"),
     (["run"], 2, "Missing argument"),
     (["fly"], 2, "No such command"),
 ]  # fmt: skip
