@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -104,11 +105,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table = Table(
         title=f"{summary['scenario']}, seed {summary['seed']}, {summary['world']} network",
         title_justify="left",
-        caption=f"{seconds} seconds; bytes are bodies on the wire, mean over the clients",
-        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    for column in ("method", "accuracy", "up / client", "down / client", "last upload", "result", "synthetic set"):
-        table.add_column(column, justify="left" if column in ("method", "synthetic set") else "right")
+    for column in ("method", "accuracy", "up per\nclient", "down per\nclient", "last\nupload", "result", "digest"):
+        table.add_column(column, justify="left" if column in ("method", "digest") else "right")
     for name, row in summary["methods"].items():
         table.add_row(
             name,
@@ -117,8 +119,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             format_size(row["bytes_down_per_client"]),
             f"{row['last_upload_s']:.3f} s",
             f"{row['result_s']:.3f} s",
-            row["synthetic_digest"][:12],
+            row["synthetic_digest"][:8],
         )
     output.print(table)
+    output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the synthetic set", soft_wrap=True)
     output.print(f"trace {summary['trace_digest'][:12]} · {summary['wall_s']:.1f} s of wall time")
     output.print(f"written to {summary['run_dir']}", soft_wrap=True)

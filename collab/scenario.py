@@ -248,8 +248,9 @@ def _name_first(settings: dict[str, Any]) -> dict[str, Any]:
 # -- reading -------------------------------------------------------------------------------------
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario in a file, with `key=value` overrides (dotted keys) applied. Raises `ScenarioError`."""
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

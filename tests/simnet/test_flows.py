@@ -98,7 +98,7 @@ def test_headers_slow_the_payload():
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_a_lone_flow_takes_what_the_closed_form_says(name):
+def test_a_lone_flow_takes_what_the_closed_form_says_and_what_linux_takes(name):
     case = REFERENCE[name]
     latency_s = sum(link["latency_s"] for link in case["links"])
     bench = Bench([link["bandwidth_bps"] for link in case["links"]], Tcp())
@@ -107,6 +107,7 @@ def test_a_lone_flow_takes_what_the_closed_form_says(name):
     narrowest = min(link["bandwidth_bps"] for link in case["links"])
     expected_s = transfer_time_s(case["bytes"], narrowest, latency_s, Tcp())
     assert bench.run()["all"] == pytest.approx(expected_s, abs=1e-5)
+    assert expected_s == pytest.approx(case["linux_s"], rel=0.02 if narrowest <= 100e6 else 0.035)
 
 
 def test_an_idle_connection_starts_slowly_again():
