@@ -43,7 +43,7 @@ from collab.run import (
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
 from simnet import Reply, Request, Route, problem
-from simnet.carriage import new_session
+from simnet.sessions import new_session
 from simnet.tenancy import Message
 
 _BETWEEN_ATTEMPTS_S = 1.0

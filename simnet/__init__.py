@@ -1,10 +1,10 @@
 """asyncio programs on a simulated network, in virtual time. Knows nothing of learning."""
 
-from simnet.carriage import Reply, Request, Route, problem
 from simnet.devices import DEVICES, Computed, Device, Fixed, Job, Measured, Modelled, job
 from simnet.errors import SimnetError
 from simnet.loop import VirtualLoop
 from simnet.network import Host, Network, SimulatedNetwork
+from simnet.services import Reply, Request, Route, problem
 from simnet.sockets import SocketNetwork
 from simnet.tcp import Tcp
 from simnet.tenancy import Boundaries, Message, Rule

@@ -4,7 +4,8 @@
 sockets. Every message that crosses a boundary between tenants is checked here, where it leaves and again where it
 arrives. The sender declares itself and what it sends in two headers, `Boundary-From` and `Boundary-Kind`.
 
-Not modelled: TLS, proxies, HTTP/2. Handing messages over without their bytes (`sized`) comes later.
+Paths and headers are not inspected: across a boundary they are bounded (`HEAD_LIMIT_BYTES` a message). Not modelled:
+TLS, proxies, HTTP/2. Handing messages over without their bytes (`sized`) comes later.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import aiohttp
-import aiohttp.connector
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
-from simnet.errors import BoundaryError, InspectionError, PortInUseError, UnreachableError
+from simnet.errors import BoundaryError, InspectionError, PortInUseError, SimnetError, UnreachableError
 from simnet.loop import current_host
+from simnet.services import Reply, Request, Route, as_refusal, problem
+from simnet.sessions import Body, new_session
 from simnet.streams import inspected
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
 from simnet.trace import Trace, Value
@@ -31,71 +30,17 @@ from simnet.trace import Trace, Value
 T = TypeVar("T")
 FROM_HEADER = "Boundary-From"
 KIND_HEADER = "Boundary-Kind"
-PROBLEM_TYPE = "application/problem+json"
-_PROBLEM_URN = "urn:problem:"
-PROBLEM_LIMIT_BYTES = 4096  # refusals are not inspected, so they must be too small to carry anything else
 BODY_LIMIT_BYTES = 256 * 1024 * 1024
-_CONNECT_TIMEOUT_S = 60.0
+HEAD_LIMIT_BYTES = 2048
+"""Bytes of the path, the query and an agent's own headers that may cross a boundary with one message."""
 _KEEP_ALIVE_S = 75.0
 _SHUTDOWN_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a service sees of a request. `source` is the asking host, None if it did not say."""
-
-    source: str | None
-    method: str
-    path: str
-    parameters: Mapping[str, str]
-    headers: Mapping[str, str]
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A status as in HTTP, a message, and headers such as Retry-After."""
-
-    status: int = 200
-    message: Message = field(default_factory=Message)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def reason(self) -> str:
-        """Why a request failed, in the words of the service; empty if it did not say."""
-        return self._problem_member("detail")
-
-    @property
-    def code(self) -> str:
-        """Why a request failed, for programs; empty if the service did not say."""
-        return self._problem_member("type").removeprefix(_PROBLEM_URN)
-
-    def _problem_member(self, name: str) -> str:
-        if self.message.content_type != PROBLEM_TYPE:
-            return ""
-        try:
-            return str(json.loads(self.message.body).get(name, ""))
-        except (ValueError, AttributeError):
-            return ""
-
-
-def problem(status: int, code: str, detail: str) -> Reply:
-    """A reply that refuses a request and says why (RFC 9457): `code` for programs, `detail` for people."""
-    body = json.dumps({"type": _PROBLEM_URN + code, "status": status, "detail": detail}).encode()
-    return Reply(status, Message(body, content_type=PROBLEM_TYPE))
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation of a service: `path` may have parameters, as in "/tasks/{task}".
-
-    An `open_to_all` route takes control messages from callers that do not say who they are.
-    """
-
-    method: str
-    path: str
-    handler: Callable[[Request], Awaitable[Reply]]
-    open_to_all: bool = False
+# What frames a message is the carriage's business; an agent that set these could smuggle one inside another.
+_OWN_HEADERS = frozenset(
+    "boundary-from boundary-kind connection content-encoding content-length content-type host transfer-encoding".split()
+)
+# What HTTP software adds by itself; everything else counts as the agents' own.
+_USUAL_HEADERS = _OWN_HEADERS | frozenset("accept accept-encoding date server user-agent".split())
 
 
 class Place(Protocol):
@@ -134,6 +79,7 @@ class HttpCarriage:
         `UnreachableError` if no connection can be made or it breaks.
         """
         place = self._place
+        self._check_head(place.name, peer, path, headers)
         self._check(Crossing(place.name, peer, message), leaving=True)
         self._record(place.name, "request", peer=peer, method=method, path=path, **_facts(message))
         sent_headers = {
@@ -143,22 +89,47 @@ class HttpCarriage:
             "Content-Type": message.content_type,
         }
         try:
-            with self._at_home(), _set(inspected, True):
+            # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.
+            with self._at_home(), _set(inspected, peer):
                 async with self._client().request(
-                    method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers
-                ) as response:
+                    method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers,
+                    allow_redirects=False,
+                ) as response:  # fmt: skip
                     answer = Message(await response.read(), _kinds(response.headers), response.content_type)
-                    status, answer_headers = response.status, dict(response.headers)
+                    reply = Reply(response.status, answer, dict(response.headers))
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, BoundaryError):
                 raise error.os_error from error
             raise UnreachableError(f"{place.name} cannot reach {peer}: {error.strerror or error}") from error
         except aiohttp.ClientError as error:
             raise UnreachableError(f"{place.name} lost its connection to {peer}: {error}") from error
-        if not _is_refusal(answer):
-            self._check(Crossing(peer, place.name, answer, answer=True), leaving=False)
-        self._record(place.name, "reply", peer=peer, method=method, path=path, status=status, **_facts(answer))
-        return Reply(status, answer, answer_headers)
+        reply = self._admitted(reply, peer)
+        self._record(
+            place.name, "reply", peer=peer, method=method, path=path, status=reply.status, **_facts(reply.message)
+        )
+        return reply
+
+    def _check_head(self, source: str, target: str, path: str, headers: Mapping[str, str]) -> None:
+        if not path.startswith("/"):
+            raise SimnetError(f'the path "{path}" must begin with "/"')
+        if own := {name.lower() for name in headers} & _OWN_HEADERS:
+            raise SimnetError(f"the header {min(own)} is set by the carriage, not by agents")
+        if self._boundaries.crosses(source, target) and (size := _head_bytes(path, headers)) > HEAD_LIMIT_BYTES:
+            raise BoundaryError(
+                f"path and headers have {size} B; across a boundary at most {HEAD_LIMIT_BYTES} may go uninspected"
+            )
+
+    def _admitted(self, reply: Reply, peer: str) -> Reply:
+        """The reply of a peer once the boundary has let it in. Raises what `Boundaries.check` raises."""
+        if not self._boundaries.crosses(peer, self._place.name):
+            return reply
+        refusal = as_refusal(reply)
+        if refusal is not None:
+            crossing = Crossing(peer, self._place.name, refusal.message, answer=True)
+            self._boundaries.pass_refusal(crossing, "arriving", self._place.now())
+            return refusal
+        self._check(Crossing(peer, self._place.name, reply.message, answer=True), leaving=False)
+        return reply
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -172,6 +143,7 @@ class HttpCarriage:
         app = web.Application(client_max_size=body_limit_bytes)
         for route in routes:
             app.router.add_route(route.method, route.path, self._handler(route))
+        app.router.add_route("*", "/{rest:.*}", self._handler(Route("*", "", _nowhere, open_to_all=True)))
         return await self.run_application(app, address, port)
 
     async def run_application(self, app: web.Application, address: str | None, port: int) -> int:
@@ -191,29 +163,13 @@ class HttpCarriage:
                 await site.start()
         except OSError as error:
             raise PortInUseError(f"cannot listen on port {port}: {error.strerror or error}") from error
-        return int(site.port)
+        return int(runner.addresses[-1][1])
 
     def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(http: web.Request) -> web.Response:
             source = self._place.name_of(http.remote) or http.headers.get(FROM_HEADER)
-            try:
-                body = await http.read()
-            except web.HTTPRequestEntityTooLarge as error:
-                return _respond(problem(413, "too-large", error.text or "the body is too large"))
-            message = Message(body, _kinds(http.headers), http.content_type)
-            reply = self._refusal(route, source, message)
-            if reply is None:
-                self._record(
-                    self._place.name,
-                    "arrival",
-                    peer=source,
-                    method=http.method,
-                    path=http.path,
-                    **_facts(message),
-                )
-                request = Request(source, http.method, http.path, http.match_info, http.headers, message)
-                reply = await route.handler(request)
-                reply = self._permitted(reply, source)
+            reply = self._turned_away(route, source, http) or await self._served(route, source, http)
+            reply = self._told(reply, source)
             self._record(
                 self._place.name,
                 "answer",
@@ -227,12 +183,42 @@ class HttpCarriage:
 
         return handle
 
-    def _refusal(self, route: Route, source: str | None, message: Message) -> Reply | None:
-        """The refusal of a message that may not arrive here, or None."""
+    async def _served(self, route: Route, source: str | None, http: web.Request) -> Reply:
+        """Read the message and let the service answer it, as far as the boundary permits either."""
+        try:
+            body = await http.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            return problem(413, "too-large", error.text or "the body is too large")
+        message = Message(body, _kinds(http.headers), http.content_type)
+        refusal = self._refusal(source, message)
+        if refusal is not None:
+            return refusal
+        self._record(self._place.name, "arrival", peer=source, method=http.method, path=http.path, **_facts(message))
+        request = Request(source, http.method, http.path, http.match_info, http.headers, message)
+        return self._permitted(await self._answer(route, request), source)
+
+    def _turned_away(self, route: Route, source: str | None, http: web.Request) -> Reply | None:
+        """The refusal of a request whose body need not even be read, or None."""
+        here = self._place.name
         if source is None:
-            if route.open_to_all and not message.body:
+            if route.open_to_all and not http.body_exists:
                 return None
             return problem(403, "unknown-sender", f"say who you are in the header {FROM_HEADER}")
+        try:
+            if self._boundaries.may_connect(source, here, inspected=True) is not None:
+                self._check(Crossing(source, here, Message(kinds=_kinds(http.headers))), leaving=False)
+            if self._boundaries.crosses(source, here):
+                size = _head_bytes(http.path_qs, http.headers)
+                if size > HEAD_LIMIT_BYTES:
+                    return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
+        except BoundaryError as error:
+            return problem(403, "boundary", str(error))
+        return None
+
+    def _refusal(self, source: str | None, message: Message) -> Reply | None:
+        """The refusal of a message that may not arrive here, or None."""
+        if source is None:
+            return None
         try:
             self._check(Crossing(source, self._place.name, message), leaving=False)
         except BoundaryError as error:
@@ -241,15 +227,41 @@ class HttpCarriage:
             return problem(400, "unreadable", str(error))
         return None
 
+    async def _answer(self, route: Route, request: Request) -> Reply:
+        """What the service says; its failure is reported to the loop, and the asker learns only that it failed."""
+        try:
+            return await route.handler(request)
+        except Exception as error:  # whatever the service raises, its host must go on serving
+            text = f"{self._place.name} failed to answer {request.method} {request.path}"
+            asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})
+            return problem(500, "internal", "the service failed")
+
     def _permitted(self, reply: Reply, source: str | None) -> Reply:
         """The reply, or a refusal in its place if the boundary does not let it back."""
-        if source is None or _is_refusal(reply.message):
+        here = self._place.name
+        if as_refusal(reply) is not None:
             return reply
         try:
-            self._check(Crossing(self._place.name, source, reply.message, answer=True), leaving=True)
+            if source is None:
+                self._boundaries.check_answer_to_anyone(here, reply.message, self._place.now())
+            else:
+                self._check(Crossing(here, source, reply.message, answer=True), leaving=True)
+                if self._boundaries.crosses(here, source) and _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
+                    return problem(403, "boundary", f"the answer's headers exceed {HEAD_LIMIT_BYTES} B")
         except (BoundaryError, InspectionError) as error:
             return problem(403, "boundary", f"the answer may not leave: {error}")
         return reply
+
+    def _told(self, reply: Reply, source: str | None) -> Reply:
+        """A refusal cut down to what may be told across a boundary, and written down; any other reply as it is."""
+        here = self._place.name
+        refusal = as_refusal(reply)
+        if refusal is None or (source is not None and not self._boundaries.crosses(here, source)):
+            return reply
+        if source is not None:
+            crossing = Crossing(here, source, refusal.message, answer=True)
+            self._boundaries.pass_refusal(crossing, "leaving", self._place.now())
+        return refusal
 
     # -- both ------------------------------------------------------------------------------------
 
@@ -273,62 +285,8 @@ class HttpCarriage:
         self._trace.record(self._place.now(), host, kind, **values)
 
 
-def new_session(**options: Any) -> aiohttp.ClientSession:
-    """A client session whose timeouts were set on purpose: none but for connecting (60 s).
-
-    aiohttp would give up any exchange after 300 s, which a slow link needs for one upload, allow 100 connections at a
-    time, and resolve names with aiodns where that is installed, past the event loop.
-    """
-    options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S))
-    options.setdefault("connector", aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), limit=0))
-    return aiohttp.ClientSession(**options)
-
-
-@contextlib.contextmanager
-def aiohttp_in_virtual_time() -> Iterator[None]:
-    """Let aiohttp's connection pool read the running loop's clock, and resolve names through the loop.
-
-    The pool stamps idle connections with `time.monotonic` but sets its clean-up timer on the loop: in virtual time the
-    two would never agree, and the timer would ring for ever. Threads that run another loop are not affected.
-    """
-    connector: Any = aiohttp.connector
-    wall_monotonic, resolver = connector.monotonic, connector.DefaultResolver
-
-    def monotonic() -> float:
-        try:
-            return asyncio.get_running_loop().time()
-        except RuntimeError:
-            return float(wall_monotonic())
-
-    connector.monotonic, connector.DefaultResolver = monotonic, aiohttp.ThreadedResolver
-    try:
-        yield
-    finally:
-        connector.monotonic, connector.DefaultResolver = wall_monotonic, resolver
-
-
-class _Body(aiohttp.Payload):
-    """A body that is written in one piece, without a copy.
-
-    aiohttp warns when more than 1 MiB of bytes is handed to it directly, because joining and writing them could hold up
-    its loop; the streams below take pieces of any size.
-    """
-
-    def __init__(self, body: bytes, content_type: str) -> None:
-        super().__init__(body, content_type=content_type)
-        self._size = len(body)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return bytes(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Hand the body over."""
-        await writer.write(self._value)
-
-
-def _payload(message: Message) -> _Body | None:
-    return _Body(message.body, message.content_type) if message.body else None
+def _payload(message: Message) -> Body | None:
+    return Body(message.body, message.content_type) if message.body else None
 
 
 @contextlib.contextmanager
@@ -345,8 +303,14 @@ def _kinds(headers: Mapping[str, str]) -> frozenset[str]:
     return declared - {""} or frozenset({CONTROL})
 
 
-def _is_refusal(message: Message) -> bool:
-    return message.content_type == PROBLEM_TYPE and len(message.body) <= PROBLEM_LIMIT_BYTES
+def _head_bytes(path: str, headers: Mapping[str, str]) -> int:
+    """What a message carries beside its body, as far as agents decide about it."""
+    own = ((name, value) for name, value in headers.items() if name.lower() not in _USUAL_HEADERS)
+    return len(path) + sum(len(name) + len(value) for name, value in own)
+
+
+async def _nowhere(request: Request) -> Reply:
+    return problem(404, "not-found", "there is no such service here")
 
 
 def _facts(message: Message) -> dict[str, Value]:

@@ -117,6 +117,9 @@ class Flows:
             self._begin_round(flow)
         elif now_s - flow.round_start_s >= flow.rtt_s:
             self._begin_round(flow)
+        elif now_s > flow.last_sent_s:
+            # It paused within a round: what was sent before still counts, but the pipe must be filled anew.
+            flow.round_start_s = now_s
         self._start(flow)
 
     def _begin_round(self, flow: Flow) -> None:

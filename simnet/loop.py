@@ -13,7 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ipaddress
+import math
 import socket
+import sysconfig
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -27,6 +30,10 @@ ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 current_host: contextvars.ContextVar[str] = contextvars.ContextVar("simnet_current_host")
 """The host that the running task belongs to; tasks and callbacks inherit it."""
+
+
+_TURNS_IN_ONE_MOMENT = 100_000
+"""Turns of the loop after which time goes on although something is always ready to run."""
 
 
 class Fabric(Protocol):
@@ -48,7 +55,7 @@ class _Timer(asyncio.TimerHandle):
     """A timer handle that knows its alarm on the virtual clock."""
 
     __slots__ = ("alarm",)
-    alarm: Alarm
+    alarm: Alarm | None
 
 
 class _Stepper:
@@ -56,14 +63,24 @@ class _Stepper:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None) -> list[Any]:
         loop = self._loop
+        clock, ready = loop.clock, loop._ready
         if timeout is None:
-            clock, ready = loop.clock, loop._ready
+            self._turns = 0
             while not ready:
                 if clock.idle():
                     raise DeadlockError(_who_waits(loop))
+                clock.step()
+        elif not loop.is_stopping():
+            # Something polls, with sleep(0): time would stand still for ever.
+            self._turns += 1
+            if self._turns > _TURNS_IN_ONE_MOMENT:
+                if clock.idle():
+                    raise DeadlockError("tasks poll with sleep(0) for what cannot happen any more; " + _who_waits(loop))
+                self._turns = 0
                 clock.step()
         return []
 
@@ -80,6 +97,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """
 
     _ready: Any  # of BaseEventLoop: the handles that run next
+    _stopping: bool
+    _thread_id: int | None
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__()
@@ -87,10 +106,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.fabric: Fabric | None = None
         self._selector = _Stepper(self)
         self._clock_resolution = 1 / TICKS_PER_SECOND
+        self._made: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[int, str | None]] = weakref.WeakKeyDictionary()
+        self._made_count = 0
+        self._runs_inline = False
         self._pending_connects: weakref.WeakKeyDictionary[socket.socket, Address] = weakref.WeakKeyDictionary()
 
     def __del__(self) -> None:
         """Nothing to warn of: a loop that was never closed holds no descriptors."""
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def create_task(  # type: ignore[override]
+        self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None, **options: Any
+    ) -> asyncio.Task[Any]:
+        """A task, numbered within this loop, so that names and order are the same in every run."""
+        self._made_count += 1
+        title = name if name is not None else f"task-{self._made_count}"
+        task: asyncio.Task[Any] = super().create_task(coro, name=title, context=context, **options)
+        host = current_host.get(None) if context is None else context.get(current_host)
+        self._made[task] = (self._made_count, host)
+        return task
+
+    def tasks_in_order(self) -> list[asyncio.Task[Any]]:
+        """All tasks that have not ended, in the order in which they were made."""
+        return sorted((task for task in self._made if not task.done()), key=lambda task: self._made[task][0])
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -124,12 +163,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
             timer._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(timer)
 
-        timer.alarm = self.clock.call_at(when, fire)
+        timer.alarm = self.clock.call_at(when, fire) if when < math.inf else None  # "never", to asyncio
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if isinstance(handle, _Timer):
+        if isinstance(handle, _Timer) and handle.alarm is not None:
             handle.alarm.cancel()
+
+    def is_stopping(self) -> bool:
+        """Whether the loop ends after this turn."""
+        return bool(self._stopping)
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """As `call_soon`. Raises `NotSimulatedError` from another thread, and from a job that runs inline."""
+        if self._runs_inline or self._thread_id not in (None, threading.get_ident()):
+            raise NotSimulatedError(
+                "threads race the virtual clock: nothing may be called in from another thread, or from a function "
+                "that runs in an executor"
+            )
+        return self.call_soon(callback, *args, context=context)
 
     def _process_events(self, event_list: list[Any]) -> None:
         """The clock has put everything that is due into the ready queue already."""
@@ -154,7 +208,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if family == socket.AF_INET6:
             raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
         address = name if _is_address(name) else self._network().resolve(name)
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, int(port or 0)))]
+        try:
+            number = int(port or 0)
+        except ValueError:
+            raise socket.gaierror(socket.EAI_SERVICE, f"ports have numbers here, not names like {port!r}") from None
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, number))]
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """The numeric form of an address: the simulated network has no reverse names."""
@@ -227,12 +285,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run `func` at once, inline, in no virtual time: a thread would race the clock."""
         self._check_closed()  # type: ignore[attr-defined]
         future: asyncio.Future[T] = self.create_future()
+        nested, self._runs_inline = self._runs_inline, True
         try:
             future.set_result(func(*args))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # handed to whoever awaits the future
             future.set_exception(error)
+        finally:
+            self._runs_inline = nested
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
@@ -288,29 +349,38 @@ def _is_address(name: str) -> bool:
 
 
 def _who_waits(loop: VirtualLoop) -> str:
-    waiting = sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=lambda t: t.get_name())
-    lines = [f"  {task.get_name()} ({_host_of(task)}) waits at {_where(task)}" for task in waiting]
+    waiting = loop.tasks_in_order()
+    lines = [f"  {task.get_name()} ({_host_of(loop, task)}) waits at {_where(task)}" for task in waiting]
+    failed = [task for task in loop._made if task.done() and not task.cancelled() and task._log_traceback]
+    for task in sorted(failed, key=lambda task: loop._made[task][0]):
+        error = task.exception()
+        lines.append(f"  {task.get_name()} ({_host_of(loop, task)}) failed, unnoticed: {type(error).__name__}: {error}")
     return f"nothing will ever happen again after {loop.time():.6f} s, but {len(waiting)} task(s) wait:\n" + "\n".join(
         lines
     )
 
 
-def _host_of(task: asyncio.Task[Any]) -> str:
-    # A task's context is not public before Python 3.12.
-    context = getattr(task, "get_context", None)
-    host = context().get(current_host, None) if context is not None else None
+def _host_of(loop: VirtualLoop, task: asyncio.Task[Any]) -> str:
+    host = loop._made[task][1]
     return f"on {host}" if host else "its host unknown"
 
 
 def _where(task: asyncio.Task[Any]) -> str:
+    """The innermost place of the program itself that the task waits at, and what of the library it waits in there."""
     frames = task.get_stack()
     if not frames:
         return "its start"
     awaited: Any = task.get_coro()
-    place = "?"
+    own, innermost, where = "", "?", ""
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is not None:
-            place = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+            innermost, where = frame.f_code.co_qualname, f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            if not frame.f_code.co_filename.startswith(_LIBRARIES):
+                own = f"{innermost} ({where})"
+                innermost = ""
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return place
+    return f"{own}{' in ' if own and innermost else ''}{innermost}{'' if own else f' ({where})'}"
+
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))

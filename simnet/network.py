@@ -19,19 +19,14 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from simnet.carriage import (
-    BODY_LIMIT_BYTES,
-    HttpCarriage,
-    Reply,
-    Route,
-    aiohttp_in_virtual_time,
-    new_session,
-)
+from simnet.carriage import BODY_LIMIT_BYTES, HttpCarriage
 from simnet.clock import Clock
-from simnet.devices import Device, Executor, InlineExecutor, Job, Modelled, Timing
+from simnet.devices import Device, Executor, InlineExecutor, Job, Modelled, ThreadExecutor, Timing
 from simnet.errors import SimnetError
 from simnet.flows import Flows
 from simnet.loop import VirtualLoop, current_host
+from simnet.services import Reply, Route
+from simnet.sessions import aiohttp_in_virtual_time, new_session
 from simnet.streams import StreamNetwork
 from simnet.tcp import Tcp
 from simnet.tenancy import Boundaries, Message
@@ -71,8 +66,9 @@ class Host:
         """Send a message to a service of `peer` and wait for its answer.
 
         Raises `simnet.errors.BoundaryError` or `InspectionError` if a boundary refuses the message or its answer, and
-        `UnreachableError` if there is no connection or it breaks.
+        `UnreachableError` if there is no connection or it breaks; `TopologyError` if there is no such host.
         """
+        self._network.topology.host(peer)
         return await self._carriage.request(peer, method, path, message or Message(), headers or {})
 
     async def serve(self, routes: Sequence[Route], *, body_limit_bytes: int = BODY_LIMIT_BYTES) -> None:
@@ -97,12 +93,14 @@ class Host:
 
         Its messages are not inspected, so between tenants it needs a boundary that allows "stream".
         """
-        return new_session(**options)
+        return new_session(**self._network.session_options(self.name), **options)
 
     async def site(self, app: web.Application, port: int = 80) -> int:
         """Run any aiohttp application at this host until the run ends; returns the port."""
         address, _ = self._network.listening_address(self.name)
-        return await self._carriage.run_application(app, address, port)
+        port = await self._carriage.run_application(app, address, port)
+        self._network.site_at(self.name, port)
+        return port
 
     def record(self, kind: str, **values: Value) -> None:
         """Write an event of this host into the trace."""
@@ -176,6 +174,13 @@ class Network(abc.ABC):
     def listening_at(self, host: str, port: int) -> None:
         """Take note of the port on which a host's services do listen."""
 
+    def session_options(self, host: str) -> dict[str, Any]:
+        """What the aiohttp sessions of a host need so that they keep to the boundaries."""
+        return {}
+
+    def site_at(self, host: str, port: int) -> None:
+        """Take note of the port of an application that a host runs beside its services."""
+
     def device_of(self, host: str) -> Device:
         """The device assigned to a host."""
         return self._devices.get(host, UNLIMITED)
@@ -213,6 +218,8 @@ class SimulatedNetwork(Network):
 
     def __init__(self, topology: Topology, *, seed: int = 0, tcp: Tcp | None = None, **options: Any) -> None:
         super().__init__(topology, **options)
+        if isinstance(self._executor, ThreadExecutor):
+            raise SimnetError("threads race the virtual clock: take an executor that works inline")
         self.clock = Clock()
         self._loop = VirtualLoop(self.clock)
         names = [topology.link_name(index) for index in range(2 * len(topology.links))]
@@ -273,7 +280,7 @@ class SimulatedNetwork(Network):
     def _stop_everything(self) -> None:
         """Cancel what still runs, let it clean up, and close the loop."""
         loop = self._loop
-        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+        tasks = loop.tasks_in_order()
 
         async def end() -> None:
             for task in tasks:

@@ -8,12 +8,16 @@ sender's name is believed) and durable state.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+import aiohttp
+from yarl import URL
+
 from simnet.devices import Executor, Job, ThreadExecutor
-from simnet.errors import UnreachableError
+from simnet.errors import BoundaryError, SimnetError, UnreachableError
 from simnet.network import Network
 from simnet.topology import Topology
 
@@ -38,11 +42,16 @@ class SocketNetwork(Network):
     ) -> None:
         super().__init__(topology, **options)
         self._urls = dict(urls or {})
+        self._sites: dict[tuple[str, int], str] = {}
+        self._ran = False
         self._listen = listen
         self._started_s = time.monotonic()
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` on an ordinary event loop."""
+        if self._ran:
+            raise SimnetError("a network runs once; make a new one")
+        self._ran = True
 
         async def whole() -> T:
             self._started_s = time.monotonic()
@@ -86,5 +95,41 @@ class SocketNetwork(Network):
         """Remember the port, so that hosts in this process find the service."""
         self._urls[host] = f"http://{self._listen[0]}:{port}"
 
+    def site_at(self, host: str, port: int) -> None:
+        """Remember whose the port is: sessions of other tenants are held to the boundary."""
+        self._sites[self._listen[0], port] = host
+
+    def session_options(self, host: str) -> dict[str, Any]:
+        """A connector that asks the boundaries before it connects."""
+        return {"connector": _BoundaryConnector(self, host)}
+
+    def host_at(self, address: str, port: int) -> str | None:
+        """The host whose services or applications are at an address, None if nobody said so."""
+        for name, url in self._urls.items():
+            known = URL(url)
+            if (known.host, known.port) == (address, port):
+                return name
+        return self._sites.get((address, port))
+
     def _default_executor(self) -> Executor:
         return ThreadExecutor()
+
+
+class _BoundaryConnector(aiohttp.TCPConnector):
+    """Connects the sessions of one host, as far as its boundaries allow; in virtual time, the streams do so."""
+
+    def __init__(self, network: SocketNetwork, host: str) -> None:
+        super().__init__(resolver=aiohttp.ThreadedResolver(), limit=0)
+        self._network = network
+        self._host = host
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Any:
+        """Refuse or connect. The ledger gets an entry for each connection of a session, without its bytes."""
+        boundaries, url = self._network.boundaries, req.url
+        peer = self._network.host_at(url.host or "", url.port or 80)
+        target = peer or f"{url.host}:{url.port}"
+        reason = boundaries.may_connect(self._host, target, inspected=False)
+        boundaries.note_connection(self._host, target, self._network.now(), sent_bytes=0, refusal=reason)
+        if reason is not None:
+            raise aiohttp.ClientConnectorError(req.connection_key, BoundaryError(errno.EACCES, reason))
+        return await super().connect(req, traces, timeout)

@@ -11,6 +11,8 @@ import asyncio
 import contextvars
 import errno
 import socket
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simnet.draws import generator
@@ -24,16 +26,20 @@ from simnet.transport import StreamTransport
 
 _FIRST_EPHEMERAL_PORT = 49152
 
-inspected: contextvars.ContextVar[bool] = contextvars.ContextVar("simnet_inspected", default=False)
-"""Set by a carriage around connections on which it checks every message at the boundary."""
+inspected: contextvars.ContextVar[str | None] = contextvars.ContextVar("simnet_inspected", default=None)
+"""Set by a carriage, around its connections, to the peer for which it checks every message at the boundary."""
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class StreamServer(asyncio.AbstractServer):
     """A listener at one address."""
 
-    def __init__(self, network: StreamNetwork, address: Address, protocol_factory: ProtocolFactory) -> None:
+    def __init__(
+        self, network: StreamNetwork, address: Address, protocol_factory: ProtocolFactory, *, loopback_only: bool
+    ) -> None:
         self._network = network
         self._address = address
+        self.loopback_only = loopback_only
         self.protocol_factory = protocol_factory
         self.context = contextvars.copy_context()
         self._serving_forever: asyncio.Future[None] | None = None
@@ -104,7 +110,7 @@ class StreamNetwork:
         self._boundaries = boundaries
         self._trace = trace
         self._seed = seed
-        self._connections = 0
+        self._connections: Counter[tuple[str, str]] = Counter()
         self._address_of = {host.name: _address(index) for index, host in enumerate(topology.hosts)}
         self._name_of = {address: name for name, address in self._address_of.items()}
         self._next_port: dict[str, int] = {}
@@ -131,12 +137,12 @@ class StreamNetwork:
         """Listen on the current host. Raises `PortInUseError`, or `OSError` for an address of another host."""
         name, port = address
         here = self._address_of[_here()]
-        if name not in (None, "0.0.0.0", "::", "127.0.0.1", "localhost", here, _here()):
+        if name not in (None, "0.0.0.0", "::", *_LOOPBACK, here, _here()):
             raise OSError(errno.EADDRNOTAVAIL, f"{name} is not an address of {_here()}")
         port = port or self._ephemeral_port(here)
         if (here, port) in self.listeners:
             raise PortInUseError(errno.EADDRINUSE, f"port {port} of {_here()} is in use already")
-        server = StreamServer(self, (here, port), protocol_factory)
+        server = StreamServer(self, (here, port), protocol_factory, loopback_only=name in _LOOPBACK)
         self.listeners[here, port] = server
         return server
 
@@ -152,22 +158,25 @@ class StreamNetwork:
         target = source if ip == "127.0.0.1" else self._name_of.get(ip)
         if target is None:
             raise UnreachableError(errno.EHOSTUNREACH, f"no host has the address {ip}")
-        reason = self._boundaries.may_connect(source, target, inspected=inspected.get())
+        checked = inspected.get() == target
+        reason = self._boundaries.may_connect(source, target, inspected=checked)
         if reason is not None:
+            if not checked:  # else the carriage writes down the message
+                self._note(source, target, 0, reason)
             self._record(source, "connect-refused", peer=target, port=port, reason=reason)
             raise BoundaryError(errno.EACCES, reason)
         there, back = self._flow(source, target), self._flow(target, source)
         await self._one_way(there)
         server = self.listeners.get((self._address_of[target], port))
         await self._one_way(back)
-        if server is None:
+        if server is None or (server.loopback_only and source != target):
             self._record(source, "connect-refused", peer=target, port=port, reason="nobody listens")
             raise UnreachableError(errno.ECONNREFUSED, f"nobody listens on port {port} of {target}")
         self._record(source, "connect", peer=target, port=port)
         local = (self._address_of[source], self._ephemeral_port(self._address_of[source]))
         remote = (self._address_of[target], port)
-        near = StreamTransport(self.loop, there, local, remote, self._forget)
-        far = StreamTransport(self.loop, back, remote, local, self._forget)
+        near = StreamTransport(self.loop, there, local, remote, self._when_lost(source, target, there, checked))
+        far = StreamTransport(self.loop, back, remote, local, self._when_lost(target, source, back, checked))
         near.join(far)
         self._open[near] = self._open[far] = None
         near.attach(protocol_factory, contextvars.copy_context())
@@ -182,19 +191,34 @@ class StreamNetwork:
             transport.abort()
 
     def _accept(self, far: StreamTransport, server: StreamServer) -> None:
-        if server.is_serving():
+        if far.is_closing():  # reset before it was open
+            return
+        if not server.is_serving():
+            far.abort()
+            return
+        try:
             far.attach(server.protocol_factory, server.context.copy())
-        else:
+        except Exception as error:  # a listener's failure ends its connection, as in asyncio, not the run
+            self.loop.call_exception_handler({"message": "Error on accepting a connection", "exception": error})
             far.abort()
 
-    def _forget(self, transport: StreamTransport) -> None:
-        self._open.pop(transport, None)
+    def _when_lost(self, source: str, target: str, flow: Flow, checked: bool) -> Callable[[StreamTransport], None]:
+        def forget(transport: StreamTransport) -> None:
+            self._open.pop(transport, None)
+            if not checked:
+                self._note(source, target, flow.queued_bytes, None)
+
+        return forget
+
+    def _note(self, source: str, target: str, sent_bytes: int, refusal: str | None) -> None:
+        at_s = self.loop.time()
+        self._boundaries.note_connection(source, target, at_s, sent_bytes=sent_bytes, refusal=refusal)
 
     def _flow(self, source: str, target: str) -> Flow:
         path = self._topology.path(source, target)
         rtt_s = path.latency_s + self._topology.path(target, source).latency_s
-        self._connections += 1
-        draws = generator(self._seed, "jitter", self._connections)
+        self._connections[source, target] += 1
+        draws = generator(self._seed, "jitter", source, target, self._connections[source, target])
         return self._flows.open(path, rtt_s, jitter_drawer(path, draws.uniform))
 
     async def _one_way(self, flow: Flow) -> None:

@@ -180,24 +180,61 @@ class Boundaries:
             rule = self._permitting_rule(crossing, sender, receiver)
         except (BoundaryError, InspectionError) as refusal:
             reason, error = str(refusal), type(refusal)
+        self._enter(crossing, point, at_s, None if rule is None else rule.name, reason)
+        if reason is not None:
+            raise error(reason)
+
+    def pass_refusal(self, crossing: Crossing, point: Point, at_s: float) -> None:
+        """Write down a refusal on its way back. It needs no rule: somebody who may not enter is told so."""
+        if self.crosses(crossing.source, crossing.target):
+            self._enter(crossing, point, at_s, "refusals may be told", None)
+
+    def check_answer_to_anyone(self, source: str, message: Message, at_s: float) -> None:
+        """Check an answer to somebody who did not say who he is: only control messages may leave.
+
+        Raises `BoundaryError` or `InspectionError` as `check` does.
+        """
+        crossing = Crossing(source, ANYONE, message, answer=True)
+        try:
+            self._inspect(crossing, "leaving")
+            if message.kinds != {CONTROL}:
+                raise BoundaryError(f"{_words(message.kinds)} may not leave toward somebody unknown")
+        except (BoundaryError, InspectionError) as refusal:
+            self._enter(crossing, "leaving", at_s, None, str(refusal))
+            raise
+        self._enter(crossing, "leaving", at_s, "control is open to all", None)
+
+    def note_connection(self, source: str, target: str, at_s: float, *, sent_bytes: int, refusal: str | None) -> None:
+        """Write down a connection whose messages nobody inspects, once it is refused or has ended."""
+        if self.crosses(source, target):
+            crossing = Crossing(source, target, Message(kinds=frozenset({STREAM})))
+            rule = None if refusal is not None else f"{STREAM} is allowed"
+            self._enter(crossing, "leaving", at_s, rule, refusal, sent_bytes)
+
+    def crosses(self, source: str, target: str) -> bool:
+        """Whether a boundary lies between two hosts."""
+        return self._tenant(source) != self._tenant(target)
+
+    def _enter(
+        self, crossing: Crossing, point: Point, at_s: float, rule: str | None, reason: str | None, size_bytes: int = -1
+    ) -> None:
+        message = crossing.message
         self.ledger.append(
             LedgerEntry(
                 at_s=at_s,
                 point=point,
                 source=crossing.source,
                 target=crossing.target,
-                source_tenant=sender,
-                target_tenant=receiver,
-                kind="+".join(sorted(crossing.message.kinds)),
-                size_bytes=len(crossing.message.body),
-                digest=crossing.message.digest,
+                source_tenant=self._tenant(crossing.source),
+                target_tenant=self._tenant(crossing.target),
+                kind="+".join(sorted(message.kinds)),
+                size_bytes=len(message.body) if size_bytes < 0 else size_bytes,
+                digest=message.digest,
                 verdict="crossed" if reason is None else "refused",
-                rule=None if rule is None else rule.name,
+                rule=rule,
                 reason=reason,
             )
         )
-        if reason is not None:
-            raise error(reason)
 
     def _inspect(self, crossing: Crossing, point: Point) -> None:
         host = crossing.source if point == "leaving" else crossing.target
@@ -234,7 +271,7 @@ class Boundaries:
         raise BoundaryError("; ".join(refusals))
 
     def _tenant(self, host: str) -> str:
-        return self.tenant_of.get(host, f"(unknown host {host})")
+        return ANYONE if host == ANYONE else self.tenant_of.get(host, f"(unknown host {host})")
 
     @staticmethod
     def _no_rule(asking: str, asked: str) -> str:

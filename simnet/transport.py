@@ -84,7 +84,7 @@ class StreamTransport(asyncio.Transport):
         """Drop everything and reset the connection."""
         peer = self._peer
         if peer is not None and not self._lost:
-            self._after_latency(peer._reset_by_peer)
+            self._after_latency(self._flow, peer._reset_by_peer)
         self._drop_unsent()
         self._lose(None)
 
@@ -94,10 +94,13 @@ class StreamTransport(asyncio.Transport):
         """Queue bytes; the protocol is told to pause above the high-water mark."""
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
+        # Bytes cannot change under us; anything else is copied, as a real transport would.
+        data = data if isinstance(data, bytes) else bytes(data)
         if self._closing or not data:
             return
-        # Bytes cannot change under us; anything else is copied, as a real transport would.
-        self._waiting.extend(_cut(data if isinstance(data, bytes) else bytes(data)))
+        self._waiting.extend(_cut(data))
         self._unsent_bytes += len(data)
         self._feed()
         self._maybe_pause_writer()
@@ -179,10 +182,16 @@ class StreamTransport(asyncio.Transport):
 
     def _piece_arrived(self, piece: bytes | memoryview) -> None:
         peer = self._peer
-        if peer is None or peer._closing:
-            self._after_latency(self._reset_by_peer)
+        if peer is None or peer._lost:
+            self._after_latency(self._flow if peer is None else peer._flow, self._reset_by_peer)
+        elif peer._closing:  # it is still sending what it has buffered, and reads no more
+            self._read_by_peer(len(piece))
         else:
             peer._receive(piece)
+
+    def _read_by_peer(self, size_bytes: int) -> None:
+        self._in_flight_bytes -= size_bytes
+        self._feed()
 
     def _send_end(self) -> None:
         peer = self._peer
@@ -205,14 +214,17 @@ class StreamTransport(asyncio.Transport):
     def _drain_inbox(self) -> None:
         while self._inbox and self._reading and not self._closing:
             piece = self._inbox.popleft()
-            if piece is None:
-                if not self._eof_received():
-                    self.close()
-            else:
-                self._data_received(piece)
-                if self._peer is not None:
-                    self._peer._in_flight_bytes -= len(piece)
-                    self._peer._feed()
+            try:
+                if piece is None:
+                    if not self._eof_received():
+                        self.close()
+                else:
+                    self._data_received(piece)
+            except Exception as error:  # a protocol's failure ends its connection, as in asyncio
+                self._fail(error)
+                return
+            if piece is not None and self._peer is not None:
+                self._peer._read_by_peer(len(piece))
 
     def _eof_received(self) -> bool:
         protocol = self._protocol
@@ -241,6 +253,15 @@ class StreamTransport(asyncio.Transport):
             self._send_end()
             self._lose(None)
 
+    def _fail(self, error: Exception) -> None:
+        self._loop.call_exception_handler(
+            {"message": "Fatal error: a protocol failed", "exception": error, "transport": self}
+        )
+        if self._peer is not None and not self._lost:
+            self._after_latency(self._flow, self._peer._reset_by_peer)
+        self._drop_unsent()
+        self._lose(error)
+
     def _reset_by_peer(self) -> None:
         self._drop_unsent()
         self._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
@@ -256,9 +277,10 @@ class StreamTransport(asyncio.Transport):
             self._call(self._protocol.connection_lost, error)
             self._on_lost(self)
 
-    def _after_latency(self, action: Callable[[], None]) -> None:
-        """Do something once a sign that overtakes everything queued has reached the other end."""
-        self._loop.clock.call_in(self._flow.path.latency_s, action)
+    def _after_latency(self, flow: Flow, action: Callable[[], None]) -> None:
+        """Do something once a sign has reached the other end: it overtakes what is queued, not what is under way."""
+        clock = self._loop.clock
+        clock.call_at(max(clock.now_s + flow.path.latency_s, flow.last_arrival_s), action)
 
     def _call(self, callback: Callable[..., Any], *args: Any) -> None:
         if not self._loop.is_closed():  # a program may drop its connections long after the run

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from simnet import LinkSpec, SimulatedNetwork, Tcp, VirtualLoop, star
-from simnet.carriage import aiohttp_in_virtual_time
+from simnet.sessions import aiohttp_in_virtual_time
 
 
 def serve_and_ask(network, handler, ask, *, limit=2**30, method="POST"):
@@ -183,7 +183,7 @@ def test_the_servers_size_limit_is_set_on_purpose(make_network):
 
 
 def test_keep_alive_of_the_server_reads_the_loops_clock(make_network):
-    """A connection that sends nothing is closed by the server after its keep-alive time (75 s here)."""
+    """A connection that asks nothing more is closed by the server after its keep-alive time (75 s here)."""
     network = make_network()
 
     async def main():
@@ -193,7 +193,8 @@ def test_keep_alive_of_the_server_reads_the_loops_clock(make_network):
 
         async def linger():
             reader, writer = await asyncio.open_connection("server", 80)
-            await reader.read()
+            writer.write(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 404")
             writer.close()
             return network.now()
 

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from simnet import Message, Reply, Route, problem
-from simnet.carriage import PROBLEM_LIMIT_BYTES
 from simnet.errors import BoundaryError, InspectionError, UnreachableError
 
 both_worlds = pytest.mark.parametrize("world", ["simulated", "real"])
@@ -77,7 +76,7 @@ def test_unknown_paths_and_refusals(make_network, world):
         return (await host.request("server", "GET", "/nowhere"), await host.request("server", "PUT", "/"))
 
     missing, refused = exchange(make_network(world=world), [Route("PUT", "/", refuse)], ask)
-    assert (missing.status, missing.reason, missing.code) == (404, "", "")
+    assert (missing.status, missing.reason, missing.code) == (404, "there is no such service here", "not-found")
     assert (refused.status, refused.reason, refused.code) == (422, "it is no good", "no-good")
 
 
@@ -150,7 +149,10 @@ def test_refused_where_it_arrives(make_network, two_tenants, world, monkeypatch)
     assert (lie.status, lie.code) == (400, "unreadable")
     assert "claims to carry synthetic but carries raw" in lie.reason
     assert (gibberish.status, gibberish.reason) == (400, "unreadable")
-    assert {(entry.point, entry.verdict) for entry in network.boundaries.ledger} == {("arriving", "refused")}
+    asked = [entry for entry in network.boundaries.ledger if entry.target == "server"]
+    assert {(entry.point, entry.verdict) for entry in asked} == {("arriving", "refused")}
+    told = [entry for entry in network.boundaries.ledger if entry.target == "client-0"]
+    assert {(entry.kind, entry.rule) for entry in told} == {("control", "refusals may be told")}
 
 
 @both_worlds
@@ -159,8 +161,7 @@ def test_answers_are_checked_too(make_network, two_tenants, world):
         return Reply(200, Message(b"synthetic:secret", SYNTHETIC))
 
     async def disguise(request):
-        body = b"x" * (PROBLEM_LIMIT_BYTES + 1)
-        return Reply(400, Message(body, content_type="application/problem+json"))
+        return Reply(200, Message(b"synthetic:secret", content_type="application/problem+json"))
 
     async def ask(host):
         return await host.request("server", "GET", "/leak"), await host.request("server", "GET", "/disguise")
@@ -191,8 +192,9 @@ def test_callers_must_say_who_they_are(make_network, world):
 
 def test_in_virtual_time_nobody_can_pretend_to_be_another(make_network):
     async def ask(host):
-        reply = await host.request("server", "GET", "/greet/x", headers={"Boundary-From": "client-1"})
-        return reply.message.body
+        url = host.url_of("server") + "/greet/x"
+        async with host.session() as session, session.get(url, headers={"Boundary-From": "client-1"}) as response:
+            return await response.read()
 
     assert exchange(make_network(), [Route("GET", "/greet/{name}", greet)], ask) == b"hello client-0, x"
 

@@ -124,6 +124,23 @@ def test_an_idle_connection_starts_slowly_again():
     assert bench.sent["later"] == pytest.approx(10.1 + 8e-7, abs=2e-6)
 
 
+@pytest.mark.parametrize("early_s", [0.0015, 0.0011, 0.0005])
+def test_an_early_byte_does_not_open_the_window(early_s):
+    # 100 Mbit/s, round trip 100 ms: 1 MB needs six rounds. One byte shortly before changes next to nothing.
+    tcp = Tcp(wire_bytes_per_segment=1448)
+
+    def last(bench, flow, at_s):
+        bench.send(flow, "all", 1_000_000, at_s=at_s)
+        return bench.run()["all"] - at_s
+
+    fresh_bench = Bench([100e6], tcp)
+    fresh_s = last(fresh_bench, fresh_bench.flow([0], 0.05, 0.1), 0.0)
+    bench = Bench([100e6], tcp)
+    flow = bench.flow([0], 0.05, 0.1)
+    bench.send(flow, "byte", 1)
+    assert last(bench, flow, 0.1 - early_s) == pytest.approx(fresh_s, rel=0.02)
+
+
 def test_dropped_bytes_never_arrive_and_free_the_link():
     bench = Bench([8e6], Tcp.plain())
     doomed = bench.flow([0])

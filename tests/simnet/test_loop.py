@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -171,3 +173,87 @@ def test_an_interrupt_passes_through(loop):
 
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(main())
+
+
+def test_sleeping_for_ever_is_allowed(loop):
+    async def main():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(math.inf), 5)
+        async with asyncio.timeout(math.inf):
+            await asyncio.sleep(1)
+
+    loop.run_until_complete(main())
+    assert loop.time() == 6
+
+
+def test_polling_lets_time_go_on(loop):
+    async def main():
+        happened = []
+        loop.call_later(0.001, happened.append, True)
+        while not happened:
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert loop.time() == 0.001
+
+
+def test_polling_for_what_cannot_happen_is_a_deadlock(loop):
+    async def main():
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(DeadlockError, match="poll"):
+        loop.run_until_complete(main())
+
+
+def test_threads_may_not_call_in(loop):
+    async def main():
+        def elsewhere():
+            loop.call_soon_threadsafe(print)
+
+        with pytest.raises(NotSimulatedError, match="race"):
+            await asyncio.to_thread(elsewhere)
+        errors = []
+
+        def call():
+            try:
+                loop.call_soon_threadsafe(print)
+            except NotSimulatedError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert len(errors) == 1
+
+    loop.run_until_complete(main())
+
+
+def test_tasks_are_numbered_and_ended_in_the_order_they_were_made():
+    def names():
+        loop = VirtualLoop()
+
+        async def main():
+            for _ in range(12):
+                task = loop.create_task(asyncio.sleep(1))
+            await task
+            return [each.get_name() for each in loop.tasks_in_order()]
+
+        made = loop.run_until_complete(main())
+        loop.close()
+        return made
+
+    assert names() == names() == ["task-1"]
+
+
+def test_a_deadlock_tells_of_failures_that_nobody_noticed(loop):
+    async def fail():
+        raise ZeroDivisionError("a bug")
+
+    async def main():
+        loop.failed = loop.create_task(fail(), name="agent")
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlockError, match=r"agent \(its host unknown\) failed, unnoticed: ZeroDivisionError: a bug"):
+        loop.run_until_complete(main())
+    loop.failed.exception()

@@ -80,7 +80,7 @@ def test_a_deadlock_names_hosts_and_tasks(make_network):
 
         await network.host("client-1").start(agent(), "wait for a sign")
 
-    with pytest.raises(DeadlockError, match=r"client-1: wait for a sign .*Event\.wait"):
+    with pytest.raises(DeadlockError, match=r"client-1: wait for a sign \(on client-1\) .*Event\.wait"):
         network.run(main)
 
 

@@ -1,0 +1,84 @@
+"""What a service is made of: requests, replies, routes, and refusals that say why (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from simnet.tenancy import Message
+
+PROBLEM_TYPE = "application/problem+json"
+DETAIL_LIMIT = 1000
+"""Characters of a refusal's reason that cross a boundary: refusals are not inspected, so they must be small."""
+_CODE_LIMIT = 64
+_PROBLEM_URN = "urn:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a service sees of a request. `source` is the asking host, None if it did not say."""
+
+    source: str | None
+    method: str
+    path: str
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status as in HTTP, a message, and headers such as Retry-After."""
+
+    status: int = 200
+    message: Message = field(default_factory=Message)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Why a request failed, in the words of the service; empty if it did not say."""
+        return self._problem_member("detail")
+
+    @property
+    def code(self) -> str:
+        """Why a request failed, for programs; empty if the service did not say."""
+        return self._problem_member("type").removeprefix(_PROBLEM_URN)
+
+    def _problem_member(self, name: str) -> str:
+        if self.message.content_type != PROBLEM_TYPE:
+            return ""
+        try:
+            return str(json.loads(self.message.body).get(name, ""))
+        except (ValueError, AttributeError):
+            return ""
+
+
+def problem(status: int, code: str, detail: str) -> Reply:
+    """A reply that refuses a request and says why (RFC 9457): `code` for programs, `detail` for people."""
+    body = json.dumps({"type": _PROBLEM_URN + code, "status": status, "detail": detail}).encode()
+    return Reply(status, Message(body, content_type=PROBLEM_TYPE))
+
+
+def as_refusal(reply: Reply) -> Reply | None:
+    """The reply cut down to what a refusal may say (code, status, a short reason); None if it is no refusal."""
+    if reply.status < 400 or reply.message.content_type != PROBLEM_TYPE:
+        return None
+    return Reply(reply.status, problem(reply.status, reply.code[:_CODE_LIMIT], _shortened(reply.reason)).message)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= DETAIL_LIMIT else text[: DETAIL_LIMIT - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of a service: `path` may have parameters, as in "/tasks/{task}".
+
+    An `open_to_all` route takes control messages from callers that do not say who they are.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Request], Awaitable[Reply]]
+    open_to_all: bool = False
