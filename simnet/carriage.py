@@ -201,7 +201,8 @@ class HttpCarriage:
         """The refusal of a request whose body need not even be read, or None."""
         here = self._place.name
         if source is None:
-            if route.open_to_all and not http.body_exists:
+            announced = http.content_length
+            if route.open_to_all and not (http.can_read_body if announced is None else announced):
                 return None
             return problem(403, "unknown-sender", f"say who you are in the header {FROM_HEADER}")
         try:
