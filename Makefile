@@ -20,13 +20,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e .
-	touch $@
+	@echo "Installing into $(VENV) (torch is large: a minute or more) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -e .
+	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[test]'
-	touch $@
+	@$(BIN)/python -m pip install --quiet -e '.[test]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info

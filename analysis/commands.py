@@ -18,8 +18,13 @@ def report(
 ) -> None:
     """Make the report of a run: one HTML file that opens offline."""
     from analysis.report import write_report
-    from collab.store import find_run
+    from collab.store import RunDirectoryError, find_run
 
     found = find_run(run, runs_dir)
-    path = write_report(found, output or found.path / "report.html")
+    if not found.is_whole():
+        raise RunDirectoryError(f"{found.path} is damaged: its summary cannot be read; run the scenario again")
+    try:
+        path = write_report(found, output or found.path / "report.html")
+    except OSError as error:
+        raise RunDirectoryError(f"no report of {found.path}: {error.filename}: {error.strerror}") from error
     print(f"report: {path}")

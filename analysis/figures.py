@@ -75,8 +75,8 @@ def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
             limit = counts.max() * 0.6
             for row, column in np.ndindex(*counts.shape):
                 value = counts[row, column]
-                colour = "white" if value > limit else (INK if value else FAINT)
-                axes.text(column, row, f"{value:,}", ha="center", va="center", color=colour, fontsize=8.5)
+                colour = "white" if value > limit else INK
+                axes.text(column, row, f"{value:,}" if value else "", ha="center", va="center", color=colour, fontsize=8.5)
         figure.colorbar(image, ax=axes, label="samples", shrink=0.9, pad=0.01).outline.set_visible(False)
     return svg[0]
 
@@ -103,7 +103,7 @@ def gantt(shown: Timeline, unit: str) -> str:
         axes.text(
             shown.last_upload_s,
             -0.85,
-            f" last upload ({shown.slowest}) {shown.last_upload_s:.3f} s",
+            f" last upload ({shown.slowest}) {shown.last_upload_s:.3f} s ",
             color=RED,
             fontsize=8.5,
             ha="left" if shown.last_upload_s < shown.end_s * 0.6 else "right",
