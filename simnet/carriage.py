@@ -34,7 +34,7 @@ BODY_LIMIT_BYTES = 256 * 1024 * 1024
 HEAD_LIMIT_BYTES = 2048
 """Bytes of the path, the query and an agent's own headers that may cross a boundary with one message."""
 _KEEP_ALIVE_S = 75.0
-_SHUTDOWN_S = 5.0
+_SHUTDOWN_S = 0.5
 # What frames a message is the carriage's business; an agent that set these could smuggle one inside another.
 _OWN_HEADERS = frozenset(
     "boundary-from boundary-kind connection content-encoding content-length content-type host transfer-encoding".split()
@@ -162,7 +162,9 @@ class HttpCarriage:
             with self._at_home():
                 await site.start()
         except OSError as error:
-            raise PortInUseError(f"cannot listen on port {port}: {error.strerror or error}") from error
+            raise PortInUseError(
+                f"cannot listen on {address or 'any address'}, port {port}: {error.strerror or error}"
+            ) from error
         return int(runner.addresses[-1][1])
 
     def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
