@@ -9,16 +9,18 @@ import functools
 import gc
 import json
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
-from collab.errors import INTERRUPTED_EXIT_CODE, CollabError
+from collab.errors import INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
 
 P = ParamSpec("P")
 RUNS_DIR = Path("runs")
@@ -26,6 +28,7 @@ RUNS_DIR = Path("runs")
 app = typer.Typer(
     help="One-shot collaborative learning at the network edge.",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -54,7 +57,13 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         except CollabError as error:
             _leave(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _leave("interrupted; no run was written", INTERRUPTED_EXIT_CODE)
+            unfinished = "; no run was written" if command.__name__ in ("run", "serve") else ""
+            _leave(f"interrupted{unfinished}", INTERRUPTED_EXIT_CODE)
+        except MemoryError as error:
+            _leave(f"not enough memory: {error}", RunFailedError.exit_code)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _leave(f"{where}{error.strerror or error}", RunDirectoryError.exit_code)
 
     return run
 
@@ -62,8 +71,19 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
 def _leave(message: str, exit_code: int) -> NoReturn:
     """End the process at once: a job may still compute in its thread, and Python's own exit would make it abort."""
     _say(f"collab: {message}")
-    sys.stdout.flush()
+    with suppress(OSError):  # a full disk or a closed pipe behind standard output may be why we leave
+        sys.stdout.flush()
     os._exit(exit_code)
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """One-shot collaborative learning at the network edge."""
+    if version:
+        print(metadata.version("collab-edge"))
+        raise typer.Exit
 
 
 @app.command()
@@ -138,6 +158,10 @@ def join(
     patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that is not up yet.")] = 60.0,
 ) -> None:
     """Take part, as one site, in a run that a server offers."""
+    if not re.match(r"https?://[^/]", url):
+        raise typer.BadParameter(f'"{url}" is no URL of a server; expected one like http://10.0.0.7:8080')
+    if overrides and scenario is None:
+        raise typer.BadParameter("--set changes a scenario of your own; name it with --scenario")
     with _importing():
         from collab import scenario as scenarios
         from collab.standalone import join_run
@@ -166,7 +190,7 @@ def list_(runs_dir: RunsDir = RUNS_DIR) -> None:
     runs = list_runs(runs_dir)
     for found in runs:
         summary = found.summary
-        accuracies = ", ".join(f"{method} {100 * row['accuracy']:.1f} %" for method, row in summary["methods"].items())
+        accuracies = "\n".join(f"{method} {100 * row['accuracy']:.1f} %" for method, row in summary["methods"].items())
         table.add_row(
             found.path.name,
             summary["scenario"],
@@ -223,6 +247,8 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """The entry point of the command."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
+        signal.signal(ending, signal.default_int_handler)
     for plugin in metadata.entry_points(group="collab.commands"):
         app.command(name=plugin.name)(ending_cleanly(plugin.load()))
     app()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,10 +43,16 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
-            raise ScenarioError(f"{source}{line}: not valid YAML: {error.problem}") from None
+            opened = error.context_mark
+            begun = f" ({error.context} that began in line {opened.line + 1})" if opened is not None else ""
+            raise ScenarioError(f"{source}{line}: not valid YAML: {error.problem}{begun}") from None
         except yaml.YAMLError as error:
-            raise ScenarioError(f"{source}: not valid YAML: {error}") from None
-        if not isinstance(data, dict) or root is None:
+            raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+        except RecursionError:
+            raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
+        if root is None:
+            raise ScenarioError(f"{source}:1: the file is empty; expected a map of settings")
+        if not isinstance(data, dict):
             raise ScenarioError(f"{source}:1: expected a map of settings, found {type(data).__name__}")
         for override in overrides:
             _override(data, override)
@@ -143,7 +150,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = inner
     last = parts[-1]
     if isinstance(place, list):
-        if not last.isdigit() or int(last) >= len(place):
+        if not _is_index(last, place):
             raise ScenarioError(f"--set {override}: the list has the elements 0 to {len(place) - 1}")
         place[int(last)] = value
     else:
@@ -151,9 +158,11 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 
 def _element(place: Any, part: str) -> Any:
-    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-        return place[int(part)]
-    return None
+    return place[int(part)] if isinstance(place, list) and _is_index(part, place) else None
+
+
+def _is_index(part: str, elements: Sequence[Any]) -> bool:
+    return part.isascii() and part.isdecimal() and int(part) < len(elements)
 
 
 def _locate(location: Iterable[str | int], schema: Schema) -> tuple[Where, list[str]]:
@@ -214,9 +223,9 @@ def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:
             known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
             return f'found "{problem["input"]}"{nearest(str(problem["input"]), known)}'
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"found {problem['input']!r}, expected a map of settings"
+            return f"found {reprlib.repr(problem['input'])}, expected a map of settings"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
             text = problem["msg"][0].lower() + problem["msg"][1:]
-            return f"found {problem['input']!r}, {text.replace('input should', 'it should')}"
+            return f"found {reprlib.repr(problem['input'])}, {text.replace('input should', 'it should')}"

@@ -62,6 +62,12 @@ class RunNotFoundError(CollabError):
     exit_code = 10
 
 
+class RunDirectoryError(CollabError):
+    """A run directory, or a file of it, cannot be written or read."""
+
+    exit_code = 11
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

@@ -28,7 +28,7 @@ from simnet.draws import generator, key
 class EvaluationSettings(BaseModel):
     """How a synthetic set is judged."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     networks: tuple[Literal["convnet"], ...] = Field(("convnet",), min_length=1)
     width: int | None = Field(None, ge=1, description="filters per block; the method's width if not given")

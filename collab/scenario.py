@@ -30,14 +30,14 @@ SERVER = "server"
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LinkSettings(_Settings):
     """A link: capacity per direction, one-way propagation delay, jitter."""
 
-    bandwidth: Bandwidth = Field(gt=0)
-    latency: Duration
+    bandwidth: Bandwidth = Field(ge=1, le=1e15)
+    latency: Duration = Field(le=3600)
     jitter: Duration = Field(0.0, description="each message deviates by up to this much from the latency")
 
     def spec(self) -> LinkSpec:
@@ -122,7 +122,7 @@ class ComputeSettings(_Settings):
 
     device: DeviceChoice = Field("auto", description="auto takes a GPU if there is one")
     executor: Literal["inline"] = "inline"
-    threads: int | None = Field(None, ge=1, description="threads of torch; all cores if not given")
+    threads: int | None = Field(None, ge=1, le=1024, description="threads of torch; all cores if not given")
     time: Literal["modelled", "measured", "fixed"] = Field(
         "modelled", description="operations / rate of the device, wall time x factor, or the same for every job"
     )
@@ -159,7 +159,7 @@ else:
 class Scenario(_Settings):
     """Everything that a run is a function of."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
     seed: int = Field(0, ge=0, lt=2**63)
     dataset: DatasetSettings
     partition: PartitionSettings
@@ -253,8 +253,11 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ScenarioError(f"{path}:{line}: this is no UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read: {error.strerror or error}") from error
     return parse(text, str(path), overrides, default_name=path.stem)
 
 

@@ -23,6 +23,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,15 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from collab.errors import RunDirectoryError as RunDirectoryError  # for readers, who know this module alone
 from collab.errors import RunExistsError, RunNotFoundError
 from simnet.tenancy import Ledger, LedgerEntry
 from simnet.trace import Event, Trace
 
 SUMMARY = "summary.json"
 DEFAULT_RUNS_DIR = Path("runs")
+RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+LATEST = "latest"
 _PARTIAL_SUFFIX = ".partial"
 
 
@@ -90,10 +94,18 @@ class RunWriter:
 def open_run(runs_dir: Path, scenario: str, name: str | None) -> Iterator[RunWriter]:
     """A new run directory, `name` or the scenario's name and the next free number; gone again if the block raises.
 
-    Raises `RunExistsError` if `name` is taken.
+    Raises `RunExistsError` if `name` is taken, `RunDirectoryError` if it is no name or the directory cannot be made.
     """
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    partial, final = _reserve(runs_dir, scenario, name)
+    if name is not None and (not re.fullmatch(RUN_NAME, name) or name == LATEST):
+        raise RunDirectoryError(
+            f'"{name}" cannot be the name of a run: expected up to 100 letters, digits, ".", "_" and "-", '
+            f'the first a letter or digit, and not "{LATEST}"'
+        )
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        partial, final = _reserve(runs_dir, scenario, name)
+    except OSError as error:
+        raise RunDirectoryError(f"no run can be written in {runs_dir}: {error.strerror or error}") from error
     try:
         writer = RunWriter(partial, final)
         yield writer
@@ -188,13 +200,23 @@ class Run:
         return [MethodRun(name, self.path / name) for name in self.summary["methods"]]
 
     def _json(self, name: str) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        try:
+            data: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / name} is damaged: {error}") from error
         return data
+
+    def is_whole(self) -> bool:
+        """Whether the summary can be read and is one."""
+        try:
+            return bool(self.summary["methods"])
+        except (RunDirectoryError, KeyError, TypeError):
+            return False
 
 
 def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
     """The run at a path, of a name under `runs_dir`, or the `latest` one there. Raises `RunNotFoundError`."""
-    if text == "latest":
+    if text == LATEST:
         runs = list_runs(runs_dir)
         if not runs:
             raise RunNotFoundError(f"there is no run in {runs_dir}; make one with: collab run SCENARIO")
@@ -206,7 +228,8 @@ def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
 
 
 def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:
-    """All finished runs under a directory, by name."""
+    """All finished runs under a directory, by name, but for damaged ones."""
     if not runs_dir.is_dir():
         return []
-    return [Run(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{SUMMARY}"))]
+    runs = [Run(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{SUMMARY}"))]
+    return [run for run in runs if run.is_whole()]

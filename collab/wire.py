@@ -33,6 +33,7 @@ MAX_DEPTH = 6
 MAX_ITEMS = 100_000  # entries of one list or map
 MAX_FIELD_BYTES = 64 * 1024  # all scalars together
 MAX_RANK = 8
+_MAX_EXTENT = 2**31
 
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FLOAT_DTYPES: tuple[FloatDtype, ...] = ("float32", "float16", "bfloat16")
@@ -220,7 +221,9 @@ def _unpack_tensor(name: str, packed: Any) -> Tensor:
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_RANK
-        or not all(isinstance(extent, int) and not isinstance(extent, bool) and extent >= 0 for extent in shape)
+        or not all(
+            isinstance(extent, int) and not isinstance(extent, bool) and 0 <= extent < _MAX_EXTENT for extent in shape
+        )
     ):
         raise WireError(f"{name} has no valid shape: {shape!r}")
     stored = np.dtype(_STORED_AS[dtype])

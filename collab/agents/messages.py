@@ -8,6 +8,7 @@ from typing import Any
 from collab import wire
 from collab.errors import RefusedUploadError, WireError
 from collab.methods import Ask, MethodSettings, Sections, Task, Upload, get, names
+from collab.privacy.guard import MAX_CONTROL_BYTES
 from simnet import Message, Reply, problem
 
 PREFIX = "/v1"
@@ -64,6 +65,9 @@ def upload_message(upload: Upload, task: str) -> Message:
 def read_upload(body: bytes, task: str, site: str) -> Upload:
     """The upload in a body. Raises `RefusedUploadError` if it is another site's, or for another task."""
     content = wire.unpack(body)
+    size = len(wire.pack(wire.Content(content.fields)))
+    if size > MAX_CONTROL_BYTES:
+        raise RefusedUploadError(f"the fields take {size} bytes; a site may send {MAX_CONTROL_BYTES}")
     for name, expected in (("task", task), ("site", site)):
         if content.fields.get(name) != expected:
             raise RefusedUploadError(

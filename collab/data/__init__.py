@@ -23,7 +23,7 @@ _ANY: tuple[Operation, ...] = ("color", "crop", "cutout", "flip", "scale", "rota
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class _DatasetSettings(_Settings):
@@ -58,7 +58,7 @@ DatasetSettings = Annotated[DigitsSettings | IdxSettings | GaussiansSettings, Fi
 
 
 class _PartitionSettings(_Settings):
-    clients: int = Field(5, ge=1, description="number of sites")
+    clients: int = Field(5, ge=1, le=1_000_000, description="number of sites")
 
 
 class IidSettings(_PartitionSettings):

@@ -39,11 +39,11 @@ _MAX_ABSOLUTE = 1e3  # no embedding of a network with norms, and no useful image
 class MethodSettings(BaseModel):
     """What all methods share. A baseline that is not given its own takes the values of the scenario's method."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    images_per_class: int = Field(50, ge=1, description="size of the global synthetic set")
+    images_per_class: int = Field(50, ge=1, le=10_000, description="size of the global synthetic set")
     expand: int = Field(1, ge=1, le=4, description="partition-and-expand: tiles per side of an image; 1 for none")
-    width: int = Field(128, ge=1, description="filters per block of the ConvNet that embeds")
+    width: int = Field(128, ge=1, le=4096, description="filters per block of the ConvNet that embeds")
     depth: int = Field(3, ge=1, le=5, description="blocks of the ConvNet")
     augment: bool = Field(True, description="match under siamese augmentation by the data set's strategy")
 
@@ -61,6 +61,7 @@ class Expected:
     """What a tensor of an upload must look like.
 
     `shape` holds extents, or names that stand for the same extent throughout a section, at most `longest` of it.
+    `among` is another tensor of the upload, as (kind, name), in which every value must occur.
     """
 
     dtype: str
@@ -69,6 +70,7 @@ class Expected:
     high: float = _MAX_ABSOLUTE
     longest: int | None = None
     unique: bool = False
+    among: tuple[str, str] | None = None
 
     def check(self, name: str, tensor: Tensor, extents: dict[str, int]) -> None:
         """Raise `RefusedUploadError`, with the tensor's name, if `tensor` is not like that or not finite.
@@ -104,17 +106,30 @@ class Expected:
 
     def described(self) -> dict[str, Any]:
         """The form in which a task tells a site what it expects."""
-        return {"dtype": self.dtype, "shape": list(self.shape)}
+        described: dict[str, Any] = {"dtype": self.dtype, "shape": list(self.shape), "low": self.low, "high": self.high}
+        if self.longest is not None:
+            described["longest"] = self.longest
+        if self.unique:
+            described["unique"] = True
+        if self.among is not None:
+            described["among"] = ".".join(self.among)
+        return described
 
 
 Expectations = Mapping[str, Mapping[str, Expected]]
 
 
 def check_sections(sections: Sections, expected: Expectations) -> None:
-    """Raise `RefusedUploadError` unless every section is expected and whole. A site may leave out a section."""
-    for kind, section in sections.items():
+    """Raise `RefusedUploadError` unless the upload holds every section that is expected, each whole, or none at all.
+
+    A site that holds no data has nothing to give; one that leaves out a part has made a mistake.
+    """
+    for kind in sections:
         if kind not in expected:
             raise RefusedUploadError(f"the task did not ask for {kind}, only for {', '.join(sorted(expected))}")
+    if sections and (left_out := set(expected) - set(sections)):
+        raise RefusedUploadError(f"{', '.join(sorted(left_out))} is missing; send all that was asked for, or nothing")
+    for kind, section in sections.items():
         if set(section) != set(expected[kind]):
             raise RefusedUploadError(
                 f"{kind} holds {', '.join(sorted(section)) or 'nothing'}; expected {', '.join(sorted(expected[kind]))}"
@@ -122,6 +137,16 @@ def check_sections(sections: Sections, expected: Expectations) -> None:
         extents: dict[str, int] = {}
         for name, expectation in expected[kind].items():
             expectation.check(f"{kind}.{name}", section[name], extents)
+    for kind, section in sections.items():
+        for name, expectation in expected[kind].items():
+            if expectation.among is not None:
+                _check_among(f"{kind}.{name}", section[name], sections, *expectation.among)
+
+
+def _check_among(name: str, tensor: Tensor, sections: Sections, kind: str, other: str) -> None:
+    strangers = set(tensor.values().ravel().tolist()) - set(sections[kind][other].values().ravel().tolist())
+    if strangers:
+        raise RefusedUploadError(f"{name} names {min(strangers)}, which {kind}.{other} does not hold")
 
 
 @dataclass(frozen=True)

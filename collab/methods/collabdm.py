@@ -13,7 +13,8 @@ a class simply says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Settings(localdm.Settings):
 
     iterations: int = Field(200, ge=0, description="T: random networks, each used for one step of refinement")
     participation: float = Field(1.0, gt=0, le=1, description="epsilon: share of the sites that serve each network")
-    batch_size: int | Literal["all"] = Field(
+    batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         512, description="B: real images of each class behind a mean, or all that the site holds"
     )
     learning_rate: float = Field(10.0, gt=0, description="of the refinement")
@@ -164,7 +165,11 @@ def _ask(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequ
         "counts": Expected("int64", ("classes",), 1, _LARGEST_COUNT),
         "means": Expected(settings.embedding_dtype, (len(iterations), "classes", spec.embedding_size)),
     }
-    return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": expected_synthetic(images, fleet.share)})
+    synthetic = dict(expected_synthetic(images, fleet.share))
+    if not iterations:
+        return Ask({"seeds": sent}, {"synthetic": synthetic})
+    synthetic["labels"] = replace(synthetic["labels"], among=("embeddings", "classes"))
+    return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": synthetic})
 
 
 class EmbeddingSums:

@@ -96,6 +96,12 @@ BAD = [
     (["run", "tiny.yaml", "--name", "taken"], 7, "runs/taken exists already"),
     (["report", "nowhere"], 10, "nowhere is no run directory"),
     (["serve", "tiny.yaml", "--port", "70000"], 2, "--port"),
+    (["run", "tiny.yaml", "--name", "../escaped"], 11, "cannot be the name of a run"),
+    (["run", "tiny.yaml", "--name", "latest"], 11, "cannot be the name of a run"),
+    (["run", "tiny.yaml", "--runs-dir", "tiny.yaml"], 11, "no run can be written in tiny.yaml: File exists"),
+    (["report", "damaged"], 11, "runs/damaged is damaged"),
+    (["join", "127.0.0.1:8080"], 2, "is no URL of a server"),
+    (["join", "http://127.0.0.1:1", "--set", "seed=2"], 2, "name it with --scenario"),
     (["run"], 2, "Missing argument"),
     (["fly"], 2, "No such command"),
 ]  # fmt: skip
@@ -107,26 +113,29 @@ def test_a_mistake_ends_with_a_message_and_a_code(here, arguments, code, message
     (here / "unit.yaml").write_text(TEXT.replace("2 Mbit/s", "2 Mbits/s"))
     (here / "no-rule.yaml").write_text("\n".join(line for line in TEXT.splitlines() if "boundaries" not in line))
     (here / "runs" / "taken").mkdir(parents=True)
+    (here / "runs" / "damaged").mkdir()
+    (here / "runs" / "damaged" / "summary.json").write_text('{"methods": {')
     done = collab(here, *arguments, COLLAB_DATA_DIR=str(here / "data"), http_proxy="http://127.0.0.1:9",
                   https_proxy="http://127.0.0.1:9")  # fmt: skip
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert [path.name for path in (here / "runs").iterdir()] == ["taken"]
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["damaged", "taken"]
 
 
 def test_a_port_in_use_is_named(here):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = collab(here, "serve", "tiny.yaml", "--port", taken.getsockname()[1])
     assert done.returncode == 8
-    assert "cannot listen on port" in done.stderr
+    assert "cannot listen on 127.0.0.1, port" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((here / "runs").iterdir())
 
 
-@pytest.mark.parametrize("real", [(), ("--real",)])
-def test_an_interrupt_leaves_no_half_written_run(here, real):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda ending: ending.name)
+@pytest.mark.parametrize("real", [(), ("--real",)], ids=["simulated", "real"])
+def test_an_interrupt_leaves_no_half_written_run(here, real, ending):
     long = ["--set", "method.iterations=100000", "--set", "baselines=[]"]
     running = subprocess.Popen(
         command("run", "tiny.yaml", *long, *real), cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -137,7 +146,7 @@ def test_an_interrupt_leaves_no_half_written_run(here, real):
         time.sleep(0.05)
     time.sleep(2)
     assert running.poll() is None
-    running.send_signal(signal.SIGINT)
+    running.send_signal(ending)
     stdout, stderr = running.communicate(timeout=60)
     assert running.returncode == 130
     assert stderr.strip().endswith("collab: interrupted; no run was written")
@@ -155,7 +164,7 @@ def test_serve_and_join_in_six_processes_end_like_one(here):
     url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
     joins = [
         subprocess.Popen(command("join", url, *which), cwd=here, env=environment(), stderr=subprocess.PIPE, text=True)
-        for which in ((), (), (), ("--site", "client-2", "--scenario", "tiny.yaml"))
+        for which in ((), (), (), ("--site", "client-3", "--scenario", "tiny.yaml"))
     ]
     try:
         stdout, stderr = server.communicate(timeout=120)

@@ -150,7 +150,7 @@ BAD = [
     ("10 MB}", "10 Mbyte}", 17, "at_most: "),
     ("latency: 5 ms", "latency: 5", 11, "5 has no unit; a duration is written with one"),
     ("latency: 5 ms", "latency: -5 ms", 11, "must be finite and not negative"),
-    ("20 Mbit/s", "0 Mbit/s", 10, "greater than 0"),
+    ("20 Mbit/s", "0 Mbit/s", 10, "greater than or equal to 1"),
     ("beta: 0.3", "beta: 0", 3, "partition.beta: found 0, it should be greater than 0"),
     ("beta: 0.3", "alpha: 0.3", 3, 'the setting "beta" is missing'),
     ("clients: 3", "clients: none", 3, "partition.clients: found 'none', it should be a valid integer"),
@@ -238,7 +238,7 @@ def test_all_mistakes_are_told_at_once():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "found NoneType"), ("- a\n", "found list"), ("x: &a [*a]", 'no setting "x"')]
+    ("text", "message"), [("", "the file is empty"), ("- a\n", "found list"), ("x: &a [*a]", 'no setting "x"')]
 )
 def test_documents_that_are_no_scenario(text, message):
     with pytest.raises(ScenarioError, match=message):
@@ -249,8 +249,26 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         scenario.load(tmp_path / "missing.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ScenarioError, match="cannot be read"):
+    with pytest.raises(ScenarioError, match="binary.yaml:1: this is no UTF-8 text"):
         scenario.load(tmp_path / "binary.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    with pytest.raises(ScenarioError, match="nested too deeply"):
+        scenario.load(tmp_path / "deep.yaml")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "partition.beta=.inf", "partition.clients=1000000000", "method.width=1000000000000", "compute.threads=100000",
+        "method.batch_size=0", "method.learning_rate=.nan", "network.access.bandwidth=1e-300 bit/s",
+        "network.access.latency=1e9 s", "boundaries.².allow=[synthetic]", "name=" + "x" * 300,
+    ],
+)  # fmt: skip
+def test_absurd_values_are_refused_where_they_stand(tmp_path, override):
+    (tmp_path / "test.yaml").write_text(TEXT)
+    with pytest.raises(ScenarioError, match="--set") as caught:
+        scenario.load(tmp_path / "test.yaml", [override])
+    assert len(str(caught.value)) < 500
 
 
 def test_the_name_comes_from_the_file(tmp_path):

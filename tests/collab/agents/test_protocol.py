@@ -109,7 +109,9 @@ def test_a_task_says_all_that_a_stranger_needs():
     fields = unpacker.unpack()["fields"]
     assert (fields["state"], fields["method"], fields["seed"], fields["share"]) == ("task", "localdm", 1, 1)
     assert fields["settings"]["local_steps"] == 12
-    assert fields["expects"]["synthetic"]["images"] == {"dtype": "float32", "shape": ["images", 1, 16, 16]}
+    assert fields["expects"]["synthetic"]["images"] == {
+        "dtype": "float32", "shape": ["images", 1, 16, 16], "low": -1000.0, "high": 1000.0, "longest": 4,
+    }  # fmt: skip
 
 
 @both_worlds
@@ -220,6 +222,12 @@ BAD_UPLOADS = [
     (oversized, 413, "too-large", ""),
     (wrong_schema, 400, "unreadable", "schema 'collab/9', expected 'collab/1'"),
     (with_images(lambda images: images * 255, "uint8"), 400, "unreadable", "synthetic.images is uint8"),
+    (
+        lambda body: message(wire.unpack(body.body).fields | {"more": "x" * 2000}, wire.unpack(body.body).sections),
+        422,
+        "not-as-asked",
+        "the fields take",
+    ),
     (with_images(lambda images: images[0]), 400, "unreadable", "with 3 axes; expected float32 with 4"),
     (with_images(lambda images: images[:, :, :8]), 422, "not-as-asked", "synthetic.images has the shape"),
     (with_images(not_a_number), 422, "not-as-asked", "synthetic.images holds numbers that are not finite"),

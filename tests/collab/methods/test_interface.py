@@ -72,6 +72,20 @@ def test_what_was_not_asked_for_is_refused_by_name(sections, reason):
         check_sections(sections, EXPECTED)
 
 
+def test_all_that_was_asked_for_is_sent_or_nothing():
+    images = {"labels": Expected("uint8", ("images",), 0, 9, among=("embeddings", "classes"))}
+    both = {**EXPECTED, "synthetic": images}
+    labels = {"synthetic": {"labels": encode(np.array([4, 1, 4], np.uint8))}}
+    check_sections({**section(), **labels}, both)
+    check_sections({}, both)
+    with pytest.raises(RefusedUploadError, match="synthetic is missing; send all that was asked for, or nothing"):
+        check_sections(section(), both)
+    with pytest.raises(RefusedUploadError, match="embeddings is missing"):
+        check_sections(labels, both)
+    with pytest.raises(RefusedUploadError, match=r"synthetic.labels names 4, which embeddings.classes does not hold"):
+        check_sections({**section(classes=(1, 5)), **labels}, both)
+
+
 def test_too_many_rows_are_refused():
     expected = {"synthetic": {"labels": Expected("uint8", ("images",), 0, 9, longest=3)}}
     with pytest.raises(RefusedUploadError, match="has 4 rows, the task allows 3"):
