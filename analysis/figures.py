@@ -76,7 +76,9 @@ def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
             for row, column in np.ndindex(*counts.shape):
                 value = counts[row, column]
                 colour = "white" if value > limit else INK
-                axes.text(column, row, f"{value:,}" if value else "", ha="center", va="center", color=colour, fontsize=8.5)
+                axes.text(
+                    column, row, f"{value:,}" if value else "", ha="center", va="center", color=colour, fontsize=8.5
+                )
         figure.colorbar(image, ax=axes, label="samples", shrink=0.9, pad=0.01).outline.set_visible(False)
     return svg[0]
 
@@ -100,13 +102,15 @@ def gantt(shown: Timeline, unit: str) -> str:
                     zorder=3 if on_path else 2,
                 )
         axes.axvline(shown.last_upload_s, color=RED, linewidth=1, linestyle=(0, (3, 2)), zorder=4)
-        axes.text(
-            shown.last_upload_s,
-            -0.85,
-            f" last upload ({shown.slowest}) {shown.last_upload_s:.3f} s ",
+        early = shown.last_upload_s < shown.end_s * 0.6
+        axes.annotate(
+            f"last upload ({shown.slowest}) {shown.last_upload_s:.3f} s",
+            (shown.last_upload_s, -0.85),
+            xytext=(4 if early else -4, 0),
+            textcoords="offset points",
             color=RED,
             fontsize=8.5,
-            ha="left" if shown.last_upload_s < shown.end_s * 0.6 else "right",
+            ha="left" if early else "right",
         )
         axes.set_yticks(range(len(hosts)), hosts)
         axes.set_ylim(len(hosts) - 0.4, -1.2)
