@@ -94,9 +94,15 @@ def link_use(trace: Sequence[Event], capacity_bps: Mapping[str, float], end_s: f
     steps: dict[str, list[tuple[float, float]]] = {}
     for event in trace:
         if event.kind == "link":
-            steps.setdefault(event.host, []).append((event.at_s, float(str(event.values["wire_bps"]))))
+            wire_bps = float(str(event.values["wire_bps"]))
+            changes = steps.setdefault(event.host, [])
+            if "since_us" in event.values:  # the mean of a time that ends now, not a step that begins
+                changes += [(int(str(event.values["since_us"])) / 1e6, wire_bps), (event.at_s, 0.0)]
+            else:
+                changes.append((event.at_s, wire_bps))
     uses = []
     for name, changes in steps.items():
+        changes.sort(key=lambda change: change[0])
         times_s = [0.0, *(at_s for at_s, _ in changes), end_s]
         rates = [0.0, *(bps for _, bps in changes)]
         carried = sum(bps / 8 * (end - start) for bps, (start, end) in zip(rates, pairwise(times_s), strict=True))

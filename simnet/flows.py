@@ -8,6 +8,7 @@ sent arrives one propagation delay (and jitter) after its last byte left. Modell
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
+from simnet.meter import LinkMeter
 from simnet.sharing import max_min
 from simnet.tcp import Tcp, window_covers_path
 from simnet.topology import Path
@@ -35,6 +37,19 @@ class _Piece:
 
 
 @dataclass(eq=False)
+class _Group:
+    """Active flows that get the same rate: they cross the same shared links and have the same limit of their own."""
+
+    links: tuple[int, ...]
+    limit: float
+    rate: float = 0.0  # payload bytes per second, of each member
+    served: float = 0.0  # bytes that a member would have sent since the group came to be
+    members: int = 0
+    due: list[tuple[float, int, int, Flow]] = field(default_factory=list)
+    """A heap of what happens next: the value of `served` at which it does, the flow's turn and epoch, the flow."""
+
+
+@dataclass(eq=False)
 class Flow:
     """One direction of one connection. Made by `Flows.open`."""
 
@@ -44,14 +59,33 @@ class Flow:
     draw_jitter_s: Callable[[], float]
     pieces: deque[_Piece] = field(default_factory=deque)
     queued_bytes: int = 0
-    sent_bytes: float = 0.0
-    rate: float = 0.0  # payload bytes per second, now
     window_bytes: float = math.inf
     round_start_s: float = -math.inf
     round_end: float = math.inf  # offset at which the window of this round is used up
     last_sent_s: float = -math.inf
     last_arrival_s: float = 0.0
     waking: Alarm | None = None
+    group: _Group | None = None  # while it sends
+    turn: int = 0  # the order in which flows that are due at once have their turn
+    epoch: int = 0  # what the flow has in heaps from before is void
+    joined_s: float = 0.0
+    joined_bytes: float = 0.0
+    counted_bytes: float = 0.0
+    _sent_bytes: float = 0.0
+    _base: float = 0.0  # of `group.served`, at which this flow had sent nothing
+
+    @property
+    def sent_bytes(self) -> float:
+        """Bytes that have left the sender, as of the last time that all flows were brought up to date."""
+        if self.group is None:
+            return self._sent_bytes
+        return min(self.group.served - self._base, float(self.queued_bytes), self.round_end)
+
+    @sent_bytes.setter
+    def sent_bytes(self, value: float) -> None:
+        self._sent_bytes = value
+        if self.group is not None:
+            self._base = self.group.served - value
 
     def send(self, size_bytes: int, on_sent: Notice, on_arrived: Notice) -> None:
         """Queue `size_bytes` of payload (0 keeps its place in the order, too).
@@ -79,7 +113,12 @@ class Flow:
 
 
 class Flows:
-    """All flows of a network, and the solver that shares the links among them."""
+    """All flows of a network, and the solver that shares the links among them.
+
+    A link that one flow alone uses is merely that flow's limit. So flows fall into few groups (often one: all clients
+    with equal access links behind one server), a solution costs as much as there are groups, and what happens next
+    within a group is found in a heap: K transfers cost K log K, exactly as if each were solved by itself.
+    """
 
     def __init__(
         self,
@@ -92,14 +131,22 @@ class Flows:
         self._clock = clock
         self._tcp = tcp
         self._capacity = np.asarray(capacities_bps, dtype=np.float64) / 8 / tcp.header_factor
-        self._active: dict[Flow, None] = {}
+        self._users: list[dict[Flow, None]] = [{} for _ in capacities_bps]
+        self._groups: dict[tuple[tuple[int, ...], float], _Group] = {}
+        self._turns = 0
         self._settled_tick = 0
         self._solving: Alarm | None = None
         self._next: Alarm | None = None
-        self._trace = trace
-        self._link_names = link_names
-        self._link_load = np.zeros(len(capacities_bps))
-        self.carried_bytes = np.zeros(len(capacities_bps))
+        self._meter = None if trace is None else LinkMeter(clock, trace, link_names, tcp.header_factor)
+        self._carried_bytes = np.zeros(len(capacities_bps))
+
+    @property
+    def carried_bytes(self) -> np.ndarray:
+        """Payload that each link has carried until now."""
+        self._settle()
+        for flow in {flow: None for users in self._users for flow in users}:
+            self._count(flow)
+        return self._carried_bytes
 
     def open(self, path: Path, rtt_s: float, draw_jitter_s: Callable[[], float]) -> Flow:
         """A new, empty flow along `path`; `draw_jitter_s` gives each message's deviation from the path's latency."""
@@ -108,7 +155,7 @@ class Flows:
     # -- a flow's life ---------------------------------------------------------------------------
 
     def _pushed(self, flow: Flow) -> None:
-        if flow in self._active or flow.waking is not None:
+        if flow.group is not None or flow.waking is not None:
             return
         self._settle()
         now_s = self._clock.now_s
@@ -127,22 +174,44 @@ class Flows:
         flow.round_end = flow.sent_bytes + flow.window_bytes
 
     def _start(self, flow: Flow) -> None:
-        self._active[flow] = None
+        self._turns += 1
+        flow.turn = self._turns
+        crowded: dict[Flow, None] = {}
+        for link in flow.path.links:
+            users = self._users[link]
+            if len(users) == 1:
+                crowded.update(users)
+            users[flow] = None
+        for other in crowded:
+            self._leave_group(other)
+            self._join_group(other)
+        self._join_group(flow)
         self._solve_soon()
+
+    def _halt(self, flow: Flow) -> None:
+        """Take the flow off its links."""
+        self._leave_group(flow)
+        alone: dict[Flow, None] = {}
+        for link in flow.path.links:
+            users = self._users[link]
+            del users[flow]
+            if len(users) == 1:
+                alone.update(users)
+        for other in alone:
+            self._leave_group(other)
+            self._join_group(other)
 
     def _stop(self, flow: Flow) -> None:
         if flow.waking is not None:
             flow.waking.cancel()
             flow.waking = None
-        if flow in self._active:
+        if flow.group is not None:
             self._settle()
-            del self._active[flow]
-            flow.rate = 0.0
+            self._halt(flow)
             self._solve_soon()
 
     def _wait_for_acknowledgement(self, flow: Flow) -> None:
-        del self._active[flow]
-        flow.rate = 0.0
+        self._halt(flow)
 
         def acknowledged() -> None:
             flow.waking = None
@@ -153,23 +222,59 @@ class Flows:
 
         flow.waking = self._clock.call_at(flow.round_start_s + flow.rtt_s, acknowledged)
 
+    # -- groups ----------------------------------------------------------------------------------
+
+    def _join_group(self, flow: Flow) -> None:
+        shared = tuple(link for link in flow.path.links if len(self._users[link]) > 1)
+        own = (float(self._capacity[link]) for link in flow.path.links if len(self._users[link]) == 1)
+        key = (shared, min(own, default=math.inf))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(*key)
+        sent_bytes = flow.sent_bytes
+        flow.group = group
+        flow.sent_bytes = flow.joined_bytes = sent_bytes
+        flow.joined_s = self._clock.now_s
+        group.members += 1
+        self._await_due(flow, group)
+
+    def _leave_group(self, flow: Flow) -> None:
+        """The flow, brought up to date, belongs to no group; the use that it made of links of its own is recorded."""
+        group = flow.group
+        if group is None:
+            return
+        self._count(flow)
+        sent_bytes = flow.sent_bytes
+        flow.group = None
+        flow.sent_bytes = sent_bytes
+        flow.epoch += 1
+        group.members -= 1
+        if group.members == 0:
+            del self._groups[group.links, group.limit]
+        if self._meter is not None:
+            own = (link for link in flow.path.links if link not in group.links)
+            self._meter.alone(own, flow.joined_s, sent_bytes - flow.joined_bytes)
+
+    def _await_due(self, flow: Flow, group: _Group) -> None:
+        flow.epoch += 1
+        heapq.heappush(group.due, (flow._base + flow.due(), flow.turn, flow.epoch, flow))
+
     # -- time ------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Bring every flow's count of sent bytes up to now."""
+        """Bring every group's count of served bytes up to now."""
         tick = int(self._clock.now)
         elapsed_s = (tick - self._settled_tick) / TICKS_PER_SECOND
         self._settled_tick = tick
-        if elapsed_s == 0:
-            return
-        for flow in self._active:
-            before = flow.sent_bytes
-            flow.sent_bytes = min(before + flow.rate * elapsed_s, float(flow.queued_bytes), flow.round_end)
-            self._count(flow, flow.sent_bytes - before)
+        if elapsed_s > 0:
+            for group in self._groups.values():
+                group.served += group.rate * elapsed_s
 
-    def _count(self, flow: Flow, sent_bytes: float) -> None:
+    def _count(self, flow: Flow) -> None:
+        sent_bytes = flow.sent_bytes
         for link in flow.path.links:
-            self.carried_bytes[link] += sent_bytes
+            self._carried_bytes[link] += sent_bytes - flow.counted_bytes
+        flow.counted_bytes = sent_bytes
 
     def _solve_soon(self) -> None:
         """Share the links anew, once, after all changes of this moment."""
@@ -179,42 +284,52 @@ class Flows:
     def _solve(self) -> None:
         self._solving = None
         self._settle()
-        flows = list(self._active)
-        hops = [len(flow.path.links) for flow in flows]
-        path_start = np.concatenate(([0], np.cumsum(hops, dtype=np.int64))).astype(np.int64)
-        path_links = np.fromiter((link for flow in flows for link in flow.path.links), np.int64)
-        rates = max_min(self._capacity, path_start, path_links)
-        for flow, rate in zip(flows, rates, strict=True):
-            flow.rate = float(rate)
-        if self._trace is not None:
-            self._record_load(np.bincount(path_links, np.repeat(rates, hops), len(self._capacity)), self._trace)
+        groups = list(self._groups.values())
+        hops = [len(group.links) for group in groups]
+        rates = max_min(
+            self._capacity,
+            np.concatenate(([0], np.cumsum(hops, dtype=np.int64))).astype(np.int64),
+            np.fromiter((link for group in groups for link in group.links), np.int64),
+            limit=np.array([group.limit for group in groups]),
+            count=np.array([group.members for group in groups], dtype=np.float64),
+        )
+        for group, rate in zip(groups, rates.tolist(), strict=True):
+            group.rate = rate
+        if self._meter is not None:
+            load: dict[int, float] = {}
+            for group in groups:
+                for link in group.links:
+                    load[link] = load.get(link, 0.0) + group.members * group.rate
+            self._meter.shared(load)
         self._plan()
-
-    def _record_load(self, load: np.ndarray, trace: Trace) -> None:
-        for link in np.flatnonzero(load != self._link_load).tolist():
-            wire_bps = round(float(load[link]) * 8 * self._tcp.header_factor, 3)
-            trace.record(self._clock.now_s, self._link_names[link], "link", wire_bps=wire_bps)
-        self._link_load = load
 
     def _plan(self) -> None:
         """Set the alarm for the next moment at which a piece is sent or a window used up."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        wait_s = min(
-            ((flow.due() - flow.sent_bytes) / flow.rate for flow in self._active if flow.rate > 0),
-            default=math.inf,
-        )
+        wait_s = math.inf
+        for group in self._groups.values():
+            _forget_void(group)
+            if group.due and group.rate > 0:
+                wait_s = min(wait_s, (group.due[0][0] - group.served) / group.rate)
         if math.isfinite(wait_s):
             self._next = self._clock.call_in(max(wait_s, 0.0), self._milestone)
 
     def _milestone(self) -> None:
         self._next = None
         self._settle()
-        reached = [flow for flow in self._active if flow.due() - flow.sent_bytes <= flow.rate * _SAME_MOMENT_S]
+        reached = []
+        for group in self._groups.values():
+            _forget_void(group)
+            while group.due and group.due[0][0] - group.served <= group.rate * _SAME_MOMENT_S:
+                reached.append(heapq.heappop(group.due)[1:])
+                _forget_void(group)
         changed = False
-        for flow in reached:
-            if flow in self._active:  # else the notice of a flow before it has dropped it
+        for _, epoch, flow in sorted(reached, key=lambda entry: entry[0]):
+            if flow.group is not None and flow.epoch == epoch:  # else a notice of another has dropped it
+                changed = self._pass_milestone(flow) or changed
+            elif flow.group is not None and flow.due() - flow.sent_bytes <= flow.group.rate * _SAME_MOMENT_S:
                 changed = self._pass_milestone(flow) or changed
         if changed:
             self._solve_soon()
@@ -225,16 +340,15 @@ class Flows:
         """Hand over the pieces that are sent; say whether the flow has stopped sending."""
         now_s = self._clock.now_s
         flow.last_sent_s = now_s
-        if flow.due() > flow.sent_bytes:
-            self._count(flow, flow.due() - flow.sent_bytes)
-            flow.sent_bytes = flow.due()
-        while flow.pieces and flow.pieces[0].end <= flow.sent_bytes:
+        flow.sent_bytes = max(flow.sent_bytes, flow.due())
+        sent_bytes = flow.sent_bytes
+        self._count(flow)
+        while flow.pieces and flow.pieces[0].end <= sent_bytes:
             self._hand_over(flow, flow.pieces.popleft())
+        if flow.group is None:  # a notice has dropped it
+            return True
         if not flow.pieces:
-            # A notice may have dropped or refilled the flow already.
-            if flow in self._active:
-                del self._active[flow]
-                flow.rate = 0.0
+            self._halt(flow)
             return True
         if flow.sent_bytes >= flow.round_end:
             if window_covers_path(now_s - flow.round_start_s, flow.rtt_s):
@@ -242,6 +356,7 @@ class Flows:
             else:
                 self._wait_for_acknowledgement(flow)
                 return True
+        self._await_due(flow, flow.group)
         return False
 
     def _hand_over(self, flow: Flow, piece: _Piece) -> None:
@@ -249,6 +364,13 @@ class Flows:
         flow.last_arrival_s = arrival_s
         self._clock.call_at(arrival_s, piece.on_arrived)
         piece.on_sent()
+
+
+def _forget_void(group: _Group) -> None:
+    """Drop entries of flows that have left the group, or have come back to it since, from the top of its heap."""
+    due = group.due
+    while due and (due[0][3].group is not group or due[0][3].epoch != due[0][2]):
+        heapq.heappop(due)
 
 
 def jitter_drawer(path: Path, uniform: Callable[[float, float], float]) -> Callable[[], float]:

@@ -22,6 +22,7 @@ def max_min(
     path_links: IntArray,
     weight: FloatArray | None = None,
     limit: FloatArray | None = None,
+    count: FloatArray | None = None,
 ) -> FloatArray:
     """Weighted max-min fair rates, in the unit of `capacity`.
 
@@ -31,13 +32,15 @@ def max_min(
         path_links: indices of the links of all paths, one after another, shape [sum of path lengths].
         weight: share of each flow where it is held back by a link, shape [F], positive; 1 if not given.
         limit: the most that each flow can use, shape [F]; infinite if not given.
+        count: how many flows each row stands for, all alike, shape [F]; 1 if not given.
 
     Returns:
-        The rate of each flow, shape [F]. A flow that crosses no link gets its limit.
+        The rate of each flow (of each of `count` alike), shape [F]. A flow that crosses no link gets its limit.
     """
     flows = len(path_start) - 1
     weights = np.ones(flows) if weight is None else weight
     limits = np.full(flows, np.inf) if limit is None else limit
+    counts = np.ones(flows) if count is None else count
     hops = np.diff(path_start)
     flow_of_hop = np.repeat(np.arange(flows), hops)
     rate = np.zeros(flows)
@@ -46,7 +49,9 @@ def max_min(
 
     while growing.any():
         live_hops = growing[flow_of_hop]
-        load = np.bincount(path_links[live_hops], weights=weights[flow_of_hop[live_hops]], minlength=len(capacity))
+        load = np.bincount(
+            path_links[live_hops], weights=(weights * counts)[flow_of_hop[live_hops]], minlength=len(capacity)
+        )
         used = load > 0
         link_level = np.full(len(capacity), np.inf)
         np.divide(left, load, out=link_level, where=used)
@@ -55,7 +60,7 @@ def max_min(
 
         gained = np.where(growing, weights * level, 0.0)
         rate += gained
-        left -= np.bincount(path_links, weights=gained[flow_of_hop], minlength=len(capacity))
+        left -= np.bincount(path_links, weights=(gained * counts)[flow_of_hop], minlength=len(capacity))
         np.maximum(left, 0.0, out=left)
 
         full = used & (link_level <= level * (1 + _FULL))

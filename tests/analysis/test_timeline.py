@@ -48,8 +48,7 @@ def test_link_use_is_a_step_function_of_time():
         event(1.0, "a > b", "link", wire_bps=8e6),
         event(3.0, "a > b", "link", wire_bps=4e6),
         event(4.0, "a > b", "link", wire_bps=0.0),
-        event(1.0, "b > c", "link", wire_bps=8.0),
-        event(1.1, "b > c", "link", wire_bps=0.0),
+        event(1.1, "b > c", "link", wire_bps=8.0, since_us=1_000_000),
     ]
     busiest, other = link_use(trace, {"a > b": 8e6, "b > c": 8e6}, 5.0)
     assert busiest.name == "a > b"

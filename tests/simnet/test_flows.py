@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from simnet.clock import Clock
 from simnet.flows import Flows
+from simnet.sharing import max_min
 from simnet.tcp import Tcp, transfer_time_s
 from simnet.topology import Path
 from simnet.trace import Trace
@@ -195,8 +196,67 @@ def test_bytes_are_conserved_and_nobody_starves(plan, slow_start):
     for index, (links, size, at_s, latency_s) in enumerate(plan):
         fastest_s = size * 8 * tcp.header_factor / min(capacities[link] for link in links) + latency_s
         assert arrived[str(index)] >= at_s + fastest_s - 2e-6
-    recorded = {event.host: event.values["wire_bps"] for event in bench.trace.of_kind("link")}
-    assert set(recorded.values()) <= {0.0}  # every link is at rest in the end
+    steps = {event.host: event.values["wire_bps"] for event in bench.trace.of_kind("link") if len(event.values) == 1}
+    assert set(steps.values()) <= {0.0}  # every link is at rest in the end
+
+
+def fluid(plan, capacities):
+    """The plain fluid model, flow by flow: when each of (links, size, at_s) is sent. Independent of `Flows`."""
+    capacity = np.array(capacities) / 8
+    left = np.array([float(size) for _, size, _ in plan])
+    done = np.full(len(plan), np.nan)
+    now_s = 0.0
+    while np.isnan(done).any():
+        active = [i for i, (_, _, at_s) in enumerate(plan) if at_s <= now_s and np.isnan(done[i])]
+        starts = [at_s for _, _, at_s in plan if at_s > now_s]
+        paths = [plan[i][0] for i in active]
+        start = np.concatenate(([0], np.cumsum([len(path) for path in paths]))).astype(np.int64)
+        rates = max_min(capacity, start, np.array([link for path in paths for link in path], dtype=np.int64))
+        wait_s = min([*(left[active] / rates), *(at_s - now_s for at_s in starts)])
+        left[active] -= rates * wait_s
+        now_s += wait_s
+        for i in active:
+            if left[i] <= 1e-6:
+                done[i] = now_s
+    return done
+
+
+@settings(max_examples=60, deadline=None)
+@given(transfers)
+def test_flows_in_groups_end_as_if_each_were_solved_by_itself(plan):
+    capacities = [5e6, 10e6, 20e6, 40e6]
+    plan = [(links, size, round(at_s, 3)) for links, size, at_s, _ in plan]
+    bench = Bench(capacities, Tcp.plain())
+    for index, (links, size, at_s) in enumerate(plan):
+        bench.send(bench.flow(links), str(index), size, at_s)
+    arrived = bench.run()
+    assert [arrived[str(i)] for i in range(len(plan))] == pytest.approx(fluid(plan, capacities), abs=2e-6 * len(plan))
+
+
+def test_many_alike_are_one_group():
+    bench = Bench([8e8, *[8e6] * 300], Tcp.plain())
+    for index in range(300):
+        bench.send(bench.flow([1 + index, 0]), str(index), 1_000_000 + 1000 * index)
+    bench.clock.call_at(0.1, lambda: sizes.append(len(bench.flows._groups)))
+    sizes = []
+    bench.run()
+    assert sizes == [1]
+    assert len(bench.trace) < 1000  # nor does the trace grow with the square
+
+
+def test_links_that_a_flow_has_for_itself_are_recorded_as_its_mean():
+    bench = Bench([8e6, 8e6], Tcp.plain())
+    bench.send(bench.flow([0, 1]), "a", 1_000_000)
+    bench.send(bench.flow([0]), "b", 500_000, at_s=0.5)
+    bench.run()
+    recorded = [(event.at_s, event.host, event.values) for event in bench.trace.of_kind("link")]
+    assert recorded == [
+        (0.5, "link 0", {"wire_bps": 8e6, "since_us": 0}),
+        (0.5, "link 1", {"wire_bps": 8e6, "since_us": 0}),
+        (0.5, "link 0", {"wire_bps": 8e6}),
+        (1.5, "link 1", {"wire_bps": 4e6, "since_us": 500_000}),
+        (1.5, "link 0", {"wire_bps": 0.0}),
+    ]
 
 
 @settings(max_examples=40, deadline=None)

@@ -53,6 +53,12 @@ def test_a_flow_within_a_host_is_unlimited():
     assert solve([10], [[], [0]]).tolist() == [np.inf, 10]
 
 
+def test_a_row_may_stand_for_many():
+    # 3 x0 + x1 = 8, both equal: 2 each.
+    start, links = np.array([0, 1, 2]), np.array([0, 0])
+    assert max_min(np.array([8.0]), start, links, count=np.array([3.0, 1.0])).tolist() == [2, 2]
+
+
 def test_no_flows():
     assert solve([10], []).tolist() == []
 
