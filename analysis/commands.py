@@ -18,7 +18,8 @@ def report(
 ) -> None:
     """Make the report of a run: one HTML file that opens offline."""
     from analysis.report import write_report
-    from collab.store import RunDirectoryError, find_run
+    from collab.errors import RunDirectoryError
+    from collab.store import find_run
 
     found = find_run(run, runs_dir)
     if not found.is_whole():

@@ -36,8 +36,7 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from collab.errors import RunDirectoryError as RunDirectoryError  # for readers, who know this module alone
-from collab.errors import RunExistsError, RunNotFoundError
+from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
 from simnet.tenancy import Ledger, LedgerEntry
 from simnet.trace import Event, Trace
 

@@ -37,10 +37,19 @@ _KEEP_ALIVE_S = 75.0
 _SHUTDOWN_S = 0.5
 # What frames a message is the carriage's business; an agent that set these could smuggle one inside another.
 _OWN_HEADERS = frozenset(
-    "boundary-from boundary-kind connection content-encoding content-length content-type host transfer-encoding".split()
+    {
+        "boundary-from",
+        "boundary-kind",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+    }
 )
 # What HTTP software adds by itself; everything else counts as the agents' own.
-_USUAL_HEADERS = _OWN_HEADERS | frozenset("accept accept-encoding date server user-agent".split())
+_USUAL_HEADERS = _OWN_HEADERS | {"accept", "accept-encoding", "date", "server", "user-agent"}
 
 
 class Place(Protocol):
@@ -312,7 +321,7 @@ def _head_bytes(path: str, headers: Mapping[str, str]) -> int:
     return len(path) + sum(len(name) + len(value) for name, value in own)
 
 
-async def _nowhere(request: Request) -> Reply:
+async def _nowhere(_request: Request) -> Reply:
     return problem(404, "not-found", "there is no such service here")
 
 

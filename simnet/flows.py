@@ -327,9 +327,11 @@ class Flows:
                 _forget_void(group)
         changed = False
         for _, epoch, flow in sorted(reached, key=lambda entry: entry[0]):
-            if flow.group is not None and flow.epoch == epoch:  # else a notice of another has dropped it
-                changed = self._pass_milestone(flow) or changed
-            elif flow.group is not None and flow.due() - flow.sent_bytes <= flow.group.rate * _SAME_MOMENT_S:
+            if flow.group is None:
+                continue  # a notice of another has dropped it
+            # Another's end may have put it into another group, where the heap will not tell of it before this is over.
+            slack = flow.group.rate * _SAME_MOMENT_S
+            if flow.epoch == epoch or flow.due() - flow.sent_bytes <= slack:
                 changed = self._pass_milestone(flow) or changed
         if changed:
             self._solve_soon()

@@ -2,8 +2,8 @@
 
 Events of the kind `link`, whose host is the link, in bits per second on the wire (headers included). Of a link that
 several flows share: the steps of its load. Of a link that one flow had for itself: the mean over the time since
-`since_us`, when that time is over; as steps, a thousand such links behind one bottleneck would each step whenever one of
-them does, and the trace would grow with the square of their number.
+`since_us`, when that time is over; as steps, a thousand such links behind one bottleneck would each step whenever
+one of them does, and the trace would grow with the square of their number.
 """
 
 from __future__ import annotations

@@ -178,6 +178,7 @@ class Network(abc.ABC):
         """What the aiohttp sessions of a host need so that they keep to the boundaries."""
         return {}
 
+    @abc.abstractmethod
     def site_at(self, host: str, port: int) -> None:
         """Take note of the port of an application that a host runs beside its services."""
 
@@ -273,6 +274,9 @@ class SimulatedNetwork(Network):
 
     def listening_at(self, host: str, port: int) -> None:
         """Nothing to note: the port is always 8080."""
+
+    def site_at(self, host: str, port: int) -> None:
+        """Nothing to note: the streams know who listens where."""
 
     def _default_executor(self) -> Executor:
         return InlineExecutor()

@@ -249,7 +249,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         scenario.load(tmp_path / "missing.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ScenarioError, match="binary.yaml:1: this is no UTF-8 text"):
+    with pytest.raises(ScenarioError, match=r"binary\.yaml:1: this is no UTF-8 text"):
         scenario.load(tmp_path / "binary.yaml")
     (tmp_path / "deep.yaml").write_text("[" * 5000)
     with pytest.raises(ScenarioError, match="nested too deeply"):

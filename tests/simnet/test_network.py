@@ -102,7 +102,7 @@ def test_a_port_in_use_is_named(make_network, world):
         server = network.host("server")
         if world == "simulated":
             await server.start(server.serve([]))
-        with pytest.raises(PortInUseError, match="cannot listen on .*, port"):
+        with pytest.raises(PortInUseError, match=r"cannot listen on .*, port"):
             await server.start(server.serve([]))
 
     network.run(main)
