@@ -248,7 +248,8 @@ def _say(text: str) -> None:
 def main() -> None:
     """The entry point of the command."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
-        signal.signal(ending, signal.default_int_handler)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # else nohup has asked to go on
+            signal.signal(ending, signal.default_int_handler)
     for plugin in metadata.entry_points(group="collab.commands"):
         app.command(name=plugin.name)(ending_cleanly(plugin.load()))
     app()

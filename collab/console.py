@@ -31,7 +31,6 @@ class _Row:
     sites: int = 0
     uploads: int = 0
     network: Network | None = None
-    result: str = ""
 
 
 class LiveProgress:

@@ -82,11 +82,7 @@ class StreamTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Drop everything and reset the connection."""
-        peer = self._peer
-        if peer is not None and not self._lost:
-            self._after_latency(self._flow, peer._reset_by_peer)
-        self._drop_unsent()
-        self._lose(None)
+        self._break_off(None)
 
     # -- asyncio.WriteTransport ------------------------------------------------------------------
 
@@ -257,6 +253,9 @@ class StreamTransport(asyncio.Transport):
         self._loop.call_exception_handler(
             {"message": "Fatal error: a protocol failed", "exception": error, "transport": self}
         )
+        self._break_off(error)
+
+    def _break_off(self, error: Exception | None) -> None:
         if self._peer is not None and not self._lost:
             self._after_latency(self._flow, self._peer._reset_by_peer)
         self._drop_unsent()
