@@ -20,10 +20,11 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
+from collab import commands
 from collab.errors import INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
+from collab.options import RUNS_DIR, AsJson, Overrides, RunName, RunsDir, ScenarioPath
 
 P = ParamSpec("P")
-RUNS_DIR = Path("runs")
 
 app = typer.Typer(
     help="One-shot collaborative learning at the network edge.",
@@ -32,19 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. partition.beta=0.3; repeatable."),
-]
-RunsDir = Annotated[Path, typer.Option(help="Where run directories are.")]
-RunName = Annotated[
-    str | None, typer.Option(help="Name of the run directory; the scenario's and a number if not given.")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, on standard output.")
-]
 
 
 def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
@@ -250,6 +238,8 @@ def main() -> None:
     for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
         if signal.getsignal(ending) is not signal.SIG_IGN:  # else nohup has asked to go on
             signal.signal(ending, signal.default_int_handler)
+    for name, command in commands.found():
+        app.command(name=name)(ending_cleanly(command))
     for plugin in metadata.entry_points(group="collab.commands"):
         app.command(name=plugin.name)(ending_cleanly(plugin.load()))
     app()

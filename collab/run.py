@@ -9,12 +9,8 @@ system.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +21,7 @@ from collab import methods
 from collab.agents.client import take_part
 from collab.agents.server import ServerAgent
 from collab.compute import pick_device, reporting_to
-from collab.data import Dataset, SiteData, divide, load_dataset
+from collab.data import divide, load_dataset
 from collab.errors import AddressInUseError, RunFailedError
 from collab.evaluation import Accuracy, evaluate
 from collab.matching import SyntheticSet
@@ -33,11 +29,11 @@ from collab.methods import Outcome, Site, Upload, read_synthetic
 from collab.nets import NetworkSpec
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
-from collab.scenario import SERVER, Scenario
+from collab.results import Material, MethodResult, synthetic_digest, write_run
+from collab.settings import SERVER, Scenario
 from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
 from simnet.errors import PortInUseError, SimnetError
-from simnet.trace import Trace
 
 GALLERY_SITES = 8  # sites whose own images are kept for the report
 _ENVELOPE_SLACK_BYTES = 64 * 1024
@@ -80,60 +76,6 @@ class Silence:
 
     def method_ended(self, result: MethodResult) -> None:
         """Nothing."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """The data of a run, and who holds what."""
-
-    dataset: Dataset
-    holdings: Mapping[str, NDArray[np.int64]]
-
-    def site_data(self, site: str) -> SiteData:
-        """The private data of one site."""
-        return SiteData(self.dataset.train.take(self.holdings[site]), self.dataset.spec)
-
-    def all_data(self) -> SiteData:
-        """What no site holds: everything."""
-        return SiteData(self.dataset.train, self.dataset.spec)
-
-
-@dataclass
-class MethodResult:
-    """What one method yielded, and what it cost."""
-
-    name: str
-    outcome: Outcome
-    network: Network
-    accuracy: Accuracy
-    spec: NetworkSpec
-    gallery: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = field(default_factory=dict)
-
-    @property
-    def sites(self) -> list[str]:
-        """The sites that uploaded, in the order of their uploads."""
-        return [str(event.values["site"]) for event in self.network.trace.of_kind("upload")]
-
-    def bytes_of(self, kind: str) -> dict[str, int]:
-        """Bytes of bodies from (`arrival`) or to (`answer`) each site, as the server counted them."""
-        totals: dict[str, int] = dict.fromkeys(sorted(set(self.sites)), 0)
-        for event in self.network.trace.of_kind(kind):
-            site = str(event.values["peer"])
-            if event.host == SERVER and site in totals:
-                totals[site] += int(str(event.values["bytes"]))
-        return totals
-
-    def summary(self) -> dict[str, Any]:
-        """The method's row of the summary."""
-        trace = self.network.trace
-        return {
-            "accuracy": round(self.accuracy.mean, 6),
-            "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
-            "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
-            "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
-            "result_s": trace.of_kind("result")[-1].at_s,
-            "synthetic_digest": synthetic_digest(self.outcome.synthetic),
-        }
 
 
 def prepare(scenario: Scenario, listener: Listener | None = None) -> Material:
@@ -288,97 +230,6 @@ def judge(
     if len(synthetic.images) == 0:
         raise RunFailedError("no site had anything to give: the synthetic set is empty")
     return evaluate(synthetic, material.dataset, judged, settings, scenario.seed, device)
-
-
-# -- writing -------------------------------------------------------------------------------------
-
-
-def write_run(
-    scenario: Scenario,
-    writer: RunWriter,
-    material: Material,
-    results: Sequence[MethodResult],
-    wall_s: float,
-    *,
-    real: bool,
-) -> dict[str, Any]:
-    """Fill the run directory; returns the summary."""
-    summary = {
-        "scenario": scenario.name,
-        "seed": scenario.seed,
-        "world": "real" if real else "simulated",
-        "run_dir": str(writer.final),
-        "trace_digest": _joint_digest([result.network.trace for result in results]),
-        "wall_s": round(wall_s, 3),
-        "methods": {result.name: result.summary() for result in results},
-    }
-    writer.write_json("summary.json", summary)
-    writer.write_text("scenario.yaml", scenario.dump())
-    writer.write_json("environment.json", environment(scenario))
-    counts = {
-        client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
-        for client, part in material.holdings.items()
-    }
-    writer.write_json("partition.json", counts)
-    for result in results:
-        _write_method(writer, result)
-    return summary
-
-
-def _write_method(writer: RunWriter, result: MethodResult) -> None:
-    outcome = result.outcome
-    images: dict[str, NDArray[Any]] = {
-        "images": outcome.synthetic.images.numpy(),
-        "labels": outcome.synthetic.labels.numpy(),
-        "initial": outcome.initial.images.numpy(),
-    }
-    for site, (pictures, labels) in result.gallery.items():
-        images[f"site:{site}"], images[f"site-labels:{site}"] = pictures, labels
-    facts = {
-        "accuracies": list(result.accuracy.values),
-        "expand": outcome.synthetic.expand,
-        "sites": sorted(set(result.sites)),
-        "bytes_up": result.bytes_of("arrival"),
-        "bytes_down": result.bytes_of("answer"),
-        "capacity_bps": _capacities(result.network),
-        "trace_digest": result.network.trace.digest(),
-    }
-    writer.write_method(result.name, facts, result.network.trace, result.network.boundaries.ledger, images)
-
-
-def _capacities(network: Network) -> dict[str, float]:
-    topology = network.topology
-    return {topology.link_name(index): bps for index, bps in enumerate(topology.capacities_bps())}
-
-
-def environment(scenario: Scenario) -> dict[str, Any]:
-    """What a run is a function of beside its scenario."""
-    packages = ("torch", "numpy", "aiohttp", "simpy", "msgpack", "pydantic")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{package: metadata.version(package) for package in packages},
-        "device": str(pick_device(scenario.compute.device)),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def synthetic_digest(synthetic: SyntheticSet) -> str:
-    """SHA-256 over labels and images of a synthetic set, as 64 hexadecimal digits."""
-    sha = hashlib.sha256()
-    sha.update(synthetic.labels.numpy().astype("<i8").tobytes())
-    sha.update(synthetic.images.numpy().astype("<f4").tobytes())
-    return sha.hexdigest()
-
-
-def _joint_digest(traces: Sequence[Trace]) -> str:
-    return hashlib.sha256("".join(trace.digest() for trace in traces).encode()).hexdigest()
-
-
-def _mean(values: Any) -> float | int:
-    numbers = list(values)
-    mean = sum(numbers) / len(numbers) if numbers else 0
-    return int(mean) if mean == int(mean) else round(mean, 1)
 
 
 __all__ = [

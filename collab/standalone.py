@@ -28,9 +28,9 @@ from collab.agents.server import ServerAgent
 from collab.compute import pick_device, reporting_to
 from collab.errors import RunFailedError, WireError
 from collab.methods import Outcome, Site, Upload
+from collab.results import MethodResult, write_run
 from collab.run import (
     Listener,
-    MethodResult,
     Silence,
     body_limit_bytes,
     judge,
@@ -38,7 +38,6 @@ from collab.run import (
     make_network,
     prepare,
     run_network,
-    write_run,
 )
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter

@@ -11,8 +11,11 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from simnet.errors import TopologyError
+
+QueueDiscipline = Literal["droptail", "fq_codel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class Link:
     `bandwidth_bps` is the capacity from `a` to `b` in bits per second on the wire, `reverse_bandwidth_bps` the
     one from `b` to `a` (the same if not given); `latency_s` is the one-way propagation delay. Each message is
     delayed by a further draw that is uniform on [-jitter_s, +jitter_s]; messages of one connection keep their
-    order. Raises `TopologyError` for a value that no link can have.
+    order. `loss` is the probability that a packet from `a` to `b` is lost at random, `reverse_loss` that of one from
+    `b` to `a` (the same if not given). `queue` is the discipline of the buffer before the link, in both directions,
+    and `queue_packets` what a droptail buffer holds (if not given, the larger of 100 and one bandwidth-delay product
+    of the path). Raises `TopologyError` for a value that no link can have.
     """
 
     a: str
@@ -39,6 +45,10 @@ class Link:
     latency_s: float
     jitter_s: float = 0.0
     reverse_bandwidth_bps: float | None = None
+    loss: float = 0.0
+    reverse_loss: float | None = None
+    queue: QueueDiscipline = "droptail"
+    queue_packets: int | None = None
 
     def __post_init__(self) -> None:
         where = f"link {self.a} -- {self.b}"
@@ -57,6 +67,13 @@ class Link:
                 f"{where}: jitter_s is {self.jitter_s}, expected between 0 and the latency ({self.latency_s}): "
                 "no message arrives before it was sent"
             )
+        for name, loss in (("loss", self.loss), ("reverse_loss", self.reverse_loss or 0.0)):
+            if not 0 <= loss < 1:
+                raise TopologyError(f"{where}: {name} is {loss}, expected a probability below 1")
+        if self.queue not in get_args(QueueDiscipline):
+            raise TopologyError(f"{where}: queue is {self.queue!r}, expected {' or '.join(get_args(QueueDiscipline))}")
+        if self.queue_packets is not None and self.queue_packets < 1:
+            raise TopologyError(f"{where}: queue_packets is {self.queue_packets}, expected 1 or more")
 
     @property
     def reverse_bps(self) -> float:

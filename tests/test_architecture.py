@@ -18,7 +18,8 @@ SIMNET = [
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
-    "evaluation", "privacy", "agents", "scenario", "store", "run", "standalone", "console", "cli", "__init__",
+    "evaluation", "privacy", "agents", "network_settings", "settings", "contradictions", "scenario", "store", "results",
+    "run", "standalone", "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 
 

@@ -1,0 +1,23 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS_DIR = Path("runs")
+
+ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. partition.beta=0.3; repeatable."),
+]
+RunsDir = Annotated[Path, typer.Option(help="Where run directories are.")]
+RunName = Annotated[
+    str | None, typer.Option(help="Name of the run directory; the scenario's and a number if not given.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, on standard output.")
+]

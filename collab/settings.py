@@ -1,0 +1,185 @@
+"""A scenario as settings: everything that a run is a function of, immutable, each setting valid by itself.
+
+What contradicts what is in `collab.contradictions`, how a file becomes a scenario in `collab.scenario`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, create_model, model_validator
+
+from collab import methods
+from collab.compute import DeviceChoice
+from collab.data import DatasetSettings, PartitionSettings
+from collab.evaluation import EvaluationSettings
+from collab.methods import MethodSettings
+from collab.network_settings import NetworkSettings, Settings
+from collab.quantities import Duration, OperationRate, Size
+from simnet import DEVICES, Device, Fixed, Measured, Modelled, Rule
+from simnet.devices import Timing
+
+SERVER = "server"
+Kind = Literal["embeddings", "synthetic", "seeds", "stream"]
+
+
+class BoundarySettings(Settings):
+    """What may cross toward a tenant, and come back as an answer. Everything else is denied."""
+
+    to: str = Field(description="the tenant that is asked")
+    source: str = Field("*", alias="from", description="the tenant that asks; * for any")
+    allow: tuple[Kind, ...] = Field(description="kinds of content that may cross toward it")
+    at_most: Size | None = Field(None, description="size of one message toward it")
+    answers: tuple[Kind, ...] = Field(("seeds",), description="kinds of content that may come back")
+
+    def rule(self) -> Rule:
+        """The rule as simnet knows it."""
+        at_most_bytes = None if self.at_most is None else int(self.at_most)
+        return Rule(self.to, frozenset(self.allow), self.source, at_most_bytes, frozenset(self.answers))
+
+
+class CustomDevice(Settings):
+    """A device of your own: its sustained rate of operations."""
+
+    rate: OperationRate = Field(gt=0)
+
+
+class ComputeSettings(Settings):
+    """Where the work really runs, and what it costs in virtual time."""
+
+    device: DeviceChoice = Field("auto", description="auto takes a GPU if there is one")
+    executor: Literal["inline"] = "inline"
+    threads: int | None = Field(None, ge=1, le=1024, description="threads of torch; all cores if not given")
+    time: Literal["modelled", "measured", "fixed"] = Field(
+        "modelled", description="operations / rate of the device, wall time x factor, or the same for every job"
+    )
+    factor: float = Field(1.0, gt=0, description="for measured time")
+    duration: Duration = Field(1.0, description="for fixed time")
+
+    def timing(self) -> Timing:
+        """The rule by which simnet charges time."""
+        match self.time:
+            case "measured":
+                return Measured(self.factor)
+            case "fixed":
+                return Fixed(self.duration)
+            case _:
+                return Modelled()
+
+
+def _method_models() -> Any:
+    """The settings of all methods as one union, told apart by `name`."""
+    models = []
+    for name in methods.names():
+        settings = methods.get(name).Settings
+        fields: Any = {"name": (Literal[name], Field(description=f"the method {name}"))}
+        models.append(create_model(f"{name}_method", __base__=settings, __doc__=settings.__doc__, **fields))
+    return functools.reduce(operator.or_, models)
+
+
+if TYPE_CHECKING:  # the union is made at run time, from whatever methods there are
+    MethodUnion: TypeAlias = Any
+else:
+    MethodUnion = Annotated[_method_models(), Field(discriminator="name")]
+
+
+class Scenario(Settings):
+    """Everything that a run is a function of."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    seed: int = Field(0, ge=0, lt=2**63)
+    dataset: DatasetSettings
+    partition: PartitionSettings
+    method: MethodUnion
+    baselines: tuple[MethodUnion, ...] = Field(
+        (), description="methods to run beside it on the same data, network and evaluation"
+    )
+    network: NetworkSettings
+    tenants: Mapping[str, tuple[str, ...]] | None = Field(
+        None, description="tenant -> its hosts, by name or pattern (client-*); all hosts trust each other if not given"
+    )
+    boundaries: tuple[BoundarySettings, ...] = ()
+    devices: Mapping[str, str | CustomDevice] = Field(
+        {}, description="client, server or a host's name -> a device; hosts without one compute in no time"
+    )
+    compute: ComputeSettings = ComputeSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out_baselines(cls, data: Any) -> Any:
+        """A baseline takes from the method what it is not given itself."""
+        if not isinstance(data, dict) or not isinstance(data.get("method"), dict):
+            return data
+        baselines = data.get("baselines")
+        if not isinstance(baselines, (list, tuple)):
+            return data
+        return {**data, "baselines": [_spelt_out(entry, data["method"]) for entry in baselines]}
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Names of the clients."""
+        return tuple(f"client-{index}" for index in range(self.partition.clients))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the clients and the server."""
+        return (*self.clients, SERVER)
+
+    def tenant_of(self) -> dict[str, str]:
+        """The tenant of every host."""
+        if self.tenants is None:
+            return dict.fromkeys(self.hosts, "lab")
+        return {host: tenant for host in self.hosts for tenant in self.tenants_claiming(host)[:1]}
+
+    def tenants_claiming(self, host: str) -> list[str]:
+        """The tenants that name a host; a name in full beats a pattern."""
+        tenants = self.tenants or {}
+        named = [tenant for tenant, hosts in tenants.items() if host in hosts]
+        return named or [
+            tenant for tenant, hosts in tenants.items() if any(fnmatch.fnmatchcase(host, pattern) for pattern in hosts)
+        ]
+
+    def rules(self) -> list[Rule]:
+        """The boundary rules."""
+        return [boundary.rule() for boundary in self.boundaries]
+
+    def device_of(self) -> dict[str, Device]:
+        """The device of every host that has one."""
+        devices = {}
+        for host in self.hosts:
+            role = SERVER if host == SERVER else "client"
+            chosen = self.devices.get(host, self.devices.get(role))
+            if isinstance(chosen, str):
+                devices[host] = DEVICES[chosen]
+            elif chosen is not None:
+                devices[host] = Device("custom", chosen.rate, "given in the scenario")
+        return devices
+
+    def all_methods(self) -> tuple[MethodSettings, ...]:
+        """The method and its baselines; each has its `name`."""
+        return (self.method, *self.baselines)
+
+    def dump(self) -> str:
+        """The scenario as YAML, every default written out."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data["method"] = _name_first(data["method"])
+        data["baselines"] = [_name_first(baseline) for baseline in data["baselines"]]
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _name_first(settings: dict[str, Any]) -> dict[str, Any]:
+    return {"name": settings["name"], **settings}
+
+
+def _spelt_out(entry: Any, method: Mapping[str, Any]) -> Any:
+    given = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(given, dict) or given.get("name") not in methods.names():
+        return given
+    shared = set(methods.get(given["name"]).Settings.model_fields)
+    return {**{key: value for key, value in method.items() if key in shared}, **given}
