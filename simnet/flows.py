@@ -148,6 +148,16 @@ class Flows:
             self._count(flow)
         return self._carried_bytes
 
+    def set_capacity(self, link: int, bandwidth_bps: float) -> None:
+        """Change the capacity of a directed link, from now on; at 0 it is down and what crosses it waits."""
+        self._settle()
+        self._capacity[link] = bandwidth_bps / 8 / self._tcp.header_factor
+        if len(self._users[link]) == 1:  # the link is its user's own limit
+            for flow in tuple(self._users[link]):
+                self._leave_group(flow)
+                self._join_group(flow)
+        self._solve_soon()
+
     def open(self, path: Path, rtt_s: float, draw_jitter_s: Callable[[], float]) -> Flow:
         """A new, empty flow along `path`; `draw_jitter_s` gives each message's deviation from the path's latency."""
         return Flow(self, path, rtt_s, draw_jitter_s, window_bytes=self._tcp.initial_window_bytes)

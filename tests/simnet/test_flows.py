@@ -269,3 +269,21 @@ def test_more_capacity_on_one_bottleneck_never_delays_the_last_arrival(plan, fac
         return max(bench.run().values())
 
     assert last(8e6 * factor) <= last(8e6) + 2e-6
+
+
+def test_capacity_may_change_and_a_link_that_is_down_holds_what_crosses_it():
+    # 1 MB/s for 1 s, 0.5 MB/s for 1 s, nothing for 3 s, then 2 MB/s: of 3 MB, 1.5 MB are left after 5 s.
+    bench = Bench([8e6, 80e6], Tcp.plain())
+    bench.send(bench.flow([0, 1]), "a", 3_000_000)
+    for at_s, bandwidth_bps in [(1.0, 4e6), (2.0, 0.0), (5.0, 16e6)]:
+        bench.clock.call_at(at_s, lambda bandwidth_bps=bandwidth_bps: bench.flows.set_capacity(0, bandwidth_bps))
+    assert bench.run() == {"a": 5.75}
+
+
+def test_capacity_of_a_shared_link_may_change():
+    bench = Bench([8e6], Tcp.plain())
+    bench.send(bench.flow([0]), "a", 1_000_000)
+    bench.send(bench.flow([0]), "b", 1_000_000)
+    bench.clock.call_at(1.0, lambda: bench.flows.set_capacity(0, 0.0))
+    bench.clock.call_at(2.0, lambda: bench.flows.set_capacity(0, 8e6))
+    assert bench.run() == {"a": 3.0, "b": 3.0}
