@@ -15,12 +15,12 @@ import contextvars
 import ipaddress
 import math
 import socket
-import sysconfig
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from simnet import waiting
 from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
 from simnet.errors import DeadlockError, NotSimulatedError
 
@@ -41,6 +41,9 @@ class Fabric(Protocol):
 
     def resolve(self, name: str) -> str:
         """The address of the host called `name`. Raises `socket.gaierror` if there is none."""
+
+    def name_of(self, address: str) -> str | None:
+        """The host at an address, if there is one."""
 
     async def connect(
         self, address: Address, protocol_factory: ProtocolFactory
@@ -78,9 +81,9 @@ class _Stepper:
             # Something polls, with sleep(0): time would stand still for ever.
             self._turns += 1
             if self._turns > _TURNS_IN_ONE_MOMENT:
+                self._turns = 0  # also after an error: what ends the run needs turns of its own
                 if clock.idle():
                     raise DeadlockError("tasks poll with sleep(0) for what cannot happen any more; " + _who_waits(loop))
-                self._turns = 0
                 clock.step()
         return []
 
@@ -349,38 +352,11 @@ def _is_address(name: str) -> bool:
 
 
 def _who_waits(loop: VirtualLoop) -> str:
-    waiting = loop.tasks_in_order()
-    lines = [f"  {task.get_name()} ({_host_of(loop, task)}) waits at {_where(task)}" for task in waiting]
     failed = [task for task in loop._made if task.done() and not task.cancelled() and task._log_traceback]
-    for task in sorted(failed, key=lambda task: loop._made[task][0]):
-        error = task.exception()
-        lines.append(f"  {task.get_name()} ({_host_of(loop, task)}) failed, unnoticed: {type(error).__name__}: {error}")
-    return f"nothing will ever happen again after {loop.time():.6f} s, but {len(waiting)} task(s) wait:\n" + "\n".join(
-        lines
+    name_of: waiting.NameOf = loop.fabric.name_of if loop.fabric is not None else lambda _address: None
+    return waiting.report(
+        loop.time(),
+        [(task, loop._made[task][1]) for task in loop.tasks_in_order()],
+        [(task, loop._made[task][1]) for task in sorted(failed, key=lambda task: loop._made[task][0])],
+        name_of,
     )
-
-
-def _host_of(loop: VirtualLoop, task: asyncio.Task[Any]) -> str:
-    host = loop._made[task][1]
-    return f"on {host}" if host else "its host unknown"
-
-
-def _where(task: asyncio.Task[Any]) -> str:
-    """The innermost place of the program itself that the task waits at, and what of the library it waits in there."""
-    frames = task.get_stack()
-    if not frames:
-        return "its start"
-    awaited: Any = task.get_coro()
-    own, innermost, where = "", "?", ""
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None:
-            innermost, where = frame.f_code.co_qualname, f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            if not frame.f_code.co_filename.startswith(_LIBRARIES):
-                own = f"{innermost} ({where})"
-                innermost = ""
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return f"{own}{' in ' if own and innermost else ''}{innermost}{'' if own else f' ({where})'}"
-
-
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))

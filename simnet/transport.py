@@ -136,6 +136,13 @@ class StreamTransport(asyncio.Transport):
         """(low, high) water marks in bytes."""
         return self._low_water, self._high_water
 
+    def outstanding_bytes(self) -> tuple[int, int]:
+        """Bytes written at this end that the other has not read yet, and those on their way here."""
+        going, coming = (
+            0 if end is None else end._in_flight_bytes + sum(map(len, end._waiting)) for end in (self, self._peer)
+        )
+        return going, coming
+
     # -- asyncio.ReadTransport -------------------------------------------------------------------
 
     def is_reading(self) -> bool:
