@@ -35,6 +35,10 @@ class UnreachableError(SimnetError, ConnectionError):
     """No listener, no route or no such host at the other end."""
 
 
+class NoAnswerError(UnreachableError, TimeoutError):
+    """The other end is silent: it is switched off, or the path to it is cut, for longer than Linux tries."""
+
+
 class PortInUseError(SimnetError, OSError):
     """The address to listen on is taken."""
 

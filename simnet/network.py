@@ -225,8 +225,8 @@ class SimulatedNetwork(Network):
         self._loop = VirtualLoop(self.clock)
         names = [topology.link_name(index) for index in range(2 * len(topology.links))]
         self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
-        self._streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
-        self._loop.fabric = self._streams
+        self.streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
+        self._loop.fabric = self.streams
         self._processors: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
@@ -266,11 +266,11 @@ class SimulatedNetwork(Network):
 
     def name_of(self, address: str | None) -> str | None:
         """The host that has this address: in virtual time the network knows."""
-        return None if address is None else self._streams.name_of(address)
+        return None if address is None else self.streams.name_of(address)
 
     def listening_address(self, host: str) -> tuple[str | None, int]:
         """The host's own address, port 8080."""
-        return self._streams.resolve(host), SERVICE_PORT
+        return self.streams.resolve(host), SERVICE_PORT
 
     def listening_at(self, host: str, port: int) -> None:
         """Nothing to note: the port is always 8080."""
@@ -290,7 +290,7 @@ class SimulatedNetwork(Network):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._streams.close()
+            self.streams.close()
             await loop.shutdown_asyncgens()
 
         with contextlib.suppress(SimnetError):  # a task that refuses to end must not hide the first error

@@ -1,8 +1,9 @@
 """Connections and listeners over flows: what aiohttp, or any asyncio program, sees of the network.
 
 A connection is two flows, one per direction, and an asyncio transport at each end (`simnet.transport`). Modelled: the
-handshake of one round trip, refusal when nobody listens or a boundary lies between. Not modelled: the bytes of the
-handshake; a limited backlog of connections.
+handshake of one round trip, refusal when nobody listens or a boundary lies between; hosts that are off and paths that
+are cut, with the retries of Linux (`simnet.outages`). Not modelled: the bytes of the handshake; a limited backlog of
+connections; TCP keep-alive probes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simnet.draws import generator
-from simnet.errors import BoundaryError, NoHostError, PortInUseError, UnreachableError
+from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
 from simnet.flows import Flow, Flows, jitter_drawer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
+from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
 from simnet.tenancy import Boundaries
 from simnet.topology import Topology
 from simnet.trace import Trace
@@ -105,6 +107,7 @@ class StreamNetwork:
     ) -> None:
         self.loop = loop
         self.listeners: dict[Address, StreamServer] = {}
+        self.outages = Outages(topology, flows, self._after_outage)
         self._topology = topology
         self._flows = flows
         self._boundaries = boundaries
@@ -114,7 +117,7 @@ class StreamNetwork:
         self._address_of = {host.name: _address(index) for index, host in enumerate(topology.hosts)}
         self._name_of = {address: name for name, address in self._address_of.items()}
         self._next_port: dict[str, int] = {}
-        self._open: dict[StreamTransport, None] = {}
+        self._open: dict[StreamTransport, tuple[str, str]] = {}
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -151,7 +154,8 @@ class StreamNetwork:
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Open a connection from the current host; takes one round trip.
 
-        Raises `BoundaryError` at once if a boundary lies between, `UnreachableError` if nobody listens.
+        Raises `BoundaryError` at once if a boundary lies between, `UnreachableError` if nobody listens, and
+        `NoAnswerError` after `simnet.outages.CONNECT_TIMEOUT_S` if the other host is off or the path to it is cut.
         """
         source = _here()
         ip, port = address
@@ -166,9 +170,7 @@ class StreamNetwork:
             self._record(source, "connect-refused", peer=target, port=port, reason=reason)
             raise BoundaryError(errno.EACCES, reason)
         there, back = self._flow(source, target), self._flow(target, source)
-        await self._one_way(there)
-        server = self.listeners.get((self._address_of[target], port))
-        await self._one_way(back)
+        server = await self._shake_hands(source, target, port, there, back)
         if server is None or (server.loopback_only and source != target):
             self._record(source, "connect-refused", peer=target, port=port, reason="nobody listens")
             raise UnreachableError(errno.ECONNREFUSED, f"nobody listens on port {port} of {target}")
@@ -178,11 +180,60 @@ class StreamNetwork:
         near = StreamTransport(self.loop, there, local, remote, self._when_lost(source, target, there, checked))
         far = StreamTransport(self.loop, back, remote, local, self._when_lost(target, source, back, checked))
         near.join(far)
-        self._open[near] = self._open[far] = None
+        self._open[near], self._open[far] = (source, target), (target, source)
         near.attach(protocol_factory, contextvars.copy_context())
         # The other end has the connection once the third part of the handshake is there, before any data.
         there.send(0, lambda: None, lambda: self._accept(far, server))
         return near, near.get_protocol()
+
+    async def _shake_hands(self, source: str, target: str, port: int, there: Flow, back: Flow) -> StreamServer | None:
+        """Who listens there, asked as often as Linux does until there is an answer. Raises `NoAnswerError`."""
+        outages, began_s = self.outages, self.loop.time()
+        for attempt_s in CONNECT_ATTEMPTS_S:
+            await self._until(began_s + attempt_s)
+            if outages.passes(source, target):
+                await self._one_way(there)
+                server = self.listeners.get((self._address_of[target], port))
+                if outages.passes(target, source):
+                    await self._one_way(back)
+                    if outages.passes(source, target):  # else the other end never hears that it is open
+                        return server
+        await self._until(began_s + CONNECT_TIMEOUT_S)
+        self._record(source, "connect-timeout", peer=target, port=port)
+        raise NoAnswerError(errno.ETIMEDOUT, f"no answer from {target} for {CONNECT_TIMEOUT_S:g} s")
+
+    async def _until(self, when_s: float) -> None:
+        now_s = self.loop.time()
+        if when_s > now_s:
+            await asyncio.sleep(when_s - now_s)
+
+    def power_off(self, host: str) -> None:
+        """Switch a host off: its listeners and connections vanish without a sign to their other ends.
+
+        Cancel the host's tasks first; they see their connections break.
+        """
+        self.outages.hosts_down.add(host)
+        here = self._address_of[host]
+        for address in [address for address in self.listeners if address[0] == here]:
+            self.listeners[address].close()
+        for transport in [transport for transport, (end, _) in self._open.items() if end == host]:
+            transport.vanish()
+        self._after_outage()
+
+    def power_on(self, host: str) -> None:
+        """Switch a host on again: it knows nothing of its connections and answers what arrives for them by a reset."""
+        self.outages.hosts_down.discard(host)
+        self._after_outage()
+
+    def _after_outage(self) -> None:
+        """Cut and mend connections, now that a host, a link or a path has gone or has come back."""
+        for transport, (source, target) in tuple(self._open.items()):
+            if self.outages.passes(source, target) and self.outages.passes(target, source):
+                transport.mend()
+                if transport.is_lost() and not transport.lingers:
+                    del self._open[transport]
+            else:
+                transport.cut()
 
     def close(self) -> None:
         """Stop listening and reset every connection: the run is over and all machines are switched off."""
@@ -204,7 +255,8 @@ class StreamNetwork:
 
     def _when_lost(self, source: str, target: str, flow: Flow, checked: bool) -> Callable[[StreamTransport], None]:
         def forget(transport: StreamTransport) -> None:
-            self._open.pop(transport, None)
+            if not transport.lingers:
+                self._open.pop(transport, None)
             if not checked:
                 self._note(source, target, flow.queued_bytes, None)
 

@@ -1,8 +1,9 @@
 """One end of a simulated connection: an asyncio transport over a flow.
 
 Modelled: ordered delivery in pieces of at most 256 KiB, back-pressure on the writer (high-water mark) and from
-a reader that has paused (receive window), half-close, close and reset. Not modelled: the bytes of resets and of
-acknowledgements.
+a reader that has paused (receive window), half-close, close and reset; a path that is cut, behind which everything
+waits until it is mended or the kernel would give up. Not modelled: the bytes of resets and of acknowledgements; the
+wait for the next retransmission after a path was mended (what waits goes on at once).
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from simnet.clock import Alarm
+from simnet.errors import NoAnswerError
 from simnet.flows import Flow
 from simnet.loop import Address, ProtocolFactory, VirtualLoop
 
 PIECE_BYTES = 256 * 1024
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
+RETRANSMISSION_TIMEOUT_S = 924.6
+"""How long Linux repeats what is not acknowledged: 15 retries (tcp_retries2), from 0.2 s doubling up to 120 s."""
+
+Piece = bytes | memoryview | None  # None is the end of the stream
 
 
 class StreamTransport(asyncio.Transport):
@@ -35,10 +42,13 @@ class StreamTransport(asyncio.Transport):
         self._protocol: asyncio.BaseProtocol = asyncio.Protocol()
         self._context = contextvars.copy_context()
         self._peer: StreamTransport | None = None
-        self._waiting: deque[bytes | memoryview] = deque()  # written, not yet given to the flow
+        self._waiting: deque[Piece] = deque()  # written, not yet given to the flow
+        self._sending: deque[Piece] = deque()  # given to the flow, not yet sent to the end
+        self._on_wire: deque[Piece] = deque()  # sent, not yet arrived
+        self._sent_bytes = 0  # of pieces that were sent to the end
         self._unsent_bytes = 0
         self._in_flight_bytes = 0  # given to the flow, not yet read at the other end
-        self._inbox: deque[bytes | memoryview | None] = deque()  # arrived while reading is paused; None is the end
+        self._inbox: deque[Piece] = deque()  # arrived while reading is paused
         self._reading = True
         self._writer_paused = False
         self._high_water, self._low_water = HIGH_WATER_BYTES, HIGH_WATER_BYTES // 4
@@ -46,6 +56,9 @@ class StreamTransport(asyncio.Transport):
         self._end_sent = False
         self._closing = False
         self._lost = False
+        self._cut = False
+        self._unheard = False  # something arrived where nobody could answer
+        self._giving_up: Alarm | None = None
 
     def join(self, peer: StreamTransport) -> None:
         """Make `peer` the other end."""
@@ -96,7 +109,7 @@ class StreamTransport(asyncio.Transport):
         data = data if isinstance(data, bytes) else bytes(data)
         if self._closing or not data:
             return
-        self._waiting.extend(_cut(data))
+        self._waiting.extend(_pieces(data))
         self._unsent_bytes += len(data)
         self._feed()
         self._maybe_pause_writer()
@@ -160,20 +173,86 @@ class StreamTransport(asyncio.Transport):
             self._reading = True
             self._call(self._drain_inbox)
 
+    # -- a path that is cut ----------------------------------------------------------------------
+
+    @property
+    def lingers(self) -> bool:
+        """Whether something, at least the end of the stream, has yet to be sent."""
+        return bool(self._waiting or self._sending)
+
+    def is_lost(self) -> bool:
+        """Whether the program has let go of the connection."""
+        return self._lost
+
+    def cut(self) -> None:
+        """Nothing gets through, in either direction, until `mend`; what is on the wire still arrives.
+
+        The connection breaks with `NoAnswerError` once something has been waiting for an acknowledgement for
+        `RETRANSMISSION_TIMEOUT_S`; one that has nothing to send never notices.
+        """
+        if self._cut:
+            return
+        self._cut = True
+        self._flow.drop()  # what is not acknowledged will be sent again
+        on_its_way = self._flow.last_arrival_s + self._flow.rtt_s - self._flow.path.latency_s > self._loop.clock.now_s
+        if self.lingers or on_its_way:
+            self._await_acknowledgement()
+
+    def mend(self) -> None:
+        """Go on where `cut` has stopped."""
+        if not self._cut:
+            return
+        self._cut = False
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        if self._unheard:
+            self._unheard = False
+            self._after_latency(self._flow, self._answer_with_reset)
+        done_bytes = self._flow.queued_bytes - self._sent_bytes  # of the first piece
+        for piece in tuple(self._sending):
+            self._flow.send(_size(piece) - done_bytes, self._piece_sent, self._piece_arrived)
+            done_bytes = 0
+        self._feed()
+
+    def vanish(self) -> None:
+        """The machine at this end is switched off: no sign of it reaches the other end; what is on the wire arrives."""
+        self._drop_unsent()
+        self._lose(ConnectionAbortedError(errno.ECONNABORTED, "the machine was switched off"))
+
+    def _await_acknowledgement(self) -> None:
+        if self._giving_up is None and not self._lost:
+            clock = self._loop.clock
+            self._giving_up = clock.call_at(clock.now_s + RETRANSMISSION_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        silent = f"no answer for {RETRANSMISSION_TIMEOUT_S:g} s"
+        self._break_off(NoAnswerError(errno.ETIMEDOUT, f"Connection timed out: {silent}"))
+
     # -- sending ---------------------------------------------------------------------------------
 
     def _feed(self) -> None:
         """Give the flow as much as the other end has room for."""
-        while self._waiting and self._in_flight_bytes < RECEIVE_WINDOW_BYTES:
-            piece = self._waiting.popleft()
-            self._in_flight_bytes += len(piece)
-            self._flow.send(len(piece), *self._notices(piece))
+        if self._cut:
+            if self._waiting:
+                self._await_acknowledgement()
+            return
+        waiting, sending = self._waiting, self._sending
+        while waiting and (self._in_flight_bytes < RECEIVE_WINDOW_BYTES or waiting[0] is None):
+            piece = waiting.popleft()
+            size_bytes = _size(piece)
+            self._in_flight_bytes += size_bytes
+            sending.append(piece)
+            self._flow.send(size_bytes, self._piece_sent, self._piece_arrived)
 
-    def _notices(self, piece: bytes | memoryview) -> tuple[Callable[[], None], Callable[[], None]]:
-        return lambda: self._piece_sent(len(piece)), lambda: self._piece_arrived(piece)
-
-    def _piece_sent(self, size_bytes: int) -> None:
-        self._unsent_bytes -= size_bytes
+    def _piece_sent(self) -> None:
+        piece = self._sending.popleft()
+        self._on_wire.append(piece)
+        if piece is None:
+            return
+        self._sent_bytes += len(piece)
+        self._unsent_bytes -= len(piece)
         if self._writer_paused and self._unsent_bytes <= self._low_water:
             self._writer_paused = False
             self._call(self._protocol.resume_writing)
@@ -183,24 +262,36 @@ class StreamTransport(asyncio.Transport):
             elif self._eof_written:
                 self._send_end()
 
-    def _piece_arrived(self, piece: bytes | memoryview) -> None:
+    def _piece_arrived(self) -> None:
+        piece = self._on_wire.popleft()
         peer = self._peer
         if peer is None or peer._lost:
-            self._after_latency(self._flow if peer is None else peer._flow, self._reset_by_peer)
+            if piece is not None:
+                self._answer_with_reset()
+        elif piece is None:
+            peer._receive(None)
         elif peer._closing:  # it is still sending what it has buffered, and reads no more
             self._read_by_peer(len(piece))
         else:
             peer._receive(piece)
 
+    def _answer_with_reset(self) -> None:
+        if self._cut:
+            self._unheard = True
+            self._await_acknowledgement()
+        else:
+            self._after_latency(self._flow if self._peer is None else self._peer._flow, self._reset_by_peer)
+
     def _read_by_peer(self, size_bytes: int) -> None:
         self._in_flight_bytes -= size_bytes
-        self._feed()
+        if self._waiting:
+            self._feed()
 
     def _send_end(self) -> None:
-        peer = self._peer
-        if peer is not None and not self._end_sent:
+        if self._peer is not None and not self._end_sent:
             self._end_sent = True
-            self._flow.send(0, lambda: None, lambda: peer._receive(None))
+            self._waiting.append(None)
+            self._feed()
 
     def _maybe_pause_writer(self) -> None:
         if not self._writer_paused and self._unsent_bytes > self._high_water:
@@ -209,7 +300,7 @@ class StreamTransport(asyncio.Transport):
 
     # -- receiving -------------------------------------------------------------------------------
 
-    def _receive(self, piece: bytes | memoryview | None) -> None:
+    def _receive(self, piece: Piece) -> None:
         self._inbox.append(piece)
         if self._reading:
             self._call(self._drain_inbox)
@@ -263,7 +354,7 @@ class StreamTransport(asyncio.Transport):
         self._break_off(error)
 
     def _break_off(self, error: Exception | None) -> None:
-        if self._peer is not None and not self._lost:
+        if self._peer is not None and not self._lost and not self._cut:
             self._after_latency(self._flow, self._peer._reset_by_peer)
         self._drop_unsent()
         self._lose(error)
@@ -274,12 +365,16 @@ class StreamTransport(asyncio.Transport):
 
     def _drop_unsent(self) -> None:
         self._waiting.clear()
+        self._sending.clear()
         self._unsent_bytes = 0
         self._flow.drop()
 
     def _lose(self, error: Exception | None) -> None:
         if not self._lost:
             self._lost = self._closing = True
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+                self._giving_up = None
             self._call(self._protocol.connection_lost, error)
             self._on_lost(self)
 
@@ -293,7 +388,11 @@ class StreamTransport(asyncio.Transport):
             self._loop.call_soon(callback, *args, context=self._context)
 
 
-def _cut(data: bytes) -> Iterator[bytes | memoryview]:
+def _size(piece: Piece) -> int:
+    return 0 if piece is None else len(piece)
+
+
+def _pieces(data: bytes) -> Iterator[bytes | memoryview]:
     if len(data) <= PIECE_BYTES:
         yield data
     else:

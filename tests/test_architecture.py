@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
     "errors", "units", "draws", "clock", "topology", "trace", "meter",
-    "sharing", "tcp", "tenancy", "flows", "waiting", "loop", "transport", "streams",
-    "devices", "services", "sessions", "carriage", "network", "sockets", "__init__",
+    "sharing", "tcp", "tenancy", "flows", "outages", "waiting", "loop", "transport",
+    "streams", "devices", "services", "sessions", "carriage", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",

@@ -1,0 +1,60 @@
+"""What does not get through: hosts that are off, links that are down, pairs of hosts cut off from each other.
+
+Modelled: a packet towards a host that is off, over a link without capacity or between two hosts that are cut off from
+each other is lost; no error comes back. What that does to connections is up to `simnet.transport` (established
+ones: `cut`, `mend`, `vanish`) and `simnet.streams` (new ones). Not modelled: answers of routers (ICMP unreachable);
+other routes around what is down.
+
+Numbers of the kernel (Linux before 6.5, ip-sysctl.rst): `tcp_syn_retries` = 6, the first repetition of an attempt to
+connect after 1 s, each next one after twice that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from simnet.flows import Flows
+from simnet.topology import Topology
+
+CONNECT_ATTEMPTS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+"""When, counted from its beginning, a connection attempt that nobody answers is repeated."""
+CONNECT_TIMEOUT_S = 127.0
+"""When it ends with ETIMEDOUT."""
+
+
+class Outages:
+    """Which packets are lost. `hosts_down` is read only: `StreamNetwork.power_off` and `power_on` change it."""
+
+    def __init__(self, topology: Topology, flows: Flows, when_changed: Callable[[], None]) -> None:
+        self._topology = topology
+        self._flows = flows
+        self._when_changed = when_changed
+        self.hosts_down: set[str] = set()
+        self._links_down: set[int] = set()
+        self._cut_off: set[tuple[str, str]] = set()
+
+    def set_capacity(self, link: int, bandwidth_bps: float) -> None:
+        """Change the capacity of a directed link; at 0 the link is down."""
+        down = bandwidth_bps == 0
+        self._flows.set_capacity(link, bandwidth_bps)
+        if down != (link in self._links_down):
+            (self._links_down.add if down else self._links_down.discard)(link)
+            self._when_changed()
+
+    def cut_off(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Let nothing through from the first host of each pair to the second."""
+        self._cut_off.update(pairs)
+        self._when_changed()
+
+    def join_again(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Take back `cut_off` for these pairs."""
+        self._cut_off.difference_update(pairs)
+        self._when_changed()
+
+    def passes(self, source: str, target: str) -> bool:
+        """Whether a packet that `source` sends now reaches `target`."""
+        if not (self.hosts_down or self._links_down or self._cut_off):
+            return True
+        if source in self.hosts_down or target in self.hosts_down or (source, target) in self._cut_off:
+            return False
+        return self._links_down.isdisjoint(self._topology.path(source, target).links)
