@@ -6,7 +6,8 @@ ones: `cut`, `mend`, `vanish`) and `simnet.streams` (new ones). Not modelled: an
 other routes around what is down.
 
 Numbers of the kernel (Linux before 6.5, ip-sysctl.rst): `tcp_syn_retries` = 6, the first repetition of an attempt to
-connect after 1 s, each next one after twice that time.
+connect after 1 s, each next one after twice that time; `tcp_retries2` = 15, the first after 0.2 s, each next one after
+twice that time, at most 120 s.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ CONNECT_ATTEMPTS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
 """When, counted from its beginning, a connection attempt that nobody answers is repeated."""
 CONNECT_TIMEOUT_S = 127.0
 """When it ends with ETIMEDOUT."""
+RETRANSMISSION_TIMEOUT_S = 924.6
+"""How long what is not acknowledged is repeated before the connection ends with ETIMEDOUT."""
 
 
 class Outages:

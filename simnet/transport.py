@@ -19,12 +19,15 @@ from simnet.clock import Alarm
 from simnet.errors import NoAnswerError
 from simnet.flows import Flow
 from simnet.loop import Address, ProtocolFactory, VirtualLoop
+from simnet.outages import RETRANSMISSION_TIMEOUT_S
 
 PIECE_BYTES = 256 * 1024
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
 RETRANSMISSION_TIMEOUT_S = 924.6
 """How long Linux repeats what is not acknowledged: 15 retries (tcp_retries2), from 0.2 s doubling up to 120 s."""
+
+Piece = bytes | memoryview | None  # None is the end of the stream
 
 Piece = bytes | memoryview | None  # None is the end of the stream
 
@@ -152,7 +155,7 @@ class StreamTransport(asyncio.Transport):
     def outstanding_bytes(self) -> tuple[int, int]:
         """Bytes written at this end that the other has not read yet, and those on their way here."""
         going, coming = (
-            0 if end is None else end._in_flight_bytes + sum(map(len, end._waiting)) for end in (self, self._peer)
+            0 if end is None else end._in_flight_bytes + sum(map(_size, end._waiting)) for end in (self, self._peer)
         )
         return going, coming
 

@@ -9,8 +9,7 @@ import pytest
 
 from simnet import LinkSpec
 from simnet.errors import NoAnswerError, UnreachableError
-from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S
-from simnet.transport import RETRANSMISSION_TIMEOUT_S
+from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, RETRANSMISSION_TIMEOUT_S
 from tests.simnet.test_streams import connected, run
 
 SLOW = LinkSpec(8e6, 0.010)  # a megabyte a second
