@@ -24,10 +24,6 @@ from simnet.outages import RETRANSMISSION_TIMEOUT_S
 PIECE_BYTES = 256 * 1024
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
-RETRANSMISSION_TIMEOUT_S = 924.6
-"""How long Linux repeats what is not acknowledged: 15 retries (tcp_retries2), from 0.2 s doubling up to 120 s."""
-
-Piece = bytes | memoryview | None  # None is the end of the stream
 
 Piece = bytes | memoryview | None  # None is the end of the stream
 
