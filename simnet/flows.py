@@ -129,7 +129,7 @@ class Flows:
         link_names: Sequence[str] = (),
     ) -> None:
         self._clock = clock
-        self._tcp = tcp
+        self.tcp = tcp
         self._capacity = np.asarray(capacities_bps, dtype=np.float64) / 8 / tcp.header_factor
         self._users: list[dict[Flow, None]] = [{} for _ in capacities_bps]
         self._groups: dict[tuple[tuple[int, ...], float], _Group] = {}
@@ -151,7 +151,7 @@ class Flows:
     def set_capacity(self, link: int, bandwidth_bps: float) -> None:
         """Change the capacity of a directed link, from now on; at 0 it is down and what crosses it waits."""
         self._settle()
-        self._capacity[link] = bandwidth_bps / 8 / self._tcp.header_factor
+        self._capacity[link] = bandwidth_bps / 8 / self.tcp.header_factor
         if len(self._users[link]) == 1:  # the link is its user's own limit
             for flow in tuple(self._users[link]):
                 self._leave_group(flow)
@@ -160,7 +160,7 @@ class Flows:
 
     def open(self, path: Path, rtt_s: float, draw_jitter_s: Callable[[], float]) -> Flow:
         """A new, empty flow along `path`; `draw_jitter_s` gives each message's deviation from the path's latency."""
-        return Flow(self, path, rtt_s, draw_jitter_s, window_bytes=self._tcp.initial_window_bytes)
+        return Flow(self, path, rtt_s, draw_jitter_s, window_bytes=self.tcp.initial_window_bytes)
 
     # -- a flow's life ---------------------------------------------------------------------------
 
@@ -169,8 +169,8 @@ class Flows:
             return
         self._settle()
         now_s = self._clock.now_s
-        if now_s - flow.last_sent_s > flow.rtt_s + self._tcp.idle_reset_s:
-            flow.window_bytes = self._tcp.initial_window_bytes
+        if now_s - flow.last_sent_s > flow.rtt_s + self.tcp.idle_reset_s:
+            flow.window_bytes = self.tcp.initial_window_bytes
             self._begin_round(flow)
         elif now_s - flow.round_start_s >= flow.rtt_s:
             self._begin_round(flow)

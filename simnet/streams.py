@@ -14,7 +14,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simnet.draws import generator
 from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
@@ -269,6 +269,9 @@ class StreamNetwork:
     def _flow(self, source: str, target: str) -> Flow:
         path = self._topology.path(source, target)
         rtt_s = path.latency_s + self._topology.path(target, source).latency_s
+        if path.links:  # within a host nothing is on the way
+            path = replace(path, latency_s=path.latency_s + self._flows.tcp.host_delay_s)
+            rtt_s += 2 * self._flows.tcp.host_delay_s
         self._connections[source, target] += 1
         draws = generator(self._seed, "jitter", source, target, self._connections[source, target])
         return self._flows.open(path, rtt_s, jitter_drawer(path, draws.uniform))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
     "errors", "units", "draws", "clock", "topology", "trace", "meter",
-    "sharing", "tcp", "tenancy", "flows", "outages", "waiting", "loop", "transport",
+    "sharing", "tcp", "window", "tenancy", "flows", "outages", "waiting", "loop", "transport",
     "streams", "devices", "services", "sessions", "carriage", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
