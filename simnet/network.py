@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from simnet.carriage import BODY_LIMIT_BYTES, HttpCarriage
+from simnet.carriage import BODY_LIMIT_BYTES, Carriage
 from simnet.clock import Clock
 from simnet.devices import Device, Executor, InlineExecutor, Job, Modelled, ThreadExecutor, Timing
 from simnet.errors import SimnetError
 from simnet.flows import Flows
+from simnet.http import HttpCarriage
 from simnet.loop import VirtualLoop, current_host
 from simnet.services import Reply, Route
 from simnet.sessions import aiohttp_in_virtual_time, new_session
@@ -44,7 +45,7 @@ class Host:
     def __init__(self, name: str, network: Network) -> None:
         self.name = name
         self._network = network
-        self._carriage = HttpCarriage(self, network.boundaries, network.trace)
+        self._carriage = network.carriage_of(self)
 
     @property
     def tenant(self) -> str:
@@ -145,6 +146,10 @@ class Network(abc.ABC):
             self.topology.host(name)
             self._hosts[name] = Host(name, self)
         return self._hosts[name]
+
+    def carriage_of(self, host: Host) -> Carriage:
+        """What is to carry a host's messages."""
+        return HttpCarriage(host, self.boundaries, self.trace)
 
     @abc.abstractmethod
     def run(self, main: Callable[[], Awaitable[T]]) -> T:

@@ -273,6 +273,8 @@ class StreamNetwork:
             path = replace(path, latency_s=path.latency_s + self._flows.tcp.host_delay_s)
             rtt_s += 2 * self._flows.tcp.host_delay_s
         self._connections[source, target] += 1
+        if not path.jitters_s:  # then the draws are not worth a generator, of which there would be two a connection
+            return self._flows.open(path, rtt_s, _no_jitter)
         draws = generator(self._seed, "jitter", source, target, self._connections[source, target])
         return self._flows.open(path, rtt_s, jitter_drawer(path, draws.uniform))
 
@@ -288,6 +290,10 @@ class StreamNetwork:
 
     def _record(self, host: str, kind: str, **values: str | int) -> None:
         self._trace.record(self.loop.time(), host, kind, **values)
+
+
+def _no_jitter() -> float:
+    return 0.0
 
 
 def _address(index: int) -> str:

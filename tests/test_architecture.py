@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "topology", "trace", "meter",
     "sharing", "tcp", "window", "tenancy", "flows", "outages", "waiting", "loop", "transport",
-    "streams", "devices", "services", "sessions", "carriage", "network", "sockets", "__init__",
+    "streams", "devices", "services", "sessions", "carriage", "http", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",

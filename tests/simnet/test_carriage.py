@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from simnet import Message, Reply, Route, problem
-from simnet.errors import BoundaryError, InspectionError, UnreachableError
+from simnet.errors import BoundaryError, InspectionError, SimnetError, UnreachableError
 
 both_worlds = pytest.mark.parametrize("world", ["simulated", "real"])
 SYNTHETIC = frozenset({"synthetic"})
@@ -197,6 +197,41 @@ def test_in_virtual_time_nobody_can_pretend_to_be_another(make_network):
             return await response.read()
 
     assert exchange(make_network(), [Route("GET", "/greet/{name}", greet)], ask) == b"hello client-0, x"
+
+
+@both_worlds
+@pytest.mark.parametrize("headers", [{"Content-Length": "7"}, {"X-Note": "one\r\ntwo"}])
+def test_services_do_not_frame_their_answers(make_network, world, headers):
+    """What an agent may not set in a request, a service may not set in an answer: it has failed then."""
+
+    async def smuggle(request):
+        return Reply(200, headers=headers)
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+        server, client = network.host("server"), network.host("client-0")
+        await server.start(server.serve([Route("GET", "/", smuggle)]))
+        with pytest.raises(SimnetError, match="header"):
+            await client.start(client.request("server", "GET", "/", headers=headers))
+        return await client.start(client.request("server", "GET", "/"))
+
+    network, failures = make_network(world=world), []
+    reply = network.run(main)
+    assert (reply.status, reply.code) == (500, "internal")
+    assert [type(failure) for failure in failures] == [SimnetError]
+
+
+@both_worlds
+def test_cookies_do_not_come_back(make_network, world):
+    """A jar would carry what nobody inspects."""
+
+    async def bake(request):
+        return Reply(200, Message(request.headers.get("Cookie", "none").encode()), {"Set-Cookie": "a=b"})
+
+    async def ask(host):
+        return [(await host.request("server", "GET", "/")).message.body for _ in range(2)]
+
+    assert exchange(make_network(world=world), [Route("GET", "/", bake)], ask) == [b"none", b"none"]
 
 
 @both_worlds

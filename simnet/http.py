@@ -1,0 +1,178 @@
+"""The carriage by real bytes: unmodified aiohttp, in both worlds, over simulated streams or over sockets.
+
+The sender declares itself and what it sends in two headers, `Boundary-From` and `Boundary-Kind`.
+
+Not modelled: TLS, proxies, HTTP/2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from simnet.carriage import (
+    FROM_HEADER,
+    KEEP_ALIVE_S,
+    KIND_HEADER,
+    SHUTDOWN_S,
+    Carriage,
+    Place,
+    declared_kinds,
+    kinds_in_words,
+    nowhere,
+)
+from simnet.errors import BoundaryError, PortInUseError, UnreachableError
+from simnet.loop import current_host
+from simnet.services import Reply, Request, Route, problem
+from simnet.sessions import Body, new_session
+from simnet.streams import inspected
+from simnet.tenancy import Boundaries, Message
+from simnet.trace import Trace
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class HttpCarriage(Carriage):
+    """Carries the messages of one host by HTTP."""
+
+    def __init__(self, place: Place, boundaries: Boundaries, trace: Trace) -> None:
+        super().__init__(place, boundaries, trace)
+        self._session: aiohttp.ClientSession | None = None
+        self._runners: list[web.AppRunner] = []
+
+    async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+        place = self._place
+        sent_headers = {
+            **headers,
+            FROM_HEADER: place.name,
+            KIND_HEADER: kinds_in_words(message),
+            "Content-Type": message.content_type,
+        }
+        try:
+            # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.
+            with self._at_home(), _set(inspected, peer):
+                async with self._client().request(
+                    method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers,
+                    allow_redirects=False,
+                ) as response:  # fmt: skip
+                    answer = Message(await response.read(), declared_kinds(response.headers), response.content_type)
+                    return Reply(response.status, answer, dict(response.headers))
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, BoundaryError):
+                raise error.os_error from error
+            raise UnreachableError(f"{place.name} cannot reach {peer}: {error.strerror or error}") from error
+        except aiohttp.ClientError as error:
+            raise UnreachableError(f"{place.name} lost its connection to {peer}: {error}") from error
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # A jar would bring back, with later messages, what nobody has inspected.
+            self._session = new_session(cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def serve(self, routes: Sequence[Route], address: str | None, port: int, body_limit_bytes: int) -> int:
+        """Answer requests until `close`; returns the port. Raises `PortInUseError` if it is taken."""
+        app = web.Application(client_max_size=body_limit_bytes)
+        add_routes(app.router, {self._handler(route): route for route in with_nowhere(routes)})
+        return await self.run_application(app, address, port)
+
+    async def run_application(self, app: web.Application, address: str | None, port: int) -> int:
+        """Run any aiohttp application at this host until `close`; returns the port."""
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=KEEP_ALIVE_S,
+            shutdown_timeout=SHUTDOWN_S,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, address, port)
+        try:
+            with self._at_home():
+                await site.start()
+        except OSError as error:
+            raise PortInUseError(
+                f"cannot listen on {address or 'any address'}, port {port}: {error.strerror or error}"
+            ) from error
+        return int(runner.addresses[-1][1])
+
+    def _handler(self, route: Route) -> Handler:
+        async def handle(http: web.Request) -> web.Response:
+            source = self._place.name_of(http.remote) or http.headers.get(FROM_HEADER)
+            reply = self._turned_away(route, source, http, has_body=_has_body(http))
+            if reply is None:
+                reply = await self._read_and_served(route, source, http)
+            return _respond(self._told(reply, source, http))
+
+        return handle
+
+    async def _read_and_served(self, route: Route, source: str | None, http: web.Request) -> Reply:
+        try:
+            body = await http.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            return problem(413, "too-large", error.text or "the body is too large")
+        message = Message(body, declared_kinds(http.headers), http.content_type)
+        return await self._served(
+            route, Request(source, http.method, http.path, http.match_info, http.headers, message)
+        )
+
+    async def close(self) -> None:
+        """Close the session and stop serving."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+    def _at_home(self) -> contextlib.AbstractContextManager[None]:
+        """Whatever task calls: connections are made from, and accepted at, the host that this carriage serves."""
+        return _set(current_host, self._place.name)
+
+
+def with_nowhere(routes: Sequence[Route]) -> list[Route]:
+    """The routes of a service, and after them the one that answers whatever none of them does."""
+    return [*routes, Route("*", "/{rest:.*}", nowhere, open_to_all=True)]
+
+
+def add_routes(router: web.UrlDispatcher, routes: Mapping[Handler, Route]) -> None:
+    """Let a router find the handlers of routes."""
+    for handler, route in routes.items():
+        router.add_route(route.method, route.path, handler)
+
+
+def _has_body(http: web.Request) -> bool:
+    announced = http.content_length
+    return http.can_read_body if announced is None else announced > 0
+
+
+def _payload(message: Message) -> Body | None:
+    return Body(message.body, message.content_type) if message.body else None
+
+
+@contextlib.contextmanager
+def _set(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def _respond(reply: Reply) -> web.Response:
+    headers = {**reply.headers, KIND_HEADER: kinds_in_words(reply.message)}
+    if not reply.message.body:
+        return web.Response(status=reply.status, headers=headers)
+    return web.Response(
+        status=reply.status,
+        body=reply.message.body,
+        headers=headers,
+        content_type=reply.message.content_type,
+    )
