@@ -21,8 +21,10 @@ from aiohttp import web
 
 from simnet.carriage import BODY_LIMIT_BYTES, Carriage
 from simnet.clock import Clock
-from simnet.devices import Device, Executor, InlineExecutor, Job, Modelled, ThreadExecutor, Timing
+from simnet.devices import UNLIMITED, Device, Job, Modelled, Radio, Timing
+from simnet.energy import HostEnergy, TimeSheet, host_energy
 from simnet.errors import SimnetError
+from simnet.executors import Executor, InlineExecutor, ThreadExecutor
 from simnet.flows import Flows
 from simnet.http import HttpCarriage
 from simnet.loop import VirtualLoop, current_host
@@ -36,7 +38,6 @@ from simnet.trace import Trace, Value
 
 T = TypeVar("T")
 SERVICE_PORT = 8080
-UNLIMITED = Device("unlimited", float("inf"), "a host to which no device was assigned computes in no time")
 
 
 class Host:
@@ -87,7 +88,9 @@ class Host:
         context = contextvars.copy_context()
         context.run(current_host.set, self.name)
         title = f"{self.name}: {name or getattr(program, '__qualname__', 'task')}"
-        return asyncio.get_running_loop().create_task(program, name=title, context=context)
+        task = asyncio.get_running_loop().create_task(program, name=title, context=context)
+        self._network.program_started(self.name, task)
+        return task
 
     def session(self, **options: Any) -> aiohttp.ClientSession:
         """An ordinary aiohttp client session, with timeouts set on purpose; used from this host's tasks.
@@ -129,6 +132,7 @@ class Network(abc.ABC):
         *,
         boundaries: Boundaries | None = None,
         devices: Mapping[str, Device] | None = None,
+        radios: Mapping[str, Radio] | None = None,
         timing: Timing | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -136,6 +140,9 @@ class Network(abc.ABC):
         self.boundaries = boundaries or Boundaries({host.name: host.tenant for host in topology.hosts})
         self.trace = Trace()
         self._devices = devices or {}
+        self._radios = radios or {}
+        self._time_sheet = TimeSheet()
+        self._over_s: float | None = None
         self._timing: Timing = timing or Modelled()
         self._executor: Executor = executor or self._default_executor()
         self._hosts: dict[str, Host] = {}
@@ -191,6 +198,40 @@ class Network(abc.ABC):
         """The device assigned to a host."""
         return self._devices.get(host, UNLIMITED)
 
+    def program_started(self, host: str, task: asyncio.Task[Any]) -> None:
+        """Take note of a program of a host, so that it is known when the host's part is over."""
+        self._time_sheet.started(host)
+        task.add_done_callback(lambda _: self._time_sheet.ended(host, self.now()))
+
+    @abc.abstractmethod
+    def wire_bytes(self) -> dict[str, tuple[float, float]]:
+        """Bytes on the wire that each host has sent and received, headers included."""
+
+    def energy(self) -> dict[str, HostEnergy]:
+        """The energy of every host that took part, until now or the end of the run: see `simnet.energy`.
+
+        In virtual time all of it is modelled. On sockets the seconds are measured on this machine and only priced by
+        the host's device, and only hosts of this process are known.
+        """
+        now_s = self.now() if self._over_s is None else self._over_s
+        moved_bytes = self.wire_bytes()
+        energies = {}
+        for name in self._hosts:
+            span_s = self._time_sheet.span_s(name, now_s)
+            sent, received = moved_bytes[name]
+            energies[name] = host_energy(
+                self.device_of(name),
+                self._radios.get(name),
+                busy_s=min(self._time_sheet.busy_s(name), span_s),
+                span_s=span_s,
+                sent_bytes=sent,
+                received_bytes=received,
+            )
+        return energies
+
+    def _main_is_over(self) -> None:
+        self._over_s = self.now()
+
     @abc.abstractmethod
     def _default_executor(self) -> Executor:
         """Where jobs run unless the caller says otherwise."""
@@ -243,6 +284,7 @@ class SimulatedNetwork(Network):
             try:
                 return await main()
             finally:
+                self._main_is_over()
                 await self._close_hosts()
 
         with aiohttp_in_virtual_time():
@@ -261,9 +303,31 @@ class SimulatedNetwork(Network):
             start_s = self.now()
             computed, wall_s = await self._executor.run(job)
             charge_s = self._timing.charge_s(self.device_of(host), computed.operations, wall_s)
-            await asyncio.sleep(charge_s)
+            try:
+                await asyncio.sleep(charge_s)
+            finally:  # a job that is broken off has cost what it took until then
+                self._time_sheet.computed(host, self.now() - start_s)
             self._record_compute(host, job, start_s, computed.operations)
             return computed.value
+
+    def wire_bytes(self) -> dict[str, tuple[float, float]]:
+        """Bytes that crossed the links of each host, from it and to it, headers included.
+
+        What a host passes on for others counts as received and sent. Not counted: handshakes and acknowledgements.
+        """
+        carried = (self.flows.carried_bytes * self.flows.tcp.header_factor).tolist()
+        sent: dict[str, float] = dict.fromkeys(self._hosts, 0.0)
+        received = dict(sent)
+        for index, link in enumerate(self.topology.links):
+            for source, target, size in (
+                (link.a, link.b, carried[2 * index]),
+                (link.b, link.a, carried[2 * index + 1]),
+            ):
+                if source in sent:
+                    sent[source] += size
+                if target in received:
+                    received[target] += size
+        return {name: (sent[name], received[name]) for name in sent}
 
     def url_of(self, peer: str) -> str:
         """http://name:8080."""

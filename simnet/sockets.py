@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from simnet.devices import Executor, Job, ThreadExecutor
+from simnet.devices import Job
 from simnet.errors import BoundaryError, SimnetError, UnreachableError
+from simnet.executors import Executor, ThreadExecutor
 from simnet.network import Network
+from simnet.tcp import Tcp
 from simnet.topology import Topology
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
+_SENDS, _RECEIVES = ("request", "answer"), ("arrival", "reply")  # events of the carriage that count bytes
 
 
 class SocketNetwork(Network):
@@ -58,6 +62,7 @@ class SocketNetwork(Network):
             try:
                 return await main()
             finally:
+                self._main_is_over()
                 await self._close_hosts()
 
         try:
@@ -72,7 +77,8 @@ class SocketNetwork(Network):
     async def compute(self, host: str, job: Job[T]) -> T:
         """Run the job; it takes the time that it takes."""
         start_s = self.now()
-        computed, _ = await self._executor.run(job)
+        computed, wall_s = await self._executor.run(job)
+        self._time_sheet.computed(host, wall_s)
         self._record_compute(host, job, start_s, computed.operations)
         return computed.value
 
@@ -82,6 +88,21 @@ class SocketNetwork(Network):
             return self._urls[peer]
         except KeyError:
             raise UnreachableError(f"no address is known for {peer}") from None
+
+    def wire_bytes(self) -> dict[str, tuple[float, float]]:
+        """Bytes that each host here has sent and received: bodies of messages, and the headers that TCP would add.
+
+        What the kernel really sent is not known here; heads of HTTP are not counted.
+        """
+        sent: Counter[str] = Counter()
+        received: Counter[str] = Counter()
+        for event in self.trace:
+            if event.kind in _SENDS:
+                sent[event.host] += int(str(event.values["bytes"]))
+            elif event.kind in _RECEIVES:
+                received[event.host] += int(str(event.values["bytes"]))
+        factor = Tcp().header_factor
+        return {name: (sent[name] * factor, received[name] * factor) for name in self._hosts}
 
     def name_of(self, address: str | None) -> str | None:
         """None: an address does not tell who is behind it."""

@@ -19,7 +19,7 @@ def make_network():
         extra = {} if inspector is None else {"inspector": inspector}
         boundaries = Boundaries({host.name: host.tenant for host in topology.hosts}, rules, **extra)
         if world == "real":
-            return SocketNetwork(topology, boundaries=boundaries)
+            return SocketNetwork(topology, boundaries=boundaries, **options)
         options.setdefault("tcp", Tcp.plain())
         return SimulatedNetwork(topology, boundaries=boundaries, **options)
 
