@@ -3,6 +3,7 @@
 from simnet.devices import Computed, Device, Fixed, Job, Measured, Modelled, Radio, job
 from simnet.energy import HostEnergy
 from simnet.errors import SimnetError
+from simnet.limits import Rate
 from simnet.loop import VirtualLoop
 from simnet.network import Host, Network, SimulatedNetwork
 from simnet.profiles import DEVICES, RADIOS
@@ -28,6 +29,7 @@ __all__ = [
     "Modelled",
     "Network",
     "Radio",
+    "Rate",
     "Reply",
     "Request",
     "Route",

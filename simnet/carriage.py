@@ -18,7 +18,7 @@ from typing import Protocol
 from aiohttp import web
 
 from simnet.errors import BoundaryError, InspectionError, SimnetError
-from simnet.services import Reply, Request, Route, as_refusal, problem
+from simnet.services import Reply, Request, Route, as_refusal, boundary_problem, problem
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
 from simnet.trace import Trace, Value
 
@@ -142,8 +142,8 @@ class Carriage(abc.ABC):
         refusal = as_refusal(reply)
         if refusal is not None:
             crossing = Crossing(peer, self._place.name, refusal.message, answer=True)
-            self._boundaries.pass_refusal(crossing, "arriving", self._place.now())
-            return refusal
+            may_be_told = self._boundaries.pass_refusal(crossing, "arriving", self._place.now())
+            return refusal if may_be_told else Reply(reply.status)
         self._check(Crossing(peer, self._place.name, reply.message, answer=True), leaving=False)
         return reply
 
@@ -184,7 +184,7 @@ class Carriage(abc.ABC):
         try:
             self._check(Crossing(source, self._place.name, message), leaving=False)
         except BoundaryError as error:
-            return problem(403, "boundary", str(error))
+            return boundary_problem(error)
         except InspectionError as error:
             return problem(400, "unreadable", str(error))
         return None
@@ -209,9 +209,9 @@ class Carriage(abc.ABC):
             if source is None:
                 self._boundaries.check_answer_to_anyone(here, reply.message, self._place.now())
             else:
-                self._check(Crossing(here, source, reply.message, answer=True), leaving=True)
                 if self._boundaries.crosses(here, source) and _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
                     return problem(403, "boundary", f"the answer's headers exceed {HEAD_LIMIT_BYTES} B")
+                self._check(Crossing(here, source, reply.message, answer=True), leaving=True)
         except (BoundaryError, InspectionError) as error:
             return problem(403, "boundary", f"the answer may not leave: {error}")
         return reply
@@ -223,7 +223,8 @@ class Carriage(abc.ABC):
         if refusal is not None and (source is None or self._boundaries.crosses(here, source)):
             if source is not None:
                 crossing = Crossing(here, source, refusal.message, answer=True)
-                self._boundaries.pass_refusal(crossing, "leaving", self._place.now())
+                if not self._boundaries.pass_refusal(crossing, "leaving", self._place.now()):
+                    refusal = Reply(refusal.status)
             reply = refusal
         facts = _facts(reply.message)
         self._record(here, "answer", peer=source, method=head.method, path=head.path, status=reply.status, **facts)

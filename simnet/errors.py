@@ -47,5 +47,25 @@ class BoundaryError(SimnetError, PermissionError):
     """A trust boundary refused a connection or a message. The message says which rule was missing."""
 
 
+class RateError(BoundaryError):
+    """A boundary refused a message because too many came lately. `retry_after_s`: seconds until it would pass."""
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class TenancyError(SimnetError, ValueError):
+    """The rules of a boundary say something impossible: a rate of nothing, a budget that cannot be kept."""
+
+
+class LedgerError(SimnetError, ValueError):
+    """A ledger file is not as the run wrote it. `line` is the number of the first line that shows it."""
+
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
 class InspectionError(SimnetError, ValueError):
     """A body could not be read, or carries something other than what it claims to carry."""

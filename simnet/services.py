@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from simnet.errors import BoundaryError, RateError
 from simnet.tenancy import Message
 
 PROBLEM_TYPE = "application/problem+json"
 DETAIL_LIMIT = 1000
 """Characters of a refusal's reason that cross a boundary: refusals are not inspected, so they must be small."""
+RETRY_AFTER = "Retry-After"
 _CODE_LIMIT = 64
 _PROBLEM_URN = "urn:problem:"
 
@@ -61,10 +65,23 @@ def problem(status: int, code: str, detail: str) -> Reply:
 
 
 def as_refusal(reply: Reply) -> Reply | None:
-    """The reply cut down to what a refusal may say (code, status, a short reason); None if it is no refusal."""
+    """The reply cut down to what a refusal may say (code, status, a short reason, whole seconds until a retry makes
+    sense); None if it is no refusal.
+    """
     if reply.status < 400 or reply.message.content_type != PROBLEM_TYPE:
         return None
-    return Reply(reply.status, problem(reply.status, reply.code[:_CODE_LIMIT], _shortened(reply.reason)).message)
+    told = problem(reply.status, reply.code[:_CODE_LIMIT], _shortened(reply.reason))
+    retry_after = reply.headers.get(RETRY_AFTER, "")
+    seconds = {RETRY_AFTER: retry_after} if re.fullmatch(r"[0-9]{1,6}", retry_after) else {}
+    return Reply(reply.status, told.message, seconds)
+
+
+def boundary_problem(refusal: BoundaryError) -> Reply:
+    """The reply to a message that a boundary does not let in: 403, or 429 with Retry-After if it may come later."""
+    if isinstance(refusal, RateError):
+        headers = {RETRY_AFTER: str(math.ceil(refusal.retry_after_s))}
+        return Reply(429, problem(429, "rate", str(refusal)).message, headers)
+    return problem(403, "boundary", str(refusal))
 
 
 def _shortened(text: str) -> str:

@@ -1,9 +1,12 @@
 """Trust domains: what may cross a boundary between tenants, and the ledger of what did.
 
 Hosts of one tenant talk freely. Between two tenants everything is denied unless a rule joins them; a rule names the
-kinds of message that may cross toward its tenant, and the kinds that may come back as answers. The body itself is
-inspected where it leaves and again where it arrives, so that a payload cannot cross under another kind's
-name. What the bodies mean is not known here: the program hands in an `Inspector`.
+kinds of message that may cross toward its tenant, and the kinds that may come back as answers, how large, how many and
+how fast. The body itself is inspected where it leaves and again where it arrives, so that a payload cannot cross under
+another kind's name. What the bodies mean is not known here: the program hands in an `Inspector`.
+
+A message is counted where it is first seen: as a rule where it leaves, also if it never arrives; where it arrives only
+if it left from another process. A refusal's reason is a message too, though it needs no rule.
 
 Not modelled: who a host really is. In virtual time the network knows; on real sockets the sender's name is believed.
 """
@@ -11,18 +14,39 @@ Not modelled: who a host really is. In virtual time the network knows; on real s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 from simnet.errors import BoundaryError, InspectionError
+from simnet.ledger import Ledger, LedgerEntry, Point
+from simnet.rules import ANYONE, CONTROL, STREAM, Passage, Rule, Rulebook, no_rule, words
 
-CONTROL = "control"  # small messages that steer a protocol; allowed wherever a rule joins two tenants
-STREAM = "stream"  # connections whose bytes nobody inspects: a program's own aiohttp session
-ANYONE = "*"
+__all__ = [
+    "ANYONE",
+    "CONTROL",
+    "REFUSALS",
+    "STREAM",
+    "STREAMS",
+    "TO_ALL",
+    "Boundaries",
+    "Crossing",
+    "Inspector",
+    "Ledger",
+    "LedgerEntry",
+    "Message",
+    "Point",
+    "Rule",
+    "Transit",
+    "TrustingInspector",
+    "tenant_named",
+]
 
-Point = Literal["leaving", "arriving"]
+# What the ledger names as the rule of that which passes without one.
+REFUSALS = "refusals may be told"
+TO_ALL = "control is open to all"
+STREAMS = f"{STREAM} is allowed"
 
 
 @dataclass(frozen=True)
@@ -37,30 +61,6 @@ class Message:
     def digest(self) -> str:
         """SHA-256 of the body, as 64 hexadecimal digits."""
         return hashlib.sha256(self.body).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Messages of the kinds `allow` may cross toward tenant `to`, and `answers` may come back.
-
-    `source` is the tenant that asks ("*": any); `at_most_bytes` bounds one message toward `to`.
-    """
-
-    to: str
-    allow: frozenset[str]
-    source: str = ANYONE
-    at_most_bytes: int | None = None
-    answers: frozenset[str] = frozenset({"seeds"})
-
-    @property
-    def name(self) -> str:
-        """The rule in words, as the ledger shows it."""
-        size = "" if self.at_most_bytes is None else f", at most {self.at_most_bytes} B"
-        return f"{self.source} > {self.to}: {', '.join(sorted(self.allow))}{size}"
-
-    def joins(self, source: str, target: str) -> bool:
-        """Whether requests from tenant `source` to tenant `target` are this rule's concern."""
-        return self.to == target and self.source in (ANYONE, source)
 
 
 class Inspector(Protocol):
@@ -82,49 +82,6 @@ class TrustingInspector:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One message that crossed a boundary, or was refused at it. `rule` is the rule that let it pass."""
-
-    at_s: float
-    point: Point
-    source: str
-    target: str
-    source_tenant: str
-    target_tenant: str
-    kind: str
-    size_bytes: int
-    digest: str
-    verdict: Literal["crossed", "refused"]
-    rule: str | None
-    reason: str | None
-
-    def as_dict(self) -> dict[str, str | float | int | None]:
-        """Field by field, for writing down."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-class Ledger:
-    """All entries of a run, in order."""
-
-    def __init__(self) -> None:
-        self._entries: list[LedgerEntry] = []
-
-    def append(self, entry: LedgerEntry) -> None:
-        """Add one entry."""
-        self._entries.append(entry)
-
-    def __iter__(self) -> Iterator[LedgerEntry]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def refused(self) -> list[LedgerEntry]:
-        """The entries of what was refused."""
-        return [entry for entry in self._entries if entry.verdict == "refused"]
-
-
-@dataclass(frozen=True, slots=True)
 class Crossing:
     """A message on its way: who sends what to whom, and whether it is the answer to a request."""
 
@@ -134,17 +91,49 @@ class Crossing:
     answer: bool = False
 
 
+class Transit:
+    """The messages that were counted where they left and have not arrived yet: there they are not counted again."""
+
+    def __init__(self) -> None:
+        self._rules: dict[tuple[str, str, str, str, bool], list[str]] = {}
+
+    def leaves(self, source: str, target: str, kind: str, digest: str, answer: bool, rule: str) -> None:
+        """A message was let out by a rule."""
+        self._rules.setdefault((source, target, kind, digest, answer), []).append(rule)
+
+    def arrives(self, source: str, target: str, kind: str, digest: str, answer: bool) -> str | None:
+        """The rule that let a message out which now arrives; None if it did not leave here."""
+        rules = self._rules.get((source, target, kind, digest, answer))
+        if rules is None:
+            return None
+        rule = rules.pop(0)
+        if not rules:
+            del self._rules[source, target, kind, digest, answer]
+        return rule
+
+
 @dataclass
 class Boundaries:
     """The rules of a network, its ledger, and the check that every message between hosts goes through.
 
-    `tenant_of` gives each host's tenant; a host that is not in it belongs to no tenant and gets nowhere.
+    `tenant_of` gives each host's tenant; a host that is not in it belongs to no tenant and gets nowhere. `budgets`
+    gives the bytes that a tenant may send across all its boundaries in a run; a tenant that is not in it may send any
+    number. Raises `TenancyError` for rules that cannot be kept.
     """
 
     tenant_of: Mapping[str, str]
     rules: Sequence[Rule] = ()
     inspector: Inspector = field(default_factory=TrustingInspector)
     ledger: Ledger = field(default_factory=Ledger)
+    budgets: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._book = Rulebook(self.rules, self.budgets)
+        self._transit = Transit()
+
+    def sent_bytes(self, tenant: str) -> int:
+        """Bytes that a tenant has sent across its boundaries so far; what flows through a stream is not among them."""
+        return self._book.sent_bytes[tenant]
 
     def may_connect(self, source: str, target: str, *, inspected: bool) -> str | None:
         """None if `source` may open a connection to `target`, else the reason why not.
@@ -154,9 +143,9 @@ class Boundaries:
         asking, asked = self._tenant(source), self._tenant(target)
         if asking == asked:
             return None
-        joining = [rule for rule in self.rules if rule.joins(asking, asked)]
+        joining = self._book.joining(asking, asked)
         if not joining:
-            return self._no_rule(asking, asked)
+            return no_rule(asking, asked)
         if not inspected and not any(STREAM in rule.allow for rule in joining):
             return (
                 f"connections that nobody inspects may not cross from {asking} to {asked}: "
@@ -167,27 +156,42 @@ class Boundaries:
     def check(self, crossing: Crossing, point: Point, at_s: float) -> None:
         """Let a message pass or refuse it, and write that down. Traffic within a tenant is not recorded.
 
-        Raises `BoundaryError` if no rule lets it pass, `InspectionError` if the body is not what it claims to be.
+        Raises `BoundaryError` if no rule lets it pass (`RateError` if one would later), `InspectionError` if the body
+        is not what it claims to be. What is refused counts nowhere.
         """
         sender, receiver = self._tenant(crossing.source), self._tenant(crossing.target)
         if sender == receiver:
             return
-        rule: Rule | None = None
-        reason: str | None = None
-        error: type[Exception] = BoundaryError
+        message = crossing.message
+        rule = self._rule_it_left_by(crossing, point)
         try:
             self._inspect(crossing, point)
-            rule = self._permitting_rule(crossing, sender, receiver)
+            if rule is None:
+                passage = Passage(sender, receiver, message.kinds, len(message.body), crossing.answer)
+                rule = self._book.permit(passage, at_s).name
         except (BoundaryError, InspectionError) as refusal:
-            reason, error = str(refusal), type(refusal)
-        self._enter(crossing, point, at_s, None if rule is None else rule.name, reason)
-        if reason is not None:
-            raise error(reason)
+            self._enter(crossing, point, at_s, None, str(refusal))
+            raise
+        self._let_pass(crossing, point, at_s, rule)
 
-    def pass_refusal(self, crossing: Crossing, point: Point, at_s: float) -> None:
-        """Write down a refusal on its way back. It needs no rule: somebody who may not enter is told so."""
-        if self.crosses(crossing.source, crossing.target):
-            self._enter(crossing, point, at_s, "refusals may be told", None)
+    def pass_refusal(self, crossing: Crossing, point: Point, at_s: float) -> bool:
+        """Let a refusal pass on its way back. It needs no rule: somebody who may not enter is told so.
+
+        Its reason counts against the budget of who tells it. Where that is used up the answer is False, and what goes
+        on must be a bare status, without a body.
+        """
+        if not self.crosses(crossing.source, crossing.target):
+            return True
+        bare = Crossing(crossing.source, crossing.target, Message(), answer=True)
+        if self._rule_it_left_by(crossing, point) is None:
+            try:
+                self._book.spend(self._tenant(crossing.source), len(crossing.message.body))
+            except BoundaryError as refusal:
+                self._enter(crossing, point, at_s, None, str(refusal))
+                self._let_pass(bare, point, at_s, REFUSALS)
+                return False
+        self._let_pass(crossing, point, at_s, REFUSALS)
+        return True
 
     def check_answer_to_anyone(self, source: str, message: Message, at_s: float) -> None:
         """Check an answer to somebody who did not say who he is: only control messages may leave.
@@ -198,41 +202,51 @@ class Boundaries:
         try:
             self._inspect(crossing, "leaving")
             if message.kinds != {CONTROL}:
-                raise BoundaryError(f"{_words(message.kinds)} may not leave toward somebody unknown")
+                raise BoundaryError(f"{words(message.kinds)} may not leave toward somebody unknown")
+            self._book.spend(self._tenant(source), len(message.body))
         except (BoundaryError, InspectionError) as refusal:
             self._enter(crossing, "leaving", at_s, None, str(refusal))
             raise
-        self._enter(crossing, "leaving", at_s, "control is open to all", None)
+        self._enter(crossing, "leaving", at_s, TO_ALL, None)
 
     def note_connection(self, source: str, target: str, at_s: float, *, sent_bytes: int, refusal: str | None) -> None:
         """Write down a connection whose messages nobody inspects, once it is refused or has ended."""
         if self.crosses(source, target):
             crossing = Crossing(source, target, Message(kinds=frozenset({STREAM})))
-            rule = None if refusal is not None else f"{STREAM} is allowed"
-            self._enter(crossing, "leaving", at_s, rule, refusal, sent_bytes)
+            self._enter(crossing, "leaving", at_s, None if refusal is not None else STREAMS, refusal, sent_bytes)
 
     def crosses(self, source: str, target: str) -> bool:
         """Whether a boundary lies between two hosts."""
         return self._tenant(source) != self._tenant(target)
 
+    def _rule_it_left_by(self, crossing: Crossing, point: Point) -> str | None:
+        return None if point == "leaving" else self._transit.arrives(*_marks(crossing))
+
+    def _let_pass(self, crossing: Crossing, point: Point, at_s: float, rule: str) -> None:
+        if point == "leaving":
+            self._transit.leaves(*_marks(crossing), rule)
+        self._enter(crossing, point, at_s, rule, None)
+
     def _enter(
         self, crossing: Crossing, point: Point, at_s: float, rule: str | None, reason: str | None, size_bytes: int = -1
     ) -> None:
         message = crossing.message
+        source, target, kind, digest, answer = _marks(crossing)
         self.ledger.append(
             LedgerEntry(
                 at_s=at_s,
                 point=point,
-                source=crossing.source,
-                target=crossing.target,
-                source_tenant=self._tenant(crossing.source),
-                target_tenant=self._tenant(crossing.target),
-                kind="+".join(sorted(message.kinds)),
+                source=source,
+                target=target,
+                source_tenant=self._tenant(source),
+                target_tenant=self._tenant(target),
+                kind=kind,
                 size_bytes=len(message.body) if size_bytes < 0 else size_bytes,
-                digest=message.digest,
+                digest=digest,
                 verdict="crossed" if reason is None else "refused",
                 rule=rule,
                 reason=reason,
+                answer=answer,
             )
         )
 
@@ -242,41 +256,19 @@ class Boundaries:
         found = self.inspector.inspect(host, body, point) if body else frozenset({CONTROL})
         if found is not None and found != crossing.message.kinds:
             raise InspectionError(
-                f"the message claims to carry {_words(crossing.message.kinds)} but carries {_words(found)}"
+                f"the message claims to carry {words(crossing.message.kinds)} but carries {words(found)}"
             )
 
-    def _permitting_rule(self, crossing: Crossing, sender: str, receiver: str) -> Rule:
-        asking, asked = (receiver, sender) if crossing.answer else (sender, receiver)
-        joining = [rule for rule in self.rules if rule.joins(asking, asked)]
-        if not joining:
-            raise BoundaryError(self._no_rule(asking, asked))
-        refusals = []
-        for rule in joining:
-            permitted = (rule.answers if crossing.answer else rule.allow) | {CONTROL}
-            if forbidden := crossing.message.kinds - permitted:
-                way = "back " if crossing.answer else ""
-                refusals.append(
-                    f"{_words(forbidden)} may not cross {way}from {sender} to {receiver} (rule {rule.name})"
-                )
-            elif (
-                not crossing.answer
-                and rule.at_most_bytes is not None
-                and len(crossing.message.body) > rule.at_most_bytes
-            ):
-                refusals.append(
-                    f"the message has {len(crossing.message.body)} B, more than the rule {rule.name} lets pass"
-                )
-            else:
-                return rule
-        raise BoundaryError("; ".join(refusals))
-
     def _tenant(self, host: str) -> str:
-        return ANYONE if host == ANYONE else self.tenant_of.get(host, f"(unknown host {host})")
-
-    @staticmethod
-    def _no_rule(asking: str, asked: str) -> str:
-        return f"no boundary rule lets {asking} reach {asked}: nothing may cross"
+        return tenant_named(self.tenant_of, host)
 
 
-def _words(kinds: frozenset[str]) -> str:
-    return " and ".join(sorted(kinds)) or "nothing"
+def tenant_named(tenant_of: Mapping[str, str], host: str) -> str:
+    """The tenant of a host, as the ledger names it: "*" for somebody who did not say who he is."""
+    return ANYONE if host == ANYONE else tenant_of.get(host, f"(unknown host {host})")
+
+
+def _marks(crossing: Crossing) -> tuple[str, str, str, str, bool]:
+    """By what a message is known again: its ends, kind, digest, and whether it is an answer."""
+    message = crossing.message
+    return crossing.source, crossing.target, "+".join(sorted(message.kinds)), message.digest, crossing.answer
