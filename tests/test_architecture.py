@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "topology", "trace", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "tenancy", "auditing", "flows", "outages", "waiting",
-    "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services", "sessions", "carriage", "http",
-    "network", "sockets", "__init__",
+    "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services", "sessions",
+    "carriage", "http", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
