@@ -1,5 +1,6 @@
 """asyncio programs on a simulated network, in virtual time. Knows nothing of learning."""
 
+from simnet.builders import explicit, geometric, ring, star, tree, two_tier
 from simnet.devices import Computed, Device, Fixed, Job, Measured, Modelled, Radio, job
 from simnet.energy import HostEnergy
 from simnet.errors import SimnetError
@@ -7,22 +8,26 @@ from simnet.limits import Rate
 from simnet.loop import VirtualLoop
 from simnet.network import Host, Network, SimulatedNetwork
 from simnet.profiles import DEVICES, RADIOS
+from simnet.schedule import CapacitySchedule, CapacityStep, read_mahimahi
 from simnet.services import Reply, Request, Route, problem
 from simnet.sockets import SocketNetwork
 from simnet.tcp import Tcp
 from simnet.tenancy import Boundaries, Message, Rule
-from simnet.topology import LinkSpec, Topology, star, two_tier
+from simnet.topology import Link, LinkSpec, Topology
 
 __all__ = [
     "DEVICES",
     "RADIOS",
     "Boundaries",
+    "CapacitySchedule",
+    "CapacityStep",
     "Computed",
     "Device",
     "Fixed",
     "Host",
     "HostEnergy",
     "Job",
+    "Link",
     "LinkSpec",
     "Measured",
     "Message",
@@ -40,8 +45,13 @@ __all__ = [
     "Tcp",
     "Topology",
     "VirtualLoop",
+    "explicit",
+    "geometric",
     "job",
     "problem",
+    "read_mahimahi",
+    "ring",
     "star",
+    "tree",
     "two_tier",
 ]

@@ -383,10 +383,3 @@ def _forget_void(group: _Group) -> None:
     due = group.due
     while due and (due[0][3].group is not group or due[0][3].epoch != due[0][2]):
         heapq.heappop(due)
-
-
-def jitter_drawer(path: Path, uniform: Callable[[float, float], float]) -> Callable[[], float]:
-    """Draws of a message's total deviation along `path`; `uniform(low, high)` supplies the randomness."""
-    if not path.jitters_s:
-        return lambda: 0.0
-    return lambda: sum(uniform(-jitter_s, jitter_s) for jitter_s in path.jitters_s)

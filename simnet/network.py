@@ -269,7 +269,7 @@ class SimulatedNetwork(Network):
             raise SimnetError("threads race the virtual clock: take an executor that works inline")
         self.clock = Clock()
         self._loop = VirtualLoop(self.clock)
-        names = [topology.link_name(index) for index in range(2 * len(topology.links))]
+        names = topology.link_names()
         self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
         self.streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
         self._loop.fabric = self.streams

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 from simnet.draws import generator
 from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
-from simnet.flows import Flow, Flows, jitter_drawer
+from simnet.flows import Flow, Flows
+from simnet.jitter import drawer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
 from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
 from simnet.tenancy import Boundaries
@@ -273,10 +274,9 @@ class StreamNetwork:
             path = replace(path, latency_s=path.latency_s + self._flows.tcp.host_delay_s)
             rtt_s += 2 * self._flows.tcp.host_delay_s
         self._connections[source, target] += 1
-        if not path.jitters_s:  # then the draws are not worth a generator, of which there would be two a connection
-            return self._flows.open(path, rtt_s, _no_jitter)
-        draws = generator(self._seed, "jitter", source, target, self._connections[source, target])
-        return self._flows.open(path, rtt_s, jitter_drawer(path, draws.uniform))
+        purpose = ("jitter", source, target, self._connections[source, target])
+        draw_jitter_s = drawer(path.jitters, path.latency_s, lambda: generator(self._seed, *purpose))
+        return self._flows.open(path, rtt_s, draw_jitter_s)
 
     async def _one_way(self, flow: Flow) -> None:
         await asyncio.sleep(max(flow.path.latency_s + flow.draw_jitter_s(), 0.0))
@@ -290,10 +290,6 @@ class StreamNetwork:
 
     def _record(self, host: str, kind: str, **values: str | int) -> None:
         self._trace.record(self.loop.time(), host, kind, **values)
-
-
-def _no_jitter() -> float:
-    return 0.0
 
 
 def _address(index: int) -> str:

@@ -1,42 +1,64 @@
 """What the network is: hosts, links and the tenants they belong to. Immutable and validated.
 
-Modelled: full-duplex links, each with one capacity per direction, a propagation delay and jitter; hosts that
-run programs and relays that only forward (base stations, aggregation switches); one route per pair of hosts,
-the one of lowest latency. Not modelled: routing that changes while a run goes on, multipath, queues in relays.
+Modelled: full-duplex links, each with one capacity per direction (fixed, or following a schedule), a propagation
+delay, jitter, random loss and a queue discipline; hosts that run programs, with capacities of their own, and relays
+that only forward (base stations, aggregation switches); one route per pair of hosts, the one of lowest latency (see
+`simnet.routing`). Not modelled: routing that changes while a run goes on, multipath, capacities of relays.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from simnet.errors import TopologyError
+from simnet.jitter import JITTER_DISTRIBUTIONS, NEVER_EARLY, Jitter, JitterDistribution
+from simnet.routing import Routes
+from simnet.schedule import CapacitySchedule
 
 QueueDiscipline = Literal["droptail", "fq_codel"]
+CongestionControl = Literal["cubic", "reno", "bbr"]
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that runs programs; `tenant` is the trust domain that it belongs to."""
+    """A machine that runs programs; `tenant` is the trust domain that it belongs to.
+
+    `congestion` is the congestion control of its TCP when it sends. `uplink_bps` and `downlink_bps` are what it can
+    send and receive in all, in bits per second on the wire, whatever its links could carry; unlimited if not given.
+    Raises `TopologyError` for a value that no host can have.
+    """
 
     name: str
     tenant: str = "lab"
+    congestion: CongestionControl = "cubic"
+    uplink_bps: float | None = None
+    downlink_bps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.congestion not in get_args(CongestionControl):
+            known = ", ".join(get_args(CongestionControl))
+            raise TopologyError(f"host {self.name}: congestion is {self.congestion!r}, expected one of {known}")
+        for name, bandwidth in (("uplink_bps", self.uplink_bps), ("downlink_bps", self.downlink_bps)):
+            if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
+                raise TopologyError(f"host {self.name}: {name} is {bandwidth}, expected a positive number")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """A full-duplex link between two nodes (hosts or relays).
 
-    `bandwidth_bps` is the capacity from `a` to `b` in bits per second on the wire, `reverse_bandwidth_bps` the
-    one from `b` to `a` (the same if not given); `latency_s` is the one-way propagation delay. Each message is
-    delayed by a further draw that is uniform on [-jitter_s, +jitter_s]; messages of one connection keep their
+    `bandwidth_bps` is the capacity from `a` to `b` in bits per second on the wire, `reverse_bandwidth_bps` the one from
+    `b` to `a`; `latency_s` is the one-way propagation delay. Each message is delayed by a further draw: `jitter_s` is
+    its spread and `jitter_distribution` its kind (see `simnet.jitter.Jitter`); messages of one connection keep their
     order. `loss` is the probability that a packet from `a` to `b` is lost at random, `reverse_loss` that of one from
-    `b` to `a` (the same if not given). `queue` is the discipline of the buffer before the link, in both directions,
-    and `queue_packets` what a droptail buffer holds (if not given, the larger of 100 and one bandwidth-delay product
-    of the path). Raises `TopologyError` for a value that no link can have.
+    `b` to `a`. `queue` is the discipline of the buffer before the link, in both directions, and `queue_packets` what a
+    droptail buffer holds (if not given, the larger of 100 and one bandwidth-delay product of the path). `schedule` is
+    what the capacity from `a` to `b` is when, `reverse_schedule` that from `b` to `a`. A reverse that is not given is
+    as the way forth. Raises `TopologyError` for a value that no link can have.
     """
 
     a: str
@@ -49,6 +71,9 @@ class Link:
     reverse_loss: float | None = None
     queue: QueueDiscipline = "droptail"
     queue_packets: int | None = None
+    jitter_distribution: JitterDistribution = "uniform"
+    schedule: CapacitySchedule | None = None
+    reverse_schedule: CapacitySchedule | None = None
 
     def __post_init__(self) -> None:
         where = f"link {self.a} -- {self.b}"
@@ -62,12 +87,8 @@ class Link:
                 raise TopologyError(f"{where}: {name} is {bandwidth}, expected a positive number")
         if not (math.isfinite(self.latency_s) and self.latency_s >= 0):
             raise TopologyError(f"{where}: latency_s is {self.latency_s}, expected 0 or more")
-        if not 0 <= self.jitter_s <= self.latency_s:
-            raise TopologyError(
-                f"{where}: jitter_s is {self.jitter_s}, expected between 0 and the latency ({self.latency_s}): "
-                "no message arrives before it was sent"
-            )
-        for name, loss in (("loss", self.loss), ("reverse_loss", self.reverse_loss or 0.0)):
+        self._check_jitter(where)
+        for name, loss in (("loss", self.loss), ("reverse_loss", self.loss_of(1))):
             if not 0 <= loss < 1:
                 raise TopologyError(f"{where}: {name} is {loss}, expected a probability below 1")
         if self.queue not in get_args(QueueDiscipline):
@@ -75,22 +96,52 @@ class Link:
         if self.queue_packets is not None and self.queue_packets < 1:
             raise TopologyError(f"{where}: queue_packets is {self.queue_packets}, expected 1 or more")
 
+    def _check_jitter(self, where: str) -> None:
+        if self.jitter_distribution not in JITTER_DISTRIBUTIONS:
+            raise TopologyError(
+                f"{where}: jitter_distribution is {self.jitter_distribution!r}, expected one of "
+                f"{', '.join(JITTER_DISTRIBUTIONS)}"
+            )
+        if not (math.isfinite(self.jitter_s) and self.jitter_s >= 0):
+            raise TopologyError(f"{where}: jitter_s is {self.jitter_s}, expected 0 or more")
+        if self.jitter_s > self.latency_s and self.jitter_distribution not in NEVER_EARLY:
+            raise TopologyError(
+                f"{where}: jitter_s is {self.jitter_s}, expected between 0 and the latency ({self.latency_s}): "
+                "no message arrives before it was sent"
+            )
+
     @property
     def reverse_bps(self) -> float:
         """Capacity from `b` to `a`."""
         return self.bandwidth_bps if self.reverse_bandwidth_bps is None else self.reverse_bandwidth_bps
+
+    def loss_of(self, direction: int) -> float:
+        """Loss probability from `a` to `b` (0) or from `b` to `a` (1)."""
+        return self.loss if direction == 0 or self.reverse_loss is None else self.reverse_loss
+
+    def schedule_of(self, direction: int) -> CapacitySchedule | None:
+        """The schedule from `a` to `b` (0) or from `b` to `a` (1)."""
+        return self.schedule if direction == 0 or self.reverse_schedule is None else self.reverse_schedule
+
+    @property
+    def jitter(self) -> Jitter | None:
+        """The jitter of either direction, if there is any."""
+        return Jitter(self.jitter_s, self.jitter_distribution) if self.jitter_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """The way from one host to another.
 
-    `links` are indices of directed links: 2i for link i from a to b, 2i + 1 from b to a.
+    `links` are indices of directed links, in the order in which they are crossed: 2i for link i from a to b, 2i + 1
+    from b to a; beyond those of the links, the capacities of the two hosts, if they have any. `loss` is the probability
+    that a packet is lost somewhere on the way.
     """
 
     links: tuple[int, ...]
     latency_s: float
-    jitters_s: tuple[float, ...]
+    jitters: tuple[Jitter, ...] = ()
+    loss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,29 +151,50 @@ class Topology:
     hosts: tuple[Host, ...]
     links: tuple[Link, ...]
     relays: tuple[str, ...] = ()
-    _neighbours: Mapping[str, tuple[tuple[str, int], ...]] = field(init=False, repr=False, compare=False)
     _by_name: Mapping[str, Host] = field(init=False, repr=False, compare=False)
-    _paths: dict[tuple[str, str], Path] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _routes: Routes = field(init=False, repr=False, compare=False)
+    _sending: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _receiving: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _limits: tuple[tuple[str, float], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = [host.name for host in self.hosts] + list(self.relays)
         if not self.hosts:
             raise TopologyError("a network needs at least one host")
-        if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+        by_name = {host.name: host for host in self.hosts}
+        nodes = by_name.keys() | set(self.relays)
+        if len(nodes) != len(self.hosts) + len(self.relays):
+            names = Counter([*(host.name for host in self.hosts), *self.relays])
+            twice = sorted(name for name, times in names.items() if times > 1)
             raise TopologyError(f"name used twice: {', '.join(twice)}")
-        neighbours: dict[str, list[tuple[str, int]]] = {name: [] for name in names}
-        for index, link in enumerate(self.links):
+        linked: set[str] = set()
+        for link in self.links:
             for end in (link.a, link.b):
-                if end not in neighbours:
+                if end not in nodes:
                     raise TopologyError(f'link {link.a} -- {link.b}: there is no host or relay "{end}"')
-            neighbours[link.a].append((link.b, 2 * index))
-            neighbours[link.b].append((link.a, 2 * index + 1))
-        lone = [host.name for host in self.hosts if not neighbours[host.name] and len(self.hosts) > 1]
+                linked.add(end)
+        lone = [name for name in by_name if name not in linked and len(by_name) > 1]
         if lone:
             raise TopologyError(f"host on no link: {', '.join(lone)}")
-        object.__setattr__(self, "_neighbours", {name: tuple(near) for name, near in neighbours.items()})
-        object.__setattr__(self, "_by_name", {host.name: host for host in self.hosts})
+        object.__setattr__(self, "_by_name", by_name)
+        object.__setattr__(self, "_routes", Routes(by_name, self.links))
+        self._number_limits()
+
+    def _number_limits(self) -> None:
+        """Give the capacities of hosts their places behind those of the links; none where there is no limit."""
+        sending: dict[str, int] = {}
+        receiving: dict[str, int] = {}
+        limits: list[tuple[str, float]] = []
+        for host in self.hosts:
+            for limit_bps, places, doing in (
+                (host.uplink_bps, sending, "sending"),
+                (host.downlink_bps, receiving, "receiving"),
+            ):
+                if limit_bps is not None:
+                    places[host.name] = 2 * len(self.links) + len(limits)
+                    limits.append((f"{host.name} ({doing})", limit_bps))
+        object.__setattr__(self, "_sending", sending)
+        object.__setattr__(self, "_receiving", receiving)
+        object.__setattr__(self, "_limits", tuple(limits))
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises `TopologyError` if there is none."""
@@ -132,49 +204,50 @@ class Topology:
             raise TopologyError(f'there is no host "{name}"') from None
 
     def capacities_bps(self) -> list[float]:
-        """Capacity of each directed link, in the order of `Path.links`."""
-        return [bps for link in self.links for bps in (link.bandwidth_bps, link.reverse_bps)]
+        """Capacity of each directed link, then of each host that has one, in the order of `Path.links`."""
+        capacities = [bps for link in self.links for bps in (link.bandwidth_bps, link.reverse_bps)]
+        return capacities + [limit_bps for _, limit_bps in self._limits]
+
+    def schedules(self) -> Iterator[tuple[int, CapacitySchedule]]:
+        """Every directed link whose capacity follows a schedule, and the schedule."""
+        for index, link in enumerate(self.links):
+            for direction in (0, 1):
+                schedule = link.schedule_of(direction)
+                if schedule is not None:
+                    yield 2 * index + direction, schedule
+
+    def link_of(self, directed: int) -> Link | None:
+        """The link of a directed link; None for the capacity of a host."""
+        return self.links[directed // 2] if directed < 2 * len(self.links) else None
 
     def link_name(self, directed: int) -> str:
-        """A directed link in words, e.g. "client-0 > hub"."""
-        link = self.links[directed // 2]
+        """A directed link in words, e.g. "client-0 > hub", or a host's capacity, e.g. "client-0 (sending)"."""
+        link = self.link_of(directed)
+        if link is None:
+            return self._limits[directed - 2 * len(self.links)][0]
         return f"{link.a} > {link.b}" if directed % 2 == 0 else f"{link.b} > {link.a}"
 
+    def link_names(self) -> list[str]:
+        """The names of all directed links and hosts' capacities, in the order of `Path.links`."""
+        return [self.link_name(directed) for directed in range(2 * len(self.links) + len(self._limits))]
+
     def path(self, source: str, target: str) -> Path:
-        """The route of lowest latency, fewest links among equals (Dijkstra). Raises `TopologyError` if none."""
-        if (source, target) not in self._paths:
-            self._paths[source, target] = self._shortest(source, target)
-        return self._paths[source, target]
+        """The route of lowest latency, fewest links among equals. Raises `TopologyError` if there is none.
 
-    def _shortest(self, source: str, target: str) -> Path:
+        It is found in a time that grows with its length, and not kept: whoever needs it often keeps it.
+        """
         self.host(source), self.host(target)
-        best: dict[str, tuple[float, int]] = {source: (0.0, 0)}
-        came_by: dict[str, tuple[str, int]] = {}
-        frontier: list[tuple[float, int, str]] = [(0.0, 0, source)]
-        while frontier:
-            latency_s, hops, node = heapq.heappop(frontier)
-            if node == target:
-                return self._walk_back(source, target, came_by)
-            if (latency_s, hops) > best[node]:
-                continue
-            for neighbour, directed in self._neighbours[node]:
-                reached = (latency_s + self.links[directed // 2].latency_s, hops + 1)
-                if reached < best.get(neighbour, (math.inf, 0)):
-                    best[neighbour] = reached
-                    came_by[neighbour] = (node, directed)
-                    heapq.heappush(frontier, (*reached, neighbour))
-        raise TopologyError(f"no route from {source} to {target}")
-
-    def _walk_back(self, source: str, target: str, came_by: Mapping[str, tuple[str, int]]) -> Path:
-        links: list[int] = []
-        node = target
-        while node != source:
-            node, directed = came_by[node]
-            links.append(directed)
-        links.reverse()
-        ways = [self.links[directed // 2] for directed in links]
-        jitters_s = tuple(link.jitter_s for link in ways if link.jitter_s > 0)
-        return Path(tuple(links), math.fsum(link.latency_s for link in ways), jitters_s)
+        ways = self._routes.between(source, target)
+        if not ways:
+            return Path((), 0.0)
+        links = [self.links[directed // 2] for directed in ways]
+        jitters = tuple(jitter for link in links if (jitter := link.jitter) is not None)
+        losses = (link.loss_of(directed % 2) for link, directed in zip(links, ways, strict=True))
+        kept = math.prod(1 - loss for loss in losses)
+        sending, receiving = self._sending.get(source), self._receiving.get(target)
+        first = () if sending is None else (sending,)
+        last = () if receiving is None else (receiving,)
+        return Path(first + ways + last, math.fsum(link.latency_s for link in links), jitters, 1 - kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,50 +257,18 @@ class LinkSpec:
     bandwidth_bps: float
     latency_s: float
     jitter_s: float = 0.0
+    reverse_bandwidth_bps: float | None = None
+    loss: float = 0.0
+    reverse_loss: float | None = None
+    queue: QueueDiscipline = "droptail"
+    queue_packets: int | None = None
+    jitter_distribution: JitterDistribution = "uniform"
+    schedule: CapacitySchedule | None = None
+    reverse_schedule: CapacitySchedule | None = None
 
     def between(self, a: str, b: str) -> Link:
-        """The link from `a` to `b`."""
-        return Link(a, b, self.bandwidth_bps, self.latency_s, self.jitter_s)
+        """The link from `a` to `b`. Raises `TopologyError` for a value that no link can have."""
+        return Link(a, b, *(getattr(self, name) for name in _SETTINGS))
 
 
-def star(
-    clients: Sequence[str],
-    *,
-    access: LinkSpec,
-    server: LinkSpec,
-    server_name: str = "server",
-    tenant_of: Mapping[str, str] | None = None,
-) -> Topology:
-    """Every client on an access link of its own to a hub; the server behind one shared link."""
-    hub = "hub"
-    links = [access.between(client, hub) for client in clients]
-    links.append(server.between(hub, server_name))
-    return Topology(_hosts([*clients, server_name], tenant_of), tuple(links), (hub,))
-
-
-def two_tier(
-    clients: Sequence[str],
-    *,
-    stations: int,
-    access: LinkSpec,
-    station: LinkSpec,
-    server: LinkSpec,
-    server_name: str = "server",
-    tenant_of: Mapping[str, str] | None = None,
-) -> Topology:
-    """Clients on base stations in equal blocks, base stations behind an aggregation node, then the server.
-
-    Client i of K hangs on station floor(i * stations / K). Raises `TopologyError` unless 1 <= stations <= K.
-    """
-    if not 1 <= stations <= len(clients):
-        raise TopologyError(f"{stations} base stations for {len(clients)} clients: expected 1 to {len(clients)}")
-    names = tuple(f"station-{index}" for index in range(stations))
-    links = [access.between(client, names[index * stations // len(clients)]) for index, client in enumerate(clients)]
-    links += [station.between(name, "aggregation") for name in names]
-    links.append(server.between("aggregation", server_name))
-    return Topology(_hosts([*clients, server_name], tenant_of), tuple(links), (*names, "aggregation"))
-
-
-def _hosts(names: Iterable[str], tenant_of: Mapping[str, str] | None) -> tuple[Host, ...]:
-    tenants = tenant_of or {}
-    return tuple(Host(name, tenants.get(name, "lab")) for name in names)
+_SETTINGS = tuple(setting.name for setting in fields(LinkSpec))

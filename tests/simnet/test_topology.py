@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from simnet.builders import star, two_tier
 from simnet.errors import TopologyError
-from simnet.topology import Host, Link, LinkSpec, Topology, star, two_tier
+from simnet.jitter import Jitter
+from simnet.schedule import CapacitySchedule, CapacityStep
+from simnet.topology import Host, Link, LinkSpec, Topology
 
 ACCESS, SERVER = LinkSpec(20e6, 0.010, 0.002), LinkSpec(100e6, 0.005)
 
@@ -13,7 +16,7 @@ def test_a_star_routes_over_its_hub():
     path = topology.path("client-1", "server")
     assert [topology.link_name(link) for link in path.links] == ["client-1 > hub", "hub > server"]
     assert path.latency_s == pytest.approx(0.015)
-    assert path.jitters_s == (0.002,)
+    assert path.jitters == (Jitter(0.002),)
     back = topology.path("server", "client-1")
     assert [topology.link_name(link) for link in back.links] == ["server > hub", "hub > client-1"]
 
@@ -51,9 +54,54 @@ def test_each_direction_has_its_capacity():
     assert topology.capacities_bps() == [1e6, 8e6]
 
 
+def test_a_path_knows_its_loss_in_its_own_direction():
+    links = (Link("a", "x", 1e6, 0.1, loss=0.1, reverse_loss=0.0), Link("x", "b", 1e6, 0.1, loss=0.2))
+    topology = Topology((Host("a"), Host("b")), links, ("x",))
+    assert topology.path("a", "b").loss == pytest.approx(1 - 0.9 * 0.8)
+    assert topology.path("b", "a").loss == pytest.approx(0.2)
+    assert star(["c"], access=ACCESS, server=SERVER).path("c", "server").loss == 0
+
+
+def test_a_path_has_the_jitter_of_every_link():
+    links = (Link("a", "x", 1e6, 0.1, 0.2, jitter_distribution="pareto"), Link("x", "b", 1e6, 0.1, 0.05))
+    topology = Topology((Host("a"), Host("b")), links, ("x",))
+    assert topology.path("b", "a").jitters == (Jitter(0.05), Jitter(0.2, "pareto"))
+
+
+def test_capacities_of_hosts_stand_behind_those_of_links_and_on_their_paths():
+    hosts = (Host("a", uplink_bps=3e6), Host("b"), Host("c", uplink_bps=5e6, downlink_bps=7e6))
+    links = tuple(Link(name, "x", 1e6, 0.1) for name in "abc")
+    topology = Topology(hosts, links, ("x",))
+    assert topology.capacities_bps() == [1e6] * 6 + [3e6, 5e6, 7e6]
+    assert topology.link_names()[5:] == ["x > c", "a (sending)", "c (sending)", "c (receiving)"]
+    assert topology.path("a", "c").links == (6, 0, 5, 8)
+    assert topology.path("c", "a").links == (7, 4, 1)
+    assert topology.path("a", "b").links == (6, 0, 3)
+    assert topology.path("c", "c").links == ()
+    assert topology.link_of(5) is links[2]
+    assert topology.link_of(6) is None
+
+
+def test_each_direction_has_its_schedule():
+    down, up = (CapacitySchedule((CapacityStep(at_s, 1e6),)) for at_s in (1.0, 2.0))
+    links = (
+        Link("a", "x", 1e6, 0.1),
+        Link("x", "b", 1e6, 0.1, schedule=down),
+        Link("b", "c", 1e6, 0.1, schedule=down, reverse_schedule=up),
+    )
+    topology = Topology((Host("a"), Host("b"), Host("c")), links, ("x",))
+    assert list(topology.schedules()) == [(2, down), (3, down), (4, down), (5, up)]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Host("a", congestion="vegas"), "congestion is 'vegas', expected one of cubic, reno, bbr"),
+        (lambda: Host("a", uplink_bps=0), "uplink_bps is 0, expected a positive number"),
+        (lambda: Host("a", downlink_bps=float("inf")), "downlink_bps is inf, expected a positive number"),
+        (lambda: Link("a", "b", 1, 0.1, jitter_distribution="gauss"), "jitter_distribution is 'gauss'"),
+        (lambda: Link("a", "b", 1, 0.1, -0.1, jitter_distribution="pareto"), "jitter_s is -0.1, expected 0 or more"),
+        (lambda: Link("a", "b", 1, 0.1, 0.2, jitter_distribution="normal"), "no message arrives before it was sent"),
         (lambda: Link("a", "b", 0, 0.1), "bandwidth_bps is 0, expected a positive number"),
         (lambda: Link("a", "b", 1, -0.1), "latency_s is -0.1, expected 0 or more"),
         (lambda: Link("a", "b", 1, 0.1, 0.2), "no message arrives before it was sent"),
