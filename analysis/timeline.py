@@ -6,7 +6,7 @@ and collab's agents write.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -38,15 +38,18 @@ class Timeline:
     end_s: float
 
 
-def timeline(trace: Sequence[Event]) -> Timeline:
+def timeline(trace: Iterable[Event]) -> Timeline:
     """The timeline of one method's run."""
-    uploads = [event for event in trace if event.kind == "upload"]
-    last = max(uploads, key=lambda event: event.at_us)
-    result_s = max(event.at_s for event in trace if event.kind == "result")
+    uploads: list[Event] = []
+    result_s = 0.0
     busy: dict[str, list[Span]] = {}
     asked: dict[tuple[str, str], Event] = {}
     for event in trace:
-        if event.kind == "compute":
+        if event.kind == "upload":
+            uploads.append(event)
+        elif event.kind == "result":
+            result_s = max(result_s, event.at_s)
+        elif event.kind == "compute":
             start_s = int(str(event.values["start_us"])) / 1e6
             busy.setdefault(event.host, []).append(Span(start_s, event.at_s, "computing", str(event.values["job"])))
         elif event.kind == "request" and event.values["method"] == "PUT":
@@ -55,6 +58,7 @@ def timeline(trace: Sequence[Event]) -> Timeline:
             began = asked.pop((event.host, str(event.values["path"])))
             label = f"{int(str(began.values['bytes'])):,} B"
             busy.setdefault(event.host, []).append(Span(began.at_s, event.at_s, "sending", label))
+    last = max(uploads, key=lambda event: event.at_us)
     end_s = max([result_s, *(span.end_s for spans in busy.values() for span in spans)])
     hosts = sorted({str(event.values["site"]) for event in uploads}, key=_natural)
     spans = {host: _with_waiting(busy.get(host, []), end_s) for host in [*hosts, SERVER]}
@@ -89,7 +93,7 @@ class LinkUse:
     carried_bytes: float
 
 
-def link_use(trace: Sequence[Event], capacity_bps: Mapping[str, float], end_s: float) -> list[LinkUse]:
+def link_use(trace: Iterable[Event], capacity_bps: Mapping[str, float], end_s: float) -> list[LinkUse]:
     """The use of every link that carried anything, the one that carried most first."""
     steps: dict[str, list[tuple[float, float]]] = {}
     for event in trace:

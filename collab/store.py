@@ -9,7 +9,7 @@
       partition.json       samples of each class at each client
       collabdm/            one folder a method
         outcome.json       accuracies of all networks, bytes of each site, phases
-        trace.jsonl        everything that happened, one event a line
+        trace.parquet      everything that happened, one event a row; see simnet.trace_file
         ledger.jsonl       everything that crossed a boundary, or was refused
         images.safetensors synthetic images: refined, initial, and of the first sites
 
@@ -37,10 +37,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
+from simnet import trace_file
+from simnet.errors import TraceFileError
 from simnet.tenancy import Ledger, LedgerEntry
-from simnet.trace import Event, Trace
+from simnet.trace import Trace
 
 SUMMARY = "summary.json"
+TRACE = "trace.parquet"
 DEFAULT_RUNS_DIR = Path("runs")
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LATEST = "latest"
@@ -75,8 +78,7 @@ class RunWriter:
         folder = self._partial / name
         folder.mkdir()
         self.write_json(f"{name}/outcome.json", outcome)
-        with (folder / "trace.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in trace.lines())
+        trace_file.write(trace, folder / TRACE)
         with (folder / "ledger.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(entry.as_dict(), ensure_ascii=False) + "\n" for entry in ledger)
         save_file({key: np.ascontiguousarray(value) for key, value in images.items()}, folder / "images.safetensors")
@@ -148,10 +150,17 @@ class MethodRun:
         return result
 
     @cached_property
-    def trace(self) -> list[Event]:
-        """All events in order."""
-        with (self.path / "trace.jsonl").open(encoding="utf-8") as file:
-            return [Event.parse(line) for line in file]
+    def trace(self) -> Trace:
+        """All events in order. Raises `RunDirectoryError` if the file is damaged or was changed."""
+        if not (self.path / TRACE).exists() and (self.path / "trace.jsonl").exists():
+            raise RunDirectoryError(
+                f"{self.path} was written by an older version, whose traces (trace.jsonl) are not read any more; "
+                f"run it again: collab run {self.path.parent / 'scenario.yaml'}"
+            )
+        try:
+            return trace_file.read(self.path / TRACE)
+        except TraceFileError as error:
+            raise RunDirectoryError(str(error)) from error
 
     @cached_property
     def ledger(self) -> list[LedgerEntry]:

@@ -69,3 +69,7 @@ class LedgerError(SimnetError, ValueError):
 
 class InspectionError(SimnetError, ValueError):
     """A body could not be read, or carries something other than what it claims to carry."""
+
+
+class TraceFileError(SimnetError, ValueError):
+    """A file is no trace, is damaged, or was changed since it was written. The message names it."""

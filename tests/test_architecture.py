@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
-    "trace", "meter",
+    "columns", "trace", "trace_file", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "tenancy", "auditing", "flows", "outages", "waiting",
     "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services", "sessions",
     "carriage", "http", "network", "sockets", "__init__",

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
-from collab.errors import RunExistsError, RunNotFoundError
+from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
 from collab.store import find_run, list_runs, open_run
 from simnet.tenancy import Ledger, LedgerEntry
 from simnet.trace import Trace
@@ -34,7 +35,7 @@ def test_what_is_written_can_be_read(tmp_path):
     assert run.environment == {"python": "3"}
     (method,) = run.methods
     assert method.outcome == {"expand": 2}
-    assert method.trace[0].kind == "result"
+    assert [event.kind for event in method.trace] == ["result"]
     assert method.ledger[0].rule == "a rule"
     np.testing.assert_array_equal(method.images["images"], np.arange(4.0))
 
@@ -98,5 +99,19 @@ def test_what_is_no_run_is_named(tmp_path):
 def test_json_is_readable_by_others(tmp_path):
     path = write(tmp_path)
     assert json.loads((path / "summary.json").read_text()) == SUMMARY
-    line = json.loads((path / "m" / "trace.jsonl").read_text().splitlines()[0])
-    assert line == {"at_us": 500_000, "host": "server", "kind": "result", "method": "m"}
+    events = pyarrow.parquet.read_table(path / "m" / "trace.parquet").to_pylist()
+    assert events == [{"at_us": 500_000, "host": "server", "kind": "result", "method": "m", "more": None}]
+
+
+def test_a_trace_that_was_tampered_with_is_named(tmp_path):
+    path = write(tmp_path) / "m" / "trace.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunDirectoryError, match=r"m/trace\.parquet is no trace, or is damaged: "):
+        find_run("latest", tmp_path).methods[0].trace  # noqa: B018
+
+
+def test_a_run_of_an_older_version_says_what_to_do(tmp_path):
+    path = write(tmp_path) / "m" / "trace.parquet"
+    path.rename(path.with_name("trace.jsonl"))
+    with pytest.raises(RunDirectoryError, match=r"older version.*run it again: collab run .*/s-001/scenario.yaml"):
+        find_run("latest", tmp_path).methods[0].trace  # noqa: B018
