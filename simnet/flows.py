@@ -158,6 +158,14 @@ class Flows:
                 self._join_group(flow)
         self._solve_soon()
 
+    def capacity(self, link: int) -> float:
+        """Capacity of a directed link, payload bytes per second."""
+        return float(self._capacity[link])
+
+    def active_on(self, link: int) -> tuple[Flow, ...]:
+        """The flows that have something to send over a directed link and may."""
+        return tuple(self._users[link])
+
     def open(self, path: Path, rtt_s: float, draw_jitter_s: Callable[[], float]) -> Flow:
         """A new, empty flow along `path`; `draw_jitter_s` gives each message's deviation from the path's latency."""
         return Flow(self, path, rtt_s, draw_jitter_s, window_bytes=self.tcp.initial_window_bytes)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
+from simnet.capacities import ScheduledCapacities
 from simnet.carriage import BODY_LIMIT_BYTES, Carriage
 from simnet.clock import Clock
 from simnet.devices import UNLIMITED, Device, Job, Modelled, Radio, Timing
@@ -273,6 +274,7 @@ class SimulatedNetwork(Network):
         self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
         self.streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
         self._loop.fabric = self.streams
+        ScheduledCapacities(self.clock, topology, self.flows, self.streams.outages.follow)
         self._processors: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:

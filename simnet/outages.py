@@ -44,6 +44,11 @@ class Outages:
             (self._links_down.add if down else self._links_down.discard)(link)
             self._when_changed()
 
+    def follow(self, link: int, bandwidth_bps: float) -> None:
+        """Change the capacity of a directed link as its schedule says; at 0 what is sent waits, nothing is lost."""
+        if link not in self._links_down:
+            self._flows.set_capacity(link, bandwidth_bps)
+
     def cut_off(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Let nothing through from the first host of each pair to the second."""
         self._cut_off.update(pairs)

@@ -87,12 +87,6 @@ class CapacitySchedule:
         index = bisect.bisect_right(self.steps, time_s, key=lambda step: step.at_s) - 1
         return None if index < 0 else self.steps[index].bandwidth_bps
 
-    def comes_up_after(self, time_s: float) -> bool:
-        """Whether a later step gives the link a capacity above 0."""
-        if self.period_s is not None:
-            return True
-        return any(step.bandwidth_bps > 0 for step in self.steps if step.at_s > time_s)
-
 
 def read_mahimahi(path: Path | str, *, step_s: float = 0.1) -> CapacitySchedule:
     """The schedule in a trace file of mahimahi, in steps of `step_s` (whole milliseconds); equal neighbours merge.

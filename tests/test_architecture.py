@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
     "columns", "trace", "trace_file", "meter",
-    "sharing", "tcp", "window", "ledger", "limits", "rules", "tenancy", "auditing", "flows", "outages", "waiting",
-    "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services", "sessions",
+    "sharing", "tcp", "window", "ledger", "limits", "rules", "tenancy", "auditing", "flows", "outages",
+    "capacities", "waiting", "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services", "sessions",
     "carriage", "http", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [

@@ -88,3 +88,48 @@ def test_simpy_processes_run_on_the_same_clock():
     clock.call_at(0.5, lambda: seen.append(-clock.now_s))
     run(clock)
     assert seen == [0.25, -0.5, 0.5, 0.75]
+
+
+def test_the_background_goes_on_but_nobody_waits_for_it():
+    clock = Clock()
+    rang: list[float] = []
+
+    def tick() -> None:
+        rang.append(clock.now_s)
+        clock.call_at(clock.now_s + 1.0, tick, background=True)
+
+    clock.call_at(1.0, tick, background=True)
+    assert clock.idle()
+    clock.call_at(3.5, lambda: rang.append(-clock.now_s))
+    run(clock)
+    assert rang == [1.0, 2.0, 3.0, -3.5]
+
+
+def test_the_background_counts_while_it_is_awaited():
+    clock = Clock()
+    rang: list[float] = []
+    clock.background_awaited = lambda: not rang
+    for at_s in (1.0, 2.0):
+        clock.call_at(at_s, lambda: rang.append(clock.now_s), background=True)
+    run(clock)
+    assert rang == [1.0]
+    clock.background_awaited = lambda: len(rang) < 9
+    run(clock)
+    assert rang == [1.0, 2.0]  # and without any background left there is nothing to await
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=300))
+def test_a_clock_is_idle_when_all_that_counts_is_over(alarms):
+    """Whatever was cancelled, before the background or in it."""
+    clock = Clock()
+    rang: list[bool] = []
+    made = []
+    for at_s, (background, cancel) in enumerate(alarms):
+        alarm = clock.call_at(float(at_s), lambda mine=background: rang.append(mine), background=background)
+        made.append((alarm, cancel))
+    for alarm, cancel in made:
+        if cancel:
+            alarm.cancel()
+    run(clock)
+    assert rang.count(False) == alarms.count((False, False))
+    assert clock.idle()
