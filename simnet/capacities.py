@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from simnet.clock import Clock
 from simnet.flows import Flow, Flows
@@ -68,7 +69,7 @@ class ScheduledCapacities:
     def _await_next(self, following: _Following) -> None:
         for step in following.upcoming:
             if self._clock.tick_at(step.at_s) > self._clock.now:
-                self._clock.call_at(step.at_s, lambda step=step: self._take(following, step), background=True)
+                self._clock.call_at(step.at_s, partial(self._take, following, step), background=True)
                 return
             self._apply(following, step)
 
