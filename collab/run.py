@@ -190,6 +190,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         tenant_of,
         scenario.rules(),
         ContentInspector({name: RawDataGuard(site.data) for name, site in sites.items()}),
+        budgets=scenario.budget_bytes(),
     )
     clients = list(sites) if not options else list(scenario.clients)
     topology = scenario.network.build(clients, tenant_of)

@@ -5,7 +5,6 @@ What contradicts what is in `collab.contradictions`, how a file becomes a scenar
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import operator
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import yaml
 from pydantic import Field, create_model, model_validator
 
 from collab import methods
+from collab.boundary_settings import BoundarySettings, Tenants, tenants_of
 from collab.compute import DeviceChoice
 from collab.data import DatasetSettings, PartitionSettings
 from collab.evaluation import EvaluationSettings
@@ -25,22 +25,6 @@ from simnet import DEVICES, Device, Fixed, Measured, Modelled, Rule
 from simnet.devices import Timing
 
 SERVER = "server"
-Kind = Literal["embeddings", "synthetic", "seeds", "stream"]
-
-
-class BoundarySettings(Settings):
-    """What may cross toward a tenant, and come back as an answer. Everything else is denied."""
-
-    to: str = Field(description="the tenant that is asked")
-    source: str = Field("*", alias="from", description="the tenant that asks; * for any")
-    allow: tuple[Kind, ...] = Field(description="kinds of content that may cross toward it")
-    at_most: Size | None = Field(None, description="size of one message toward it")
-    answers: tuple[Kind, ...] = Field(("seeds",), description="kinds of content that may come back")
-
-    def rule(self) -> Rule:
-        """The rule as simnet knows it."""
-        at_most_bytes = None if self.at_most is None else int(self.at_most)
-        return Rule(self.to, frozenset(self.allow), self.source, at_most_bytes, frozenset(self.answers))
 
 
 class CustomDevice(Settings):
@@ -100,10 +84,13 @@ class Scenario(Settings):
         (), description="methods to run beside it on the same data, network and evaluation"
     )
     network: NetworkSettings
-    tenants: Mapping[str, tuple[str, ...]] | None = Field(
+    tenants: Tenants | None = Field(
         None, description="tenant -> its hosts, by name or pattern (client-*); all hosts trust each other if not given"
     )
     boundaries: tuple[BoundarySettings, ...] = ()
+    budgets: Mapping[str, Size] = Field(
+        {}, description="tenant -> bytes that it may send across its boundaries in a run of one method, in all"
+    )
     devices: Mapping[str, str | CustomDevice] = Field(
         {}, description="client, server or a host's name -> a device; hosts without one compute in no time"
     )
@@ -133,21 +120,15 @@ class Scenario(Settings):
 
     def tenant_of(self) -> dict[str, str]:
         """The tenant of every host."""
-        if self.tenants is None:
-            return dict.fromkeys(self.hosts, "lab")
-        return {host: tenant for host in self.hosts for tenant in self.tenants_claiming(host)[:1]}
-
-    def tenants_claiming(self, host: str) -> list[str]:
-        """The tenants that name a host; a name in full beats a pattern."""
-        tenants = self.tenants or {}
-        named = [tenant for tenant, hosts in tenants.items() if host in hosts]
-        return named or [
-            tenant for tenant, hosts in tenants.items() if any(fnmatch.fnmatchcase(host, pattern) for pattern in hosts)
-        ]
+        return tenants_of(self.tenants, self.hosts)
 
     def rules(self) -> list[Rule]:
         """The boundary rules."""
         return [boundary.rule() for boundary in self.boundaries]
+
+    def budget_bytes(self) -> dict[str, int]:
+        """Bytes that each tenant with a budget may send across its boundaries in a run of one method."""
+        return {tenant: int(size) for tenant, size in self.budgets.items()}
 
     def device_of(self) -> dict[str, Device]:
         """The device of every host that has one."""

@@ -20,8 +20,9 @@ SIMNET = [
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
-    "evaluation", "privacy", "agents", "network_settings", "settings", "contradictions", "scenario", "store", "results",
-    "run", "standalone", "console", "options", "commands", "cli", "__init__",
+    "evaluation", "privacy", "agents", "network_settings", "boundary_settings", "settings",
+    "tenancy_contradictions", "contradictions", "scenario", "store", "auditing", "results", "run", "standalone",
+    "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ A method is a module of this package with a `Settings` model and two functions::
 
 `fleet.ask` sends tasks and yields uploads as they arrive, in an order that must not matter to the result. A new
 method is one file here and one test file; nothing else knows their names. `ONE_SITE = True` marks a yardstick
-that needs all data at a single site.
+that needs all data at a single site. A method may have `smallest_upload_bytes(share, side)`, a lower bound for an
+upload with content, so that a boundary too tight for it is noticed before the run.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pydantic import Field
 from collab.methods import Fleet, MethodSettings, Outcome, Sections, Site, Task, localdm
 
 ONE_SITE = True
+smallest_upload_bytes = localdm.smallest_upload_bytes
 UPLOADS = frozenset({"synthetic"})
 TASKS: frozenset[str] = frozenset()
 

@@ -45,6 +45,7 @@ __all__ = ["Settings", "client", "server"]
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
+smallest_upload_bytes = localdm.smallest_upload_bytes
 
 _FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
 _LARGEST_COUNT = 10**8

@@ -107,6 +107,11 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
     return synthetic
 
 
+def smallest_upload_bytes(share: int, side: int) -> int:
+    """A lower bound for the upload of a site that holds data: its images of one class, of one channel."""
+    return 4 * share * side**2
+
+
 class InitialPool:
     """The sites' synthetic images, of which the server keeps `images_per_class` a class.
 

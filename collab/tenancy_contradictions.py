@@ -1,0 +1,190 @@
+"""What in the tenants, boundaries and budgets of a scenario contradicts what, and what they forbid that a method needs.
+
+Only what is certain before the run is told: how many uploads there will be at least, and how large they are at least.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from collab import methods
+from collab.boundary_settings import claims
+from collab.document import Where, nearest
+from collab.errors import BoundaryMissingError, ScenarioError
+from collab.settings import SERVER, Scenario
+from simnet import Rule
+from simnet.rules import Rulebook, impossible
+
+Contradiction = tuple[Where, str, type[ScenarioError]]
+_MOST_SUGGESTIONS = 12
+_SMALLEST_BODY_BYTES = 32  # the checksum alone (collab.wire)
+
+
+def tenancy_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """Every contradiction among tenants, boundaries and budgets, root causes first."""
+    if scenario.tenants is None:
+        for index, _ in enumerate(scenario.boundaries):
+            yield ("boundaries", index), "there are boundaries, but no tenants between which they lie", ScenarioError
+        for tenant in scenario.budgets:
+            message = "there is a budget, but there are no tenants that could have one"
+            yield ("budgets", tenant), message, ScenarioError
+        return
+    yield from _misplaced_hosts(scenario, scenario.tenants)
+    yield from _unknown_tenants(scenario, list(scenario.tenants))
+    yield from _impossible_rules(scenario)
+    yield from _unmet_needs(scenario)
+
+
+def _misplaced_hosts(scenario: Scenario, tenants: Mapping[str, Sequence[str]]) -> Iterator[Contradiction]:
+    hosts = scenario.hosts
+    known = set(hosts)
+    for tenant, patterns in tenants.items():
+        for index, pattern in enumerate(patterns):
+            if pattern not in known and not fnmatch.filter(hosts, pattern):
+                message = f'"{pattern}" is no host{nearest(pattern, hosts[:8])}'
+                yield ("tenants", tenant, index), message, ScenarioError
+    for host, claimed in claims(scenario.tenants or {}, hosts).items():
+        if len(claimed) != 1:
+            whom = f"belongs to {' and '.join(claimed)}" if claimed else "belongs to no tenant"
+            yield ("tenants",), f"{host} {whom}; expected exactly one", ScenarioError
+
+
+def _unknown_tenants(scenario: Scenario, known: Sequence[str]) -> Iterator[Contradiction]:
+    named: list[tuple[Where, str]] = []
+    for index, boundary in enumerate(scenario.boundaries):
+        named += [(("boundaries", index, "to"), boundary.to), (("boundaries", index, "from"), boundary.source)]
+    named += [(("budgets", tenant), tenant) for tenant in scenario.budgets]
+    for where, tenant in named:
+        if tenant not in known and not (tenant == "*" and where[0] == "boundaries"):
+            message = f'there is no tenant "{tenant}"{nearest(tenant, known[:_MOST_SUGGESTIONS])}'
+            yield where, message, ScenarioError
+
+
+def _impossible_rules(scenario: Scenario) -> Iterator[Contradiction]:
+    budgets = scenario.budget_bytes()
+    for index, rule in enumerate(scenario.rules()):
+        problem = impossible(rule, budgets)
+        if problem is not None:
+            yield ("boundaries", index), f"the boundary {problem}", ScenarioError
+
+
+# -- what a method needs -------------------------------------------------------------------------
+
+
+def _unmet_needs(scenario: Scenario) -> Iterator[Contradiction]:
+    """The first need of a method that the boundaries or budgets forbid."""
+    tenant_of, book = scenario.tenant_of(), Rulebook(scenario.rules())
+    server = tenant_of[SERVER]
+    members: dict[str, list[str]] = {}
+    for client in scenario.clients:
+        if tenant_of[client] != server:
+            members.setdefault(tenant_of[client], []).append(client)
+    for settings in scenario.all_methods():
+        unmet = _unmet_need(scenario, settings, members, server, book)
+        if unmet is not None:
+            yield (*unmet, BoundaryMissingError)
+            return
+
+
+def _unmet_need(
+    scenario: Scenario, settings: Any, members: Mapping[str, Sequence[str]], server: str, book: Rulebook
+) -> tuple[Where, str] | None:
+    method, budgets = methods.get(settings.name), scenario.budget_bytes()
+    smallest_bytes = _smallest_upload_bytes(scenario, settings)
+    for tenant, clients in members.items():
+        fitting = [
+            rule
+            for rule in book.joining(tenant, server)
+            if rule.allow >= method.UPLOADS and rule.answers >= method.TASKS
+        ]
+        if not fitting:
+            return _missing_boundary(scenario, settings.name, clients[0], tenant, server)
+        uploads = _certain_uploads(scenario, method, clients)
+        unmet = _too_tight(scenario, settings.name, tenant, fitting, uploads, smallest_bytes)
+        if unmet is not None:
+            return unmet
+        needed_bytes = uploads * smallest_bytes
+        if budgets.get(tenant, needed_bytes) < needed_bytes:
+            return ("budgets", tenant), (
+                f"{settings.name} cannot run: {tenant} has at least {uploads} uploads of at least {smallest_bytes} B "
+                f"to send, {needed_bytes} B in all, but a budget of {budgets[tenant]} B"
+            )
+    tasks_bytes = sum(map(len, members.values())) * _SMALLEST_BODY_BYTES
+    if not methods.needs_one_site(method) and budgets.get(server, tasks_bytes) < tasks_bytes:
+        return ("budgets", server), (
+            f"{settings.name} cannot run: {server} has at least {tasks_bytes} B of tasks to hand out, but a budget of "
+            f"{budgets[server]} B"
+        )
+    return None
+
+
+def _missing_boundary(scenario: Scenario, name: str, client: str, asking: str, asked: str) -> tuple[Where, str]:
+    method = methods.get(name)
+    allow, answers = ", ".join(sorted(method.UPLOADS)), ", ".join(sorted(method.TASKS))
+    needed = f"{{to: {asked}, allow: [{allow}]" + (f", answers: [{answers}]}}" if answers else "}")
+    return ("boundaries",) if scenario.boundaries else ("tenants",), (
+        f"{name} cannot run: no boundary rule lets {asking} ({client}) send its uploads to {asked} "
+        f"({SERVER}) and get its task back; add {needed}"
+    )
+
+
+def _too_tight(
+    scenario: Scenario, name: str, tenant: str, fitting: Sequence[Rule], uploads: int, smallest_bytes: int
+) -> tuple[Where, str] | None:
+    """Why rules that let a kind of upload pass do not let enough, or large enough ones."""
+    wide = [rule for rule in fitting if _largest_bytes(rule) >= smallest_bytes]
+    counts = [rule.at_most_count for rule in wide]
+    known = [count for count in counts if count is not None]
+    if uploads and not wide:
+        limit, field = max((_largest_bytes(rule), _size_field(rule)) for rule in fitting)
+        return _place(scenario, fitting, field), (
+            f"{name} cannot run: an upload of {tenant} has at least {smallest_bytes} B, but the boundary lets at most "
+            f"{limit} B pass at once"
+        )
+    if len(known) == len(counts) and sum(known) < uploads:
+        return _place(scenario, wide, "at_most_count"), (
+            f"{name} cannot run: {tenant} has at least {uploads} uploads to send, but the boundary lets "
+            f"{sum(known)} messages pass"
+        )
+    return None
+
+
+def _largest_bytes(rule: Rule) -> int:
+    rate = rule.at_most_rate
+    limits = [rule.at_most_bytes, rate.largest if rate is not None and rate.of == "bytes" else None]
+    return min((limit for limit in limits if limit is not None), default=2**63)
+
+
+def _size_field(rule: Rule) -> str:
+    return "at_most" if rule.at_most_bytes == _largest_bytes(rule) else "at_most_rate"
+
+
+def _place(scenario: Scenario, rules: Sequence[Rule], field: str) -> Where:
+    """Where a limit stands, if a single boundary sets it."""
+    indices = [index for index, rule in enumerate(scenario.rules()) if rule in rules]
+    return ("boundaries", indices[0], field) if len(indices) == 1 else ("boundaries",)
+
+
+def _certain_uploads(scenario: Scenario, method: methods.Method, clients: Sequence[str]) -> int:
+    """How many uploads with content a tenant's clients will send at least, in a method that asks once or more.
+
+    A client without data has nothing to send; only some partitions make sure that all have some.
+    """
+    if methods.needs_one_site(method):
+        return int(scenario.clients[0] in clients)
+    if scenario.partition.scheme in ("iid", "dirichlet_guaranteed"):
+        return len(clients)
+    return int(len(clients) == len(scenario.clients))
+
+
+def _smallest_upload_bytes(scenario: Scenario, settings: Any) -> int:
+    """A lower bound for an upload with content: of one class, without embeddings and envelope."""
+    method = methods.get(settings.name)
+    sites = 1 if methods.needs_one_site(method) else len(scenario.clients)
+    smallest = getattr(method, "smallest_upload_bytes", None)
+    if smallest is None:
+        return _SMALLEST_BODY_BYTES
+    side = getattr(scenario.dataset, "side", 28)
+    return int(smallest(methods.share_of_site(settings.images_per_class, sites), side))
