@@ -21,7 +21,7 @@ SIMNET = [
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
     "evaluation", "privacy", "agents", "network_settings", "boundary_settings", "settings",
-    "tenancy_contradictions", "contradictions", "scenario", "store", "auditing", "results", "run", "standalone",
+    "tenancy_contradictions", "contradictions", "scenario", "store", "results", "run", "standalone",
     "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 

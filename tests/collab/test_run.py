@@ -165,7 +165,7 @@ def test_copies_of_private_samples_stop_the_run(tmp_path):
 
 def test_an_upload_larger_than_the_boundary_allows_stops_the_run(tmp_path):
     with pytest.raises(RunFailedError, match=r"more than the rule \* > cloud"):
-        go(tmp_path, "boundaries=[{to: cloud, allow: [embeddings, synthetic], at_most: 2 kB}]")
+        go(tmp_path, "boundaries=[{to: cloud, allow: [embeddings, synthetic], at_most: 2 kB}]", "baselines=[]")
 
 
 def test_a_listener_hears_how_it_goes(tmp_path):
