@@ -56,7 +56,7 @@ class HttpCarriage(Carriage):
         }
         try:
             # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.
-            with self._at_home(), _set(inspected, peer):
+            with self._at_home(), setting(inspected, peer):
                 async with self._client().request(
                     method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers,
                     allow_redirects=False,
@@ -134,7 +134,7 @@ class HttpCarriage(Carriage):
 
     def _at_home(self) -> contextlib.AbstractContextManager[None]:
         """Whatever task calls: connections are made from, and accepted at, the host that this carriage serves."""
-        return _set(current_host, self._place.name)
+        return setting(current_host, self._place.name)
 
 
 def with_nowhere(routes: Sequence[Route]) -> list[Route]:
@@ -158,7 +158,8 @@ def _payload(message: Message) -> Body | None:
 
 
 @contextlib.contextmanager
-def _set(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
+def setting(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
+    """Give a context variable a value for a while."""
     token = variable.set(value)
     try:
         yield
@@ -167,12 +168,10 @@ def _set(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
 
 
 def _respond(reply: Reply) -> web.Response:
-    headers = {**reply.headers, KIND_HEADER: kinds_in_words(reply.message)}
-    if not reply.message.body:
+    message = reply.message
+    headers = {**reply.headers, KIND_HEADER: kinds_in_words(message)}
+    if not message.body:
         return web.Response(status=reply.status, headers=headers)
-    return web.Response(
-        status=reply.status,
-        body=reply.message.body,
-        headers=headers,
-        content_type=reply.message.content_type,
-    )
+    headers["Content-Type"] = message.content_type
+    body = message.body if isinstance(message.body, bytes) else bytes(message.body)  # a view, of zeros
+    return web.Response(status=reply.status, body=body, headers=headers)

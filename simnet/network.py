@@ -14,7 +14,7 @@ import contextlib
 import contextvars
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import aiohttp
 from aiohttp import web
@@ -31,6 +31,7 @@ from simnet.http import HttpCarriage
 from simnet.loop import VirtualLoop, current_host
 from simnet.services import Reply, Route
 from simnet.sessions import aiohttp_in_virtual_time, new_session
+from simnet.sized import Service, SizedCarriage
 from simnet.streams import StreamNetwork
 from simnet.tcp import Tcp
 from simnet.tenancy import Boundaries, Message
@@ -38,6 +39,7 @@ from simnet.topology import Topology
 from simnet.trace import Trace, Value
 
 T = TypeVar("T")
+CarriageName = Literal["http", "sized"]
 SERVICE_PORT = 8080
 
 
@@ -256,6 +258,9 @@ class Network(abc.ABC):
 class SimulatedNetwork(Network):
     """A network in virtual time.
 
+    `carriage` is how messages get to services: "http" sends real bytes through aiohttp; "sized" hands messages over in
+    the time that their bytes would take, for thousands of clients with megabytes each (`simnet.sized`).
+
     Example:
         >>> network = SimulatedNetwork(star(["client"], access=..., server=...))
         >>> async def main():
@@ -264,8 +269,20 @@ class SimulatedNetwork(Network):
         >>> network.run(main)
     """
 
-    def __init__(self, topology: Topology, *, seed: int = 0, tcp: Tcp | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        seed: int = 0,
+        tcp: Tcp | None = None,
+        carriage: CarriageName = "http",
+        **options: Any,
+    ) -> None:
         super().__init__(topology, **options)
+        if carriage not in get_args(CarriageName):
+            raise SimnetError(f"carriage is {carriage!r}, expected {' or '.join(get_args(CarriageName))}")
+        self._carriage_name = carriage
+        self._services: dict[str, Service] = {}
         if isinstance(self._executor, ThreadExecutor):
             raise SimnetError("threads race the virtual clock: take an executor that works inline")
         self.clock = Clock()
@@ -294,6 +311,12 @@ class SimulatedNetwork(Network):
                 return self._loop.run_until_complete(whole())
             finally:
                 self._stop_everything()
+
+    def carriage_of(self, host: Host) -> Carriage:
+        """What is to carry a host's messages: real bytes, or their sizes."""
+        if self._carriage_name == "http":
+            return super().carriage_of(host)
+        return SizedCarriage(host, self.boundaries, self.trace, self.streams, self._services)
 
     def now(self) -> float:
         """Virtual seconds since the start."""

@@ -12,7 +12,7 @@ import aiohttp
 import aiohttp.connector
 from aiohttp.abc import AbstractStreamWriter
 
-_CONNECT_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 60.0
 
 
 def new_session(**options: Any) -> aiohttp.ClientSession:
@@ -21,7 +21,7 @@ def new_session(**options: Any) -> aiohttp.ClientSession:
     aiohttp would give up any exchange after 300 s, which a slow link needs for one upload, allow 100 connections at a
     time, and resolve names with aiodns where that is installed, past the event loop.
     """
-    options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S))
+    options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S))
     options.setdefault("connector", aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), limit=0))
     return aiohttp.ClientSession(**options)
 

@@ -42,9 +42,12 @@ class SocketNetwork(Network):
         *,
         urls: Mapping[str, str] | None = None,
         listen: tuple[str, int] = (LOOPBACK, 0),
+        carriage: str = "http",
         **options: Any,
     ) -> None:
         super().__init__(topology, **options)
+        if carriage != "http":
+            raise SimnetError(f"carriage is {carriage!r}: what crosses real sockets are bytes, so it must be http")
         self._urls = dict(urls or {})
         self._sites: dict[tuple[str, int], str] = {}
         self._ran = False

@@ -22,6 +22,7 @@ from simnet.flows import Flow, Flows
 from simnet.jitter import drawer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
 from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
+from simnet.parcels import ParcelTransport
 from simnet.tenancy import Boundaries
 from simnet.topology import Topology
 from simnet.trace import Trace
@@ -44,6 +45,8 @@ class StreamServer(asyncio.AbstractServer):
         self._address = address
         self.loopback_only = loopback_only
         self.protocol_factory = protocol_factory
+        self.parcel_protocol_factory: ProtocolFactory | None = None
+        """Set by a listener that takes parcels, too (`simnet.parcels`)."""
         self.context = contextvars.copy_context()
         self._serving_forever: asyncio.Future[None] | None = None
 
@@ -151,9 +154,9 @@ class StreamNetwork:
         return server
 
     async def connect(
-        self, address: Address, protocol_factory: ProtocolFactory
+        self, address: Address, protocol_factory: ProtocolFactory, *, parcels: bool = False
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
-        """Open a connection from the current host; takes one round trip.
+        """Open a connection from the current host, for bytes or for parcels; takes one round trip.
 
         Raises `BoundaryError` at once if a boundary lies between, `UnreachableError` if nobody listens, and
         `NoAnswerError` after `simnet.outages.CONNECT_TIMEOUT_S` if the other host is off or the path to it is cut.
@@ -178,8 +181,9 @@ class StreamNetwork:
         self._record(source, "connect", peer=target, port=port)
         local = (self._address_of[source], self._ephemeral_port(self._address_of[source]))
         remote = (self._address_of[target], port)
-        near = StreamTransport(self.loop, there, local, remote, self._when_lost(source, target, there, checked))
-        far = StreamTransport(self.loop, back, remote, local, self._when_lost(target, source, back, checked))
+        transport = ParcelTransport if parcels else StreamTransport
+        near = transport(self.loop, there, local, remote, self._when_lost(source, target, there, checked))
+        far = transport(self.loop, back, remote, local, self._when_lost(target, source, back, checked))
         near.join(far)
         self._open[near], self._open[far] = (source, target), (target, source)
         near.attach(protocol_factory, contextvars.copy_context())
@@ -245,11 +249,12 @@ class StreamNetwork:
     def _accept(self, far: StreamTransport, server: StreamServer) -> None:
         if far.is_closing():  # reset before it was open
             return
-        if not server.is_serving():
+        factory = server.parcel_protocol_factory if isinstance(far, ParcelTransport) else server.protocol_factory
+        if factory is None or not server.is_serving():
             far.abort()
             return
         try:
-            far.attach(server.protocol_factory, server.context.copy())
+            far.attach(factory, server.context.copy())
         except Exception as error:  # a listener's failure ends its connection, as in asyncio, not the run
             self.loop.call_exception_handler({"message": "Error on accepting a connection", "exception": error})
             far.abort()

@@ -17,11 +17,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 from simnet.errors import BoundaryError, InspectionError
 from simnet.ledger import Ledger, LedgerEntry, Point
 from simnet.rules import ANYONE, CONTROL, STREAM, Passage, Rule, Rulebook, no_rule, words
+from simnet.zeros import digest_of_zeros, zeros
 
 __all__ = [
     "ANYONE",
@@ -57,10 +58,29 @@ class Message:
     kinds: frozenset[str] = frozenset({CONTROL})
     content_type: str = "application/msgpack"
 
+    @classmethod
+    def of_size(
+        cls, size_bytes: int, kinds: frozenset[str] = frozenset({CONTROL}), content_type: str = "application/msgpack"
+    ) -> Message:
+        """A message of which only the size matters: its body is so many zero bytes, which occupy no memory.
+
+        The body is a read-only `memoryview`. Raises `ValueError` for a negative size.
+        """
+        return _Zeros(cast("bytes", zeros(size_bytes)), kinds, content_type)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the body, as 64 hexadecimal digits."""
         return hashlib.sha256(self.body).hexdigest()
+
+
+class _Zeros(Message):
+    """A message whose digest is known without reading its body."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the body."""
+        return digest_of_zeros(len(self.body))
 
 
 class Inspector(Protocol):

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import errno
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from simnet.clock import Alarm
@@ -25,7 +25,7 @@ PIECE_BYTES = 256 * 1024
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
 
-Piece = bytes | memoryview | None  # None is the end of the stream
+Piece = Sized | None  # None is the end of the stream
 
 
 class StreamTransport(asyncio.Transport):
@@ -325,7 +325,7 @@ class StreamTransport(asyncio.Transport):
             return bool(protocol.eof_received())
         return False
 
-    def _data_received(self, piece: bytes | memoryview) -> None:
+    def _data_received(self, piece: Any) -> None:
         protocol = self._protocol
         if isinstance(protocol, asyncio.BufferedProtocol):
             rest = memoryview(piece)

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
     "columns", "trace", "trace_file", "meter",
-    "sharing", "tcp", "window", "ledger", "limits", "rules", "tenancy", "auditing", "flows", "outages",
-    "capacities", "waiting", "loop", "transport", "streams", "devices", "profiles", "executors", "energy", "services",
-    "sessions", "carriage", "http", "network", "sockets", "__init__",
+    "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
+    "capacities", "waiting", "loop", "transport", "parcels", "streams", "devices", "profiles", "executors",
+    "energy", "services", "sessions", "carriage", "http", "wire_size", "sized", "network", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",

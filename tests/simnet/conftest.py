@@ -9,7 +9,7 @@ FAST = LinkSpec(1e9, 0.010)
 
 @pytest.fixture
 def make_network():
-    """Builds a star of `clients` and a server, in either world."""
+    """Builds a star of `clients` and a server, in either world; "sized" is the simulated one without the bytes."""
 
     def make(
         *, world="simulated", clients=2, access=FAST, server=FAST, tenants=None, rules=(), inspector=None, **options
@@ -21,6 +21,7 @@ def make_network():
         if world == "real":
             return SocketNetwork(topology, boundaries=boundaries, **options)
         options.setdefault("tcp", Tcp.plain())
+        options.setdefault("carriage", "sized" if world == "sized" else "http")
         return SimulatedNetwork(topology, boundaries=boundaries, **options)
 
     return make

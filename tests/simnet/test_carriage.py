@@ -9,7 +9,7 @@ import pytest
 from simnet import Message, Reply, Route, problem
 from simnet.errors import BoundaryError, InspectionError, SimnetError, UnreachableError
 
-both_worlds = pytest.mark.parametrize("world", ["simulated", "real"])
+both_worlds = pytest.mark.parametrize("world", ["simulated", "real", "sized"])
 SYNTHETIC = frozenset({"synthetic"})
 
 
@@ -243,7 +243,7 @@ def test_routes_open_to_all_take_no_bodies(make_network, world):
                 return empty.status, full.status
 
     network = make_network(world=world)
-    host_known = world == "simulated"
+    host_known = world != "real"
     statuses = exchange(network, [Route("GET", "/", count, open_to_all=True)], ask)
     assert statuses == ((200, 200) if host_known else (200, 403))
 
