@@ -68,6 +68,12 @@ class RunDirectoryError(CollabError):
     exit_code = 11
 
 
+class ReplayDiffersError(CollabError):
+    """A run that was run again came out differently."""
+
+    exit_code = 13
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

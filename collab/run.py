@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,9 +89,14 @@ def prepare(scenario: Scenario, listener: Listener | None = None) -> Material:
 
 
 def run_scenario(
-    scenario: Scenario, writer: RunWriter, *, real: bool = False, listener: Listener | None = None
+    scenario: Scenario,
+    writer: RunWriter,
+    *,
+    real: bool = False,
+    only: Collection[str] | None = None,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Run every method of a scenario, write the run directory, return the summary.
+    """Run every method of a scenario, or those named in `only`; write the run directory, return the summary.
 
     Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
     """
@@ -99,7 +104,9 @@ def run_scenario(
     listener = listener or Silence()
     material = prepare(scenario, listener)
     results = []
-    for settings in scenario.all_methods():
+    for settings in (scenario.method, *scenario.baselines):
+        if only is not None and settings.name not in only:
+            continue
         result = run_method(scenario, settings, material, real=real, listener=listener)
         listener.method_ended(result)
         results.append(result)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
-    "columns", "trace", "trace_file", "meter",
+    "columns", "trace", "trace_file", "comparison", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
     "capacities", "waiting", "loop", "transport", "parcels", "streams", "devices", "profiles", "executors",
     "energy", "services", "sessions", "carriage", "http", "wire_size", "sized", "network", "sockets", "__init__",
@@ -21,7 +21,7 @@ SIMNET = [
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
     "evaluation", "privacy", "agents", "network_settings", "boundary_settings", "settings",
-    "tenancy_contradictions", "contradictions", "scenario", "store", "results", "run", "standalone",
+    "tenancy_contradictions", "contradictions", "scenario", "store", "results", "run", "replay", "standalone",
     "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 

@@ -1,0 +1,155 @@
+"""`collab replay`, on real small runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import typer
+
+from collab import run, scenario
+from collab.commands.replay import command
+from collab.errors import ReplayDiffersError, RunDirectoryError, RunNotFoundError
+from collab.store import find_run, open_run
+from tests.collab.test_run import TEXT
+
+HUNDRED = Path(__file__).parents[3] / "scenarios" / "hundred.yaml"
+
+
+def record(runs_dir, text, *overrides, real=False):
+    chosen = scenario.parse(text, "scenario.yaml", overrides)
+    with open_run(runs_dir, chosen.name, None) as writer:
+        run.run_scenario(chosen, writer, real=real)
+    return writer.final
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("tiny"), TEXT, "baselines=[localdm]")
+
+
+@pytest.fixture
+def recorded(tiny, tmp_path):
+    """A copy of a recorded run that a test may spoil."""
+    return Path(shutil.copytree(tiny, tmp_path / "runs" / tiny.name))
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_run_repeats(recorded, capsys):
+    command("latest", runs_dir=recorded.parent)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "replay of tiny-001: tiny, seed 3, simulated network"
+    form = r"{}: the same \(\d+ events, trace [0-9a-f]{{12}}, ledger, synthetic set [0-9a-f]{{12}}\)"
+    assert re.fullmatch(form.format("collabdm"), lines[1])
+    assert re.fullmatch(form.format("localdm"), lines[2])
+    assert len(lines) == 3
+    assert [path.name for path in recorded.parent.iterdir()] == ["tiny-001"]
+
+
+def test_a_hundred_clients_repeat(tmp_path, capsys):
+    record(tmp_path, HUNDRED.read_text(), "partition.clients=20", "dataset.samples_per_class=40")
+    command("latest", runs_dir=tmp_path)
+    assert re.search(r"^collabdm: the same \(\d{3,} events", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_one_method_can_be_chosen_and_the_new_run_kept(recorded, capsys):
+    command(str(recorded), method=["localdm"], runs_dir=recorded.parent, keep=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[1:-1]] == ["localdm"]
+    assert lines[-1] == f"written to {recorded.parent / 'tiny-002'}"
+    (kept,) = find_run("tiny-002", recorded.parent).methods
+    assert kept.trace.digest() == find_run("tiny-001", recorded.parent).methods[1].trace.digest()
+
+
+def test_an_edited_seed_is_named_and_so_is_the_first_event_that_differs(recorded, capsys):
+    edit(recorded / "scenario.yaml", "seed: 3", "seed: 4")
+    with pytest.raises(ReplayDiffersError, match=r"tiny-001 could not be repeated: collabdm came out differently"):
+        command("tiny-001", method=["collabdm"], runs_dir=recorded.parent)
+    said = capsys.readouterr().out
+    assert "unlike the recorded run: seed: summary.json says 3, scenario.yaml 4: it was edited since the run" in said
+    # Requests leave at once; with another seed the first connection comes up after another jitter.
+    assert re.search(
+        r"collabdm: differs\n  event 4 differs: 0\.\d{6} s, client-\d, connect peer=\"server\" port=8080\n"
+        r"    at_us: \d+ recorded, \d+ now\n",
+        said,
+    )
+    assert re.search(r"    3: 0\.000000 s, client-3, request peer=", said)
+    assert re.search(r"  synthetic_digest: [0-9a-f]{12}\.\.\. recorded, [0-9a-f]{12}\.\.\. now\n", said)
+    assert re.search(r"  ledger entry \d+ differs \(at 0\.\d{6} s, client-\d to server\): at_s: ", said)
+    assert [path.name for path in recorded.parent.iterdir()] == ["tiny-001"]
+    assert ReplayDiffersError.exit_code == 13
+
+
+def test_the_command_ends_with_a_code_of_its_own_and_no_traceback(recorded):
+    edit(recorded / "scenario.yaml", "seed: 3", "seed: 4")
+    arguments = ["replay", "tiny-001", "--method", "localdm"]
+    done = subprocess.run(
+        [sys.executable, "-m", "collab.cli", *arguments],
+        cwd=recorded.parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 13
+    assert "localdm: differs\n  event 4 differs: " in done.stdout
+    assert done.stderr == "collab: runs/tiny-001 could not be repeated: localdm came out differently\n"
+
+
+def test_another_environment_is_told_even_if_nothing_differs(recorded, capsys):
+    environment = json.loads((recorded / "environment.json").read_text())
+    (recorded / "environment.json").write_text(json.dumps({**environment, "simpy": "0.1", "ray": "2.0"}))
+    command("tiny-001", method=["localdm"], runs_dir=recorded.parent)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"unlike the recorded run: simpy: 0.1 recorded, {environment['simpy']} now" in lines
+    assert "unlike the recorded run: ray: 2.0 recorded, nothing now" in lines
+
+
+def test_of_a_real_run_what_is_deterministic_is_compared(tmp_path, capsys):
+    record(tmp_path, TEXT, "baselines=[]", real=True)
+    command("latest", runs_dir=tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "replay of tiny-001: tiny, seed 3, real network"
+    assert lines[1] == "only what does not depend on time is compared: real time is never the same twice"
+    assert re.fullmatch(r"collabdm: the same \(synthetic set [0-9a-f]{12}\)", lines[2])
+
+
+def test_of_measured_time_what_is_deterministic_is_compared(tmp_path, capsys):
+    record(tmp_path, TEXT, "baselines=[]", "compute.time=measured")
+    command("latest", runs_dir=tmp_path)
+    assert "compute.time is measured" in capsys.readouterr().out
+    edit(tmp_path / "tiny-001" / "summary.json", '"synthetic_digest": "', '"synthetic_digest": "0')
+    with pytest.raises(ReplayDiffersError):
+        command("latest", runs_dir=tmp_path)
+
+
+def test_a_trace_that_was_replaced_is_no_record(recorded):
+    shutil.copy(recorded / "localdm" / "trace.parquet", recorded / "collabdm" / "trace.parquet")
+    with pytest.raises(RunDirectoryError, match=r"collabdm: trace.parquet has the digest \w{12}, outcome.json says \w"):
+        command("tiny-001", runs_dir=recorded.parent)
+
+
+def test_a_trace_that_was_edited_is_named(recorded):
+    path = recorded / "collabdm" / "trace.parquet"
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.slice(0, table.num_rows - 1), path)
+    with pytest.raises(RunDirectoryError, match=r"collabdm/trace\.parquet is damaged: it has \d+ events, \d+ were"):
+        command("tiny-001", runs_dir=recorded.parent)
+
+
+def test_what_is_not_there_is_named(recorded):
+    with pytest.raises(RunNotFoundError):
+        command("tiny-009", runs_dir=recorded.parent)
+    with pytest.raises(typer.BadParameter, match='has no method "fedavg"; it has collabdm, localdm'):
+        command("tiny-001", method=["fedavg"], runs_dir=recorded.parent)
