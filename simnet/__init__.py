@@ -6,10 +6,11 @@ from simnet.energy import HostEnergy
 from simnet.errors import SimnetError
 from simnet.limits import Rate
 from simnet.loop import VirtualLoop
-from simnet.network import Host, Network, SimulatedNetwork
+from simnet.network import Host, Network
 from simnet.profiles import DEVICES, RADIOS
 from simnet.schedule import CapacitySchedule, CapacityStep, read_mahimahi
 from simnet.services import Reply, Request, Route, problem
+from simnet.simulated import SimulatedNetwork
 from simnet.sockets import SocketNetwork
 from simnet.tcp import Tcp
 from simnet.tenancy import Boundaries, Message, Rule

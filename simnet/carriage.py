@@ -56,8 +56,8 @@ class Place(Protocol):
     def name(self) -> str:
         """The host's name."""
 
-    def now(self) -> float:
-        """Seconds since the start of the run."""
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the run, by the network's clock."""
 
     def url_of(self, peer: str) -> str:
         """Where a peer's services are, e.g. "http://server:8080"."""
@@ -107,6 +107,10 @@ class Carriage(abc.ABC):
         """Close connections and stop serving."""
 
     @abc.abstractmethod
+    async def abandon(self) -> None:
+        """Forget all that is open, for good: its host has crashed, and says goodbye to nobody."""
+
+    @abc.abstractmethod
     async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
         """Get a message that may leave to `peer`, and its answer back. Raises `UnreachableError`."""
 
@@ -142,7 +146,7 @@ class Carriage(abc.ABC):
         refusal = as_refusal(reply)
         if refusal is not None:
             crossing = Crossing(peer, self._place.name, refusal.message, answer=True)
-            may_be_told = self._boundaries.pass_refusal(crossing, "arriving", self._place.now())
+            may_be_told = self._boundaries.pass_refusal(crossing, "arriving", self._place.elapsed_s())
             return refusal if may_be_told else Reply(reply.status)
         self._check(Crossing(peer, self._place.name, reply.message, answer=True), leaving=False)
         return reply
@@ -207,7 +211,7 @@ class Carriage(abc.ABC):
             return reply
         try:
             if source is None:
-                self._boundaries.check_answer_to_anyone(here, reply.message, self._place.now())
+                self._boundaries.check_answer_to_anyone(here, reply.message, self._place.elapsed_s())
             else:
                 if self._boundaries.crosses(here, source) and _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
                     return problem(403, "boundary", f"the answer's headers exceed {HEAD_LIMIT_BYTES} B")
@@ -223,7 +227,7 @@ class Carriage(abc.ABC):
         if refusal is not None and (source is None or self._boundaries.crosses(here, source)):
             if source is not None:
                 crossing = Crossing(here, source, refusal.message, answer=True)
-                if not self._boundaries.pass_refusal(crossing, "leaving", self._place.now()):
+                if not self._boundaries.pass_refusal(crossing, "leaving", self._place.elapsed_s()):
                     refusal = Reply(refusal.status)
             reply = refusal
         facts = _facts(reply.message)
@@ -233,10 +237,10 @@ class Carriage(abc.ABC):
     # -- both ------------------------------------------------------------------------------------
 
     def _check(self, crossing: Crossing, *, leaving: bool) -> None:
-        self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.now())
+        self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.elapsed_s())
 
     def _record(self, host: str, kind: str, **values: Value) -> None:
-        self._trace.record(self._place.now(), host, kind, **values)
+        self._trace.record(self._place.elapsed_s(), host, kind, **values)
 
 
 async def nowhere(_request: Request) -> Reply:

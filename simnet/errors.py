@@ -19,6 +19,14 @@ class TopologyError(SimnetError, ValueError):
     """The description of the network contradicts itself: an unknown host, a negative latency, no route."""
 
 
+class FaultError(SimnetError, ValueError):
+    """A fault that cannot happen: it names an unknown host or link, or begins before the run does."""
+
+
+class HostLostError(SimnetError, RuntimeError):
+    """A host has crashed for good, so what was started there never ends."""
+
+
 class NotSimulatedError(SimnetError, NotImplementedError):
     """A call that has no meaning in virtual time: signals, subprocesses, file descriptors, TLS, UDP."""
 

@@ -123,6 +123,13 @@ class HttpCarriage(Carriage):
             route, Request(source, http.method, http.path, http.match_info, http.headers, message)
         )
 
+    async def abandon(self) -> None:
+        """Forget the session and the services; their connections are gone already."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        self._runners.clear()
+
     async def close(self) -> None:
         """Close the session and stop serving."""
         if self._session is not None:

@@ -134,6 +134,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """All tasks that have not ended, in the order in which they were made."""
         return sorted((task for task in self._made if not task.done()), key=lambda task: self._made[task][0])
 
+    def host_of(self, task: asyncio.Task[Any]) -> str | None:
+        """The host that a task of this loop belongs to."""
+        return self._made[task][1]
+
     # -- time ------------------------------------------------------------------------------------
 
     def time(self) -> float:

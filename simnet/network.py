@@ -1,45 +1,37 @@
-"""Host and Network: the one interface that agents see, and its simulated form.
+"""Host and Network: the one interface that agents see.
 
 An agent is plain async code that holds a `Host`: it asks peers (`request`), offers services (`serve`), computes
-(`compute`), reads the clock (`now`) and sleeps with `asyncio.sleep`. Whether the network is simulated
-(`SimulatedNetwork`) or the machine's own (`simnet.sockets.SocketNetwork`) it cannot tell. Below that seam,
-`session()` and `site(app)` give any aiohttp program a place on the network.
+(`compute`), reads the clock (`now`), keeps things on `disk` and sleeps with `asyncio.sleep`. Whether the network is
+simulated (`simnet.simulated`) or the machine's own (`simnet.sockets`) it cannot tell. Below that seam, `session()` and
+`site(app)` give any aiohttp program a place on the network.
 """
 
 from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import contextvars
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
 
-from simnet.capacities import ScheduledCapacities
 from simnet.carriage import BODY_LIMIT_BYTES, Carriage
-from simnet.clock import Clock
 from simnet.devices import UNLIMITED, Device, Job, Modelled, Radio, Timing
+from simnet.disk import Disk
 from simnet.energy import HostEnergy, TimeSheet, host_energy
-from simnet.errors import SimnetError
-from simnet.executors import Executor, InlineExecutor, ThreadExecutor
-from simnet.flows import Flows
+from simnet.executors import Executor
 from simnet.http import HttpCarriage
-from simnet.loop import VirtualLoop, current_host
+from simnet.loop import current_host
 from simnet.services import Reply, Route
-from simnet.sessions import aiohttp_in_virtual_time, new_session
-from simnet.sized import Service, SizedCarriage
-from simnet.streams import StreamNetwork
-from simnet.tcp import Tcp
+from simnet.sessions import new_session
 from simnet.tenancy import Boundaries, Message
 from simnet.topology import Topology
 from simnet.trace import Trace, Value
 
 T = TypeVar("T")
-CarriageName = Literal["http", "sized"]
+ProgramFactory = Callable[[], Coroutine[Any, Any, T]]
 SERVICE_PORT = 8080
 
 
@@ -56,8 +48,17 @@ class Host:
         """The trust domain of this host."""
         return self._network.topology.host(self.name).tenant
 
+    @property
+    def disk(self) -> Disk:
+        """What the host keeps when it crashes."""
+        return self._network.disk_of(self.name)
+
     def now(self) -> float:
-        """Seconds since the start of the run."""
+        """Seconds since the start of the run, by this host's clock."""
+        return self._network.now_at(self.name)
+
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the run, by the network's clock, which no fault puts wrong."""
         return self._network.now()
 
     async def request(
@@ -95,6 +96,14 @@ class Host:
         self._network.program_started(self.name, task)
         return task
 
+    def boot(self, factory: ProgramFactory[T], name: str | None = None) -> asyncio.Future[T]:
+        """Start the program that `factory()` makes, now and again whenever the host has restarted after a crash.
+
+        The result is that of its first run to come to an end. Raises, where it is awaited, what the program raises, and
+        `simnet.errors.HostLostError` if the host crashes for good before.
+        """
+        return self._network.boot(self, factory, name)
+
     def session(self, **options: Any) -> aiohttp.ClientSession:
         """An ordinary aiohttp client session, with timeouts set on purpose; used from this host's tasks.
 
@@ -110,8 +119,11 @@ class Host:
         return port
 
     def record(self, kind: str, **values: Value) -> None:
-        """Write an event of this host into the trace."""
-        self._network.trace.record(self.now(), self.name, kind, **values)
+        """Write an event of this host into the trace, at the network's time; a host whose clock is wrong says so."""
+        now_s, shown_s = self.elapsed_s(), self.now()
+        if shown_s != now_s:
+            values["clock_us"] = round(shown_s * 1e6)
+        self._network.trace.record(now_s, self.name, kind, **values)
 
     def url_of(self, peer: str) -> str:
         """Where a peer's services are."""
@@ -120,6 +132,11 @@ class Host:
     def name_of(self, address: str | None) -> str | None:
         """The host at a network address, if the network can tell."""
         return self._network.name_of(address)
+
+    def renew_carriage(self) -> Carriage:
+        """Forget everything that carries messages, as a crash does; returns it."""
+        old, self._carriage = self._carriage, self._network.carriage_of(self)
+        return old
 
     async def close(self) -> None:
         """Close connections and services; done by the network when the run ends."""
@@ -168,6 +185,18 @@ class Network(abc.ABC):
     @abc.abstractmethod
     def now(self) -> float:
         """Seconds since the start of the run."""
+
+    def now_at(self, host: str) -> float:
+        """Seconds since the start of the run, by the clock of a host."""
+        return self.now()
+
+    @abc.abstractmethod
+    def boot(self, host: Host, factory: ProgramFactory[T], name: str | None) -> asyncio.Future[T]:
+        """Start a program of a host, now and after each restart."""
+
+    @abc.abstractmethod
+    def disk_of(self, host: str) -> Disk:
+        """What a host keeps when it crashes."""
 
     @abc.abstractmethod
     async def compute(self, host: str, job: Job[T]) -> T:
@@ -253,141 +282,3 @@ class Network(abc.ABC):
         # Askers first: a service waits for the connections that its askers keep open.
         for host in reversed(list(self._hosts.values())):
             await host.close()
-
-
-class SimulatedNetwork(Network):
-    """A network in virtual time.
-
-    `carriage` is how messages get to services: "http" sends real bytes through aiohttp; "sized" hands messages over in
-    the time that their bytes would take, for thousands of clients with megabytes each (`simnet.sized`).
-
-    Example:
-        >>> network = SimulatedNetwork(star(["client"], access=..., server=...))
-        >>> async def main():
-        ...     await network.host("server").serve([Route("GET", "/", hello)])
-        ...     return await network.host("client").start(ask(network.host("client")))
-        >>> network.run(main)
-    """
-
-    def __init__(
-        self,
-        topology: Topology,
-        *,
-        seed: int = 0,
-        tcp: Tcp | None = None,
-        carriage: CarriageName = "http",
-        **options: Any,
-    ) -> None:
-        super().__init__(topology, **options)
-        if carriage not in get_args(CarriageName):
-            raise SimnetError(f"carriage is {carriage!r}, expected {' or '.join(get_args(CarriageName))}")
-        self._carriage_name = carriage
-        self._services: dict[str, Service] = {}
-        if isinstance(self._executor, ThreadExecutor):
-            raise SimnetError("threads race the virtual clock: take an executor that works inline")
-        self.clock = Clock()
-        self._loop = VirtualLoop(self.clock)
-        names = topology.link_names()
-        self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
-        self.streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
-        self._loop.fabric = self.streams
-        ScheduledCapacities(self.clock, topology, self.flows, self.streams.outages.follow)
-        self._processors: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run `main()` in virtual time. Raises `simnet.errors.DeadlockError` if everybody waits for ever."""
-        if self._loop.is_closed():
-            raise SimnetError("a network runs once; make a new one")
-
-        async def whole() -> T:
-            try:
-                return await main()
-            finally:
-                self._main_is_over()
-                await self._close_hosts()
-
-        with aiohttp_in_virtual_time():
-            try:
-                return self._loop.run_until_complete(whole())
-            finally:
-                self._stop_everything()
-
-    def carriage_of(self, host: Host) -> Carriage:
-        """What is to carry a host's messages: real bytes, or their sizes."""
-        if self._carriage_name == "http":
-            return super().carriage_of(host)
-        return SizedCarriage(host, self.boundaries, self.trace, self.streams, self._services)
-
-    def now(self) -> float:
-        """Virtual seconds since the start."""
-        return self.clock.now_s
-
-    async def compute(self, host: str, job: Job[T]) -> T:
-        """Run the job and charge the virtual clock by the host's device."""
-        async with self._processors[host]:
-            start_s = self.now()
-            computed, wall_s = await self._executor.run(job)
-            charge_s = self._timing.charge_s(self.device_of(host), computed.operations, wall_s)
-            try:
-                await asyncio.sleep(charge_s)
-            finally:  # a job that is broken off has cost what it took until then
-                self._time_sheet.computed(host, self.now() - start_s)
-            self._record_compute(host, job, start_s, computed.operations)
-            return computed.value
-
-    def wire_bytes(self) -> dict[str, tuple[float, float]]:
-        """Bytes that crossed the links of each host, from it and to it, headers included.
-
-        What a host passes on for others counts as received and sent. Not counted: handshakes and acknowledgements.
-        """
-        carried = (self.flows.carried_bytes * self.flows.tcp.header_factor).tolist()
-        sent: dict[str, float] = dict.fromkeys(self._hosts, 0.0)
-        received = dict(sent)
-        for index, link in enumerate(self.topology.links):
-            for source, target, size in (
-                (link.a, link.b, carried[2 * index]),
-                (link.b, link.a, carried[2 * index + 1]),
-            ):
-                if source in sent:
-                    sent[source] += size
-                if target in received:
-                    received[target] += size
-        return {name: (sent[name], received[name]) for name in sent}
-
-    def url_of(self, peer: str) -> str:
-        """http://name:8080."""
-        return f"http://{peer}:{SERVICE_PORT}"
-
-    def name_of(self, address: str | None) -> str | None:
-        """The host that has this address: in virtual time the network knows."""
-        return None if address is None else self.streams.name_of(address)
-
-    def listening_address(self, host: str) -> tuple[str | None, int]:
-        """The host's own address, port 8080."""
-        return self.streams.resolve(host), SERVICE_PORT
-
-    def listening_at(self, host: str, port: int) -> None:
-        """Nothing to note: the port is always 8080."""
-
-    def site_at(self, host: str, port: int) -> None:
-        """Nothing to note: the streams know who listens where."""
-
-    def _default_executor(self) -> Executor:
-        return InlineExecutor()
-
-    def _stop_everything(self) -> None:
-        """Cancel what still runs, let it clean up, and close the loop."""
-        loop = self._loop
-        tasks = loop.tasks_in_order()
-
-        async def end() -> None:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.streams.close()
-            await loop.shutdown_asyncgens()
-
-        with contextlib.suppress(SimnetError):  # a task that refuses to end must not hide the first error
-            loop.run_until_complete(end())
-        loop.close()
-        self._executor.close()

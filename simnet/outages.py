@@ -12,6 +12,8 @@ twice that time, at most 120 s.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from simnet.flows import Flows
@@ -34,20 +36,36 @@ class Outages:
         self._when_changed = when_changed
         self.hosts_down: set[str] = set()
         self._links_down: set[int] = set()
-        self._cut_off: set[tuple[str, str]] = set()
+        self._cut_off: Counter[tuple[str, str]] = Counter()
+        self._capacities_bps = topology.capacities_bps()
+        self._factors: dict[int, list[float]] = {}
 
     def set_capacity(self, link: int, bandwidth_bps: float) -> None:
         """Change the capacity of a directed link; at 0 the link is down."""
-        down = bandwidth_bps == 0
-        self._flows.set_capacity(link, bandwidth_bps)
-        if down != (link in self._links_down):
-            (self._links_down.add if down else self._links_down.discard)(link)
-            self._when_changed()
+        self._capacities_bps[link] = bandwidth_bps
+        self._apply(link, down=bandwidth_bps == 0)
+
+    def scale(self, link: int, factor: float) -> None:
+        """Leave `factor` of a directed link's capacity, beside what else scales it; at 0 the link is down."""
+        self._factors.setdefault(link, []).append(factor)
+        self._apply(link, down=0 in self._factors[link])
+
+    def unscale(self, link: int, factor: float) -> None:
+        """Take back one `scale` of this link by this factor. Raises `ValueError` if there was none."""
+        self._factors.get(link, []).remove(factor)
+        self._apply(link, down=0 in self._factors[link])
 
     def follow(self, link: int, bandwidth_bps: float) -> None:
         """Change the capacity of a directed link as its schedule says; at 0 what is sent waits, nothing is lost."""
-        if link not in self._links_down:
-            self._flows.set_capacity(link, bandwidth_bps)
+        self._capacities_bps[link] = bandwidth_bps
+        self._apply(link, down=link in self._links_down)
+
+    def _apply(self, link: int, *, down: bool) -> None:
+        factor = math.prod(self._factors.get(link, ()))
+        self._flows.set_capacity(link, 0.0 if down else self._capacities_bps[link] * factor)
+        if down != (link in self._links_down):
+            (self._links_down.add if down else self._links_down.discard)(link)
+            self._when_changed()
 
     def cut_off(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Let nothing through from the first host of each pair to the second."""
@@ -55,8 +73,8 @@ class Outages:
         self._when_changed()
 
     def join_again(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Take back `cut_off` for these pairs."""
-        self._cut_off.difference_update(pairs)
+        """Take back one `cut_off` of each of these pairs."""
+        self._cut_off = +(self._cut_off - Counter(pairs))
         self._when_changed()
 
     def passes(self, source: str, target: str) -> bool:

@@ -81,7 +81,7 @@ class SizedCarriage(HttpCarriage):
                     raise UnreachableError(f"{here} lost its connection to {peer}: {error}") from error
             else:
                 if not end.transport.is_closing():
-                    self._kept.setdefault(peer, []).append((end, self._place.now()))
+                    self._kept.setdefault(peer, []).append((end, self._place.elapsed_s()))
                 return reply
 
     def _kept_end(self, peer: str) -> _AskersEnd | None:
@@ -89,7 +89,7 @@ class SizedCarriage(HttpCarriage):
         while kept:
             end, since_s = kept.pop(0)
             if not end.transport.is_closing():
-                if self._place.now() - since_s <= _KEPT_S:
+                if self._place.elapsed_s() - since_s <= _KEPT_S:
                     return end
                 end.transport.close()
         return None
@@ -99,7 +99,7 @@ class SizedCarriage(HttpCarriage):
         try:
             with setting(current_host, here), setting(inspected, peer):
                 # aiohttp rounds long time limits up to whole seconds of the loop's time.
-                async with asyncio.timeout_at(math.ceil(self._place.now() + CONNECT_TIMEOUT_S)):
+                async with asyncio.timeout_at(math.ceil(self._place.elapsed_s() + CONNECT_TIMEOUT_S)):
                     _, end = await self._streams.connect(service.address, _AskersEnd, parcels=True)
         except TimeoutError as error:
             raise UnreachableError(f"{here} cannot reach {peer}: no answer for {CONNECT_TIMEOUT_S:g} s") from error
@@ -139,7 +139,7 @@ class SizedCarriage(HttpCarriage):
 
     def now(self) -> float:
         """Seconds since the start of the run."""
-        return self._place.now()
+        return self._place.elapsed_s()
 
     @property
     def host(self) -> str:
@@ -147,6 +147,12 @@ class SizedCarriage(HttpCarriage):
         return self._place.name
 
     # -- both ------------------------------------------------------------------------------------
+
+    async def abandon(self) -> None:
+        """Forget the connections and the services, which are gone already."""
+        self._kept.clear()
+        self._services.pop(self._place.name, None)
+        await super().abandon()
 
     async def close(self) -> None:
         """Close connections and stop serving."""

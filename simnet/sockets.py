@@ -12,15 +12,17 @@ import errno
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from simnet.devices import Job
+from simnet.disk import Disk, FolderDisk, MemoryDisk
 from simnet.errors import BoundaryError, SimnetError, UnreachableError
 from simnet.executors import Executor, ThreadExecutor
-from simnet.network import Network
+from simnet.network import Host, Network, ProgramFactory
 from simnet.tcp import Tcp
 from simnet.topology import Topology
 
@@ -33,7 +35,8 @@ class SocketNetwork(Network):
     """A network of real sockets.
 
     `urls` says where hosts of other processes are ("http://10.0.0.7:8080"); `listen` is the address and port on
-    which services of this process listen, port 0 for any free one.
+    which services of this process listen, port 0 for any free one; `disk_folder` where hosts keep what is to outlast
+    this process.
     """
 
     def __init__(
@@ -43,11 +46,14 @@ class SocketNetwork(Network):
         urls: Mapping[str, str] | None = None,
         listen: tuple[str, int] = (LOOPBACK, 0),
         carriage: str = "http",
+        disk_folder: Path | None = None,
         **options: Any,
     ) -> None:
         super().__init__(topology, **options)
         if carriage != "http":
             raise SimnetError(f"carriage is {carriage!r}: what crosses real sockets are bytes, so it must be http")
+        self._disk_folder = disk_folder
+        self._disks: dict[str, Disk] = {}
         self._urls = dict(urls or {})
         self._sites: dict[tuple[str, int], str] = {}
         self._ran = False
@@ -76,6 +82,16 @@ class SocketNetwork(Network):
     def now(self) -> float:
         """Wall seconds since the start."""
         return time.monotonic() - self._started_s
+
+    def boot(self, host: Host, factory: ProgramFactory[T], name: str | None) -> asyncio.Future[T]:
+        """Start the program once: whoever restarts the machine starts the process anew."""
+        return host.start(factory(), name)
+
+    def disk_of(self, host: str) -> Disk:
+        """A folder of the host's own in `disk_folder`, if the network has one; else in memory."""
+        if host not in self._disks:
+            self._disks[host] = MemoryDisk() if self._disk_folder is None else FolderDisk(self._disk_folder / host)
+        return self._disks[host]
 
     async def compute(self, host: str, job: Job[T]) -> T:
         """Run the job; it takes the time that it takes."""

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 from simnet.draws import generator
 from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
-from simnet.flows import Flow, Flows
+from simnet.flows import Flows
 from simnet.jitter import drawer
+from simnet.judged import JudgedFlow
 from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
 from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
 from simnet.parcels import ParcelTransport
@@ -27,6 +28,7 @@ from simnet.tenancy import Boundaries
 from simnet.topology import Topology
 from simnet.trace import Trace
 from simnet.transport import StreamTransport
+from simnet.verdicts import PASS, Attempt, Drop, Hold, Reset, Rules
 
 _FIRST_EPHEMERAL_PORT = 49152
 
@@ -112,6 +114,7 @@ class StreamNetwork:
         self.loop = loop
         self.listeners: dict[Address, StreamServer] = {}
         self.outages = Outages(topology, flows, self._after_outage)
+        self.rules = Rules(loop.clock, trace)
         self._topology = topology
         self._flows = flows
         self._boundaries = boundaries
@@ -185,20 +188,26 @@ class StreamNetwork:
         near = transport(self.loop, there, local, remote, self._when_lost(source, target, there, checked))
         far = transport(self.loop, back, remote, local, self._when_lost(target, source, back, checked))
         near.join(far)
+        there.on_broken, back.on_broken = _breaking(near, far), _breaking(far, near)
         self._open[near], self._open[far] = (source, target), (target, source)
         near.attach(protocol_factory, contextvars.copy_context())
         # The other end has the connection once the third part of the handshake is there, before any data.
         there.send(0, lambda: None, lambda: self._accept(far, server))
         return near, near.get_protocol()
 
-    async def _shake_hands(self, source: str, target: str, port: int, there: Flow, back: Flow) -> StreamServer | None:
+    async def _shake_hands(
+        self, source: str, target: str, port: int, there: JudgedFlow, back: JudgedFlow
+    ) -> StreamServer | None:
         """Who listens there, asked as often as Linux does until there is an answer. Raises `NoAnswerError`."""
         outages, began_s = self.outages, self.loop.time()
         for attempt_s in CONNECT_ATTEMPTS_S:
             await self._until(began_s + attempt_s)
-            if outages.passes(source, target):
-                await self._one_way(there)
+            verdict = PASS if self.rules.silent else self.rules.connection(Attempt(source, target, port))
+            if outages.passes(source, target) and not isinstance(verdict, Drop):
+                await self._one_way(there, verdict.seconds if isinstance(verdict, Hold) else 0.0)
                 server = self.listeners.get((self._address_of[target], port))
+                if isinstance(verdict, Reset):
+                    server = None
                 if outages.passes(target, source):
                     await self._one_way(back)
                     if outages.passes(source, target):  # else the other end never hears that it is open
@@ -230,6 +239,13 @@ class StreamNetwork:
         self.outages.hosts_down.discard(host)
         self._after_outage()
 
+    def reset(self, concerned: Callable[[str, str], bool]) -> None:
+        """Reset every open connection whose direction, from host to host, is concerned."""
+        for transport, (source, target) in tuple(self._open.items()):
+            if concerned(source, target) and not transport.is_lost():
+                self._record(source, "fault", verdict="reset", what="connection", peer=target)
+                transport.break_off(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+
     def _after_outage(self) -> None:
         """Cut and mend connections, now that a host, a link or a path has gone or has come back."""
         for transport, (source, target) in tuple(self._open.items()):
@@ -259,7 +275,9 @@ class StreamNetwork:
             self.loop.call_exception_handler({"message": "Error on accepting a connection", "exception": error})
             far.abort()
 
-    def _when_lost(self, source: str, target: str, flow: Flow, checked: bool) -> Callable[[StreamTransport], None]:
+    def _when_lost(
+        self, source: str, target: str, flow: JudgedFlow, checked: bool
+    ) -> Callable[[StreamTransport], None]:
         def forget(transport: StreamTransport) -> None:
             if not transport.lingers:
                 self._open.pop(transport, None)
@@ -272,7 +290,7 @@ class StreamNetwork:
         at_s = self.loop.time()
         self._boundaries.note_connection(source, target, at_s, sent_bytes=sent_bytes, refusal=refusal)
 
-    def _flow(self, source: str, target: str) -> Flow:
+    def _flow(self, source: str, target: str) -> JudgedFlow:
         path = self._topology.path(source, target)
         rtt_s = path.latency_s + self._topology.path(target, source).latency_s
         if path.links:  # within a host nothing is on the way
@@ -281,10 +299,10 @@ class StreamNetwork:
         self._connections[source, target] += 1
         purpose = ("jitter", source, target, self._connections[source, target])
         draw_jitter_s = drawer(path.jitters, path.latency_s, lambda: generator(self._seed, *purpose))
-        return self._flows.open(path, rtt_s, draw_jitter_s)
+        return JudgedFlow(self._flows.open(path, rtt_s, draw_jitter_s), source, target, self.rules, self.outages)
 
-    async def _one_way(self, flow: Flow) -> None:
-        await asyncio.sleep(max(flow.path.latency_s + flow.draw_jitter_s(), 0.0))
+    async def _one_way(self, flow: JudgedFlow, hold_s: float = 0.0) -> None:
+        await asyncio.sleep(max(flow.path.latency_s + flow.draw_jitter_s(), 0.0) + hold_s)
 
     def _ephemeral_port(self, address: str) -> int:
         port = self._next_port.get(address, _FIRST_EPHEMERAL_PORT)
@@ -295,6 +313,15 @@ class StreamNetwork:
 
     def _record(self, host: str, kind: str, **values: str | int) -> None:
         self._trace.record(self.loop.time(), host, kind, **values)
+
+
+def _breaking(end: StreamTransport, other: StreamTransport) -> Callable[[Exception], None]:
+    """Breaks a connection off, from one end; if the program there has let go of it already, from the other."""
+
+    def break_off(error: Exception) -> None:
+        (other if end.is_lost() else end).break_off(error)
+
+    return break_off
 
 
 def _address(index: int) -> str:

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from simnet.clock import Alarm
-from simnet.errors import NoAnswerError
-from simnet.flows import Flow
+from simnet.judged import JudgedFlow, no_answer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop
 from simnet.outages import RETRANSMISSION_TIMEOUT_S
 
@@ -26,14 +25,13 @@ RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
 
 Piece = Sized | None  # None is the end of the stream
+Lost = Callable[["StreamTransport"], None]
 
 
 class StreamTransport(asyncio.Transport):
     """One end of a simulated connection."""
 
-    def __init__(
-        self, loop: VirtualLoop, flow: Flow, local: Address, remote: Address, on_lost: Callable[[StreamTransport], None]
-    ) -> None:
+    def __init__(self, loop: VirtualLoop, flow: JudgedFlow, local: Address, remote: Address, on_lost: Lost) -> None:
         super().__init__(extra={"peername": remote, "sockname": local})
         self._loop = loop
         self._flow = flow
@@ -94,7 +92,7 @@ class StreamTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Drop everything and reset the connection."""
-        self._break_off(None)
+        self.break_off(None)
 
     # -- asyncio.WriteTransport ------------------------------------------------------------------
 
@@ -217,6 +215,7 @@ class StreamTransport(asyncio.Transport):
     def vanish(self) -> None:
         """The machine at this end is switched off: no sign of it reaches the other end; what is on the wire arrives."""
         self._drop_unsent()
+        self._flow.forget()
         self._lose(ConnectionAbortedError(errno.ECONNABORTED, "the machine was switched off"))
 
     def _await_acknowledgement(self) -> None:
@@ -226,8 +225,7 @@ class StreamTransport(asyncio.Transport):
 
     def _give_up(self) -> None:
         self._giving_up = None
-        silent = f"no answer for {RETRANSMISSION_TIMEOUT_S:g} s"
-        self._break_off(NoAnswerError(errno.ETIMEDOUT, f"Connection timed out: {silent}"))
+        self.break_off(no_answer())
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -350,9 +348,10 @@ class StreamTransport(asyncio.Transport):
         self._loop.call_exception_handler(
             {"message": "Fatal error: a protocol failed", "exception": error, "transport": self}
         )
-        self._break_off(error)
+        self.break_off(error)
 
-    def _break_off(self, error: Exception | None) -> None:
+    def break_off(self, error: Exception | None) -> None:
+        """Reset the connection; the program at this end is told `error`."""
         if self._peer is not None and not self._lost and not self._cut:
             self._after_latency(self._flow, self._peer._reset_by_peer)
         self._drop_unsent()
@@ -377,7 +376,7 @@ class StreamTransport(asyncio.Transport):
             self._call(self._protocol.connection_lost, error)
             self._on_lost(self)
 
-    def _after_latency(self, flow: Flow, action: Callable[[], None]) -> None:
+    def _after_latency(self, flow: JudgedFlow, action: Callable[[], None]) -> None:
         """Do something once a sign has reached the other end: it overtakes what is queued, not what is under way."""
         clock = self._loop.clock
         clock.call_at(max(clock.now_s + flow.path.latency_s, flow.last_arrival_s), action)

@@ -1,0 +1,120 @@
+"""What a host keeps when it crashes: a small store of bytes under keys.
+
+Modelled: everything written is kept, each write is whole or not there at all; nothing can be read or written while
+the host is off. Not modelled: the time that reading and writing takes, space that runs out, files that decay.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+_SUFFIX = ".part"
+
+
+class Disk(Protocol):
+    """A store that outlasts the programs of its host. Keys are any text, for example "upload/client-3"."""
+
+    def read(self, key: str) -> bytes:
+        """What was written under `key` last. Raises `KeyError` if nothing was."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`: when this returns it is safe."""
+
+    def delete(self, key: str) -> None:
+        """Forget `key`; does nothing if there is none."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys that begin with `prefix`, sorted."""
+
+
+class MemoryDisk:
+    """A simulated host's disk; gone when the run ends. Raises `OSError` (EIO) while it is `off`."""
+
+    def __init__(self) -> None:
+        self.off = False
+        self._kept: dict[str, bytes] = {}
+
+    def read(self, key: str) -> bytes:
+        """What was written under `key` last. Raises `KeyError` if nothing was."""
+        return self._powered()[key]
+
+    def write(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`."""
+        self._powered()[key] = bytes(data)
+
+    def delete(self, key: str) -> None:
+        """Forget `key`; does nothing if there is none."""
+        self._powered().pop(key, None)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys that begin with `prefix`, sorted."""
+        return sorted(key for key in self._powered() if key.startswith(prefix))
+
+    def _powered(self) -> dict[str, bytes]:
+        if self.off:
+            raise OSError(errno.EIO, "the disk belongs to a machine that is switched off")
+        return self._kept
+
+
+class FolderDisk:
+    """A disk in a folder of this machine, one file a key. The folder is made when something is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, key: str) -> bytes:
+        """What was written under `key` last. Raises `KeyError` if nothing was, `OSError` if it cannot be read."""
+        try:
+            return self._file(key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`: on the medium, and whole, when this returns. Raises `OSError`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(suffix=_SUFFIX, dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self._file(key))
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        self._sync_folder()
+
+    def delete(self, key: str) -> None:
+        """Forget `key`; does nothing if there is none."""
+        self._file(key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys that begin with `prefix`, sorted."""
+        if not self._folder.is_dir():
+            return []
+        names = (file.name for file in self._folder.iterdir() if file.suffix != _SUFFIX)
+        return sorted(key for key in map(_key_of, names) if key.startswith(prefix))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / _name_of(key)
+
+    def _sync_folder(self) -> None:
+        """A new name is safe only once the folder itself is."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _name_of(key: str) -> str:
+    return "k-" + quote(key, safe="").replace(".", "%2E")
+
+
+def _key_of(name: str) -> str:
+    return unquote(name.removeprefix("k-"))
