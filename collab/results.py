@@ -142,7 +142,7 @@ def _capacities(network: Network) -> dict[str, float]:
 
 def environment(scenario: Scenario) -> dict[str, Any]:
     """What a run is a function of beside its scenario."""
-    packages = ("torch", "numpy", "aiohttp", "simpy", "msgpack", "pydantic")
+    packages = ("collab-edge", "torch", "numpy", "aiohttp", "simpy", "networkx", "msgpack", "pydantic")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
+
+import aiohttp
 
 NameOf = Callable[[str], str | None]
 """The host at an address, if there is one."""
 
 _MOST_TASKS = 1000  # lines of the text
 _MOST_NAMES = 5  # of the tasks that one task awaits
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_MACHINERY = (sysconfig.get_path("stdlib") + "/asyncio", os.path.dirname(__file__), os.path.dirname(aiohttp.__file__))
+_LIBRARIES = (*_MACHINERY, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
 _TO_TRANSPORT = (("transport",), ("_transport",), ("_protocol", "transport"), ("protocol", "transport"))
 
 
@@ -53,9 +57,7 @@ def where(task: asyncio.Task[Any]) -> str:
     frames = list(_frames(task))
     if not frames:
         return "its start"
-    own = next((frame for frame in reversed(frames) if not _is_library(frame)), None)
-    if own is None:
-        return _place_in(frames[-1])
+    own = frames[-1 if (index := _own(frames)) is None else index]
     inner = "" if frames[-1] is own else f" in {frames[-1].f_code.co_qualname}"
     return _place_in(own) + inner
 
@@ -92,8 +94,17 @@ def _frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
 def _library_first(task: asyncio.Task[Any]) -> list[FrameType]:
     """The frames of the library that the task waits in, as the program called them, and then the program's own."""
     frames = list(_frames(task))
-    own = next((index for index in reversed(range(len(frames))) if not _is_library(frames[index])), None)
-    return frames if own is None else [*frames[own + 1 :], frames[own]]
+    own = _own(frames)
+    return frames[::-1] if own is None else [*frames[own + 1 :], frames[own]]
+
+
+def _own(frames: Sequence[FrameType]) -> int | None:
+    """Which frame is the innermost of the program itself: of no library, or else of none that is made for waiting."""
+    for excluded in (_LIBRARIES, _MACHINERY):  # the latter for a program that is installed beside its libraries
+        for index in reversed(range(len(frames))):
+            if not frames[index].f_code.co_filename.startswith(excluded):
+                return index
+    return None
 
 
 def _is_library(frame: FrameType) -> bool:

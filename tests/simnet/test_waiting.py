@@ -7,6 +7,7 @@ import re
 import pytest
 from aiohttp import ClientTimeout, web
 
+from simnet import Reply, Route
 from simnet.errors import DeadlockError
 from simnet.loop import VirtualLoop
 
@@ -220,6 +221,62 @@ def test_what_aiohttp_waits_for_is_a_connection(make_network):
         "(0 B on the way, 0 B unread there), at "
     )
     assert any("(on server) awaits an Event to be set, at " in line for line in lines)
+
+
+@pytest.mark.parametrize("carriage", ["http", "sized"])
+def test_a_request_waits_for_its_answer_at_the_place_of_the_agent(make_network, carriage):
+    """Of the way through simnet only the end is told."""
+    network = make_network(clients=1, carriage=carriage)
+
+    async def never(request):
+        await asyncio.Event().wait()
+
+    async def ask():
+        await network.host("client-0").request("server", "GET", "/")
+
+    async def main():
+        await network.host("server").serve([Route("GET", "/", never)])
+        await network.host("client-0").start(ask(), "ask")
+
+    lines = stuck(lambda: network.run(main))
+    (ours,) = [line for line in lines if line.startswith("client")]
+    inner = {"http": "DataQueue.read", "sized": "_AskersEnd.ask"}[carriage]
+    assert ours == (
+        "client-0: ask (on client-0) awaits data from server:8080 on its connection client-0:49152 < server:8080 "
+        "(0 B on the way, 0 B unread there), at "
+        "test_a_request_waits_for_its_answer_at_the_place_of_the_agent.<locals>.ask (test_waiting.py) "
+        f"in {inner}"
+    )
+    assert any(
+        "awaits an Event to be set, at " in line and "<locals>.never (test_waiting.py)" in line for line in lines
+    )
+
+
+def test_a_server_waits_for_a_body_that_never_comes(make_network):
+    network = make_network(clients=1)
+
+    held = []
+
+    async def hello(request):
+        return Reply(200)
+
+    async def main():
+        await network.host("server").serve([Route("POST", "/", hello)])
+        await network.host("client-0").start(ask())
+
+    async def ask():
+        held.append(await asyncio.open_connection("server", 8080))
+        held[0][1].write(b"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 3\r\n\r\n")
+        await asyncio.sleep(math.inf)
+
+    lines = stuck(lambda: network.run(main))
+    assert any(
+        line.endswith(
+            "(on server) awaits data from client-0:49152 on its connection server:8080 < client-0:49152 "
+            "(0 B on the way, 0 B unread there), at StreamReader._wait (streams.py)"
+        )
+        for line in lines
+    ), lines
 
 
 def test_a_failure_that_nobody_noticed_is_told(alone):
