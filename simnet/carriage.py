@@ -13,6 +13,7 @@ import abc
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from aiohttp import web
@@ -254,9 +255,10 @@ def declared_kinds(headers: Mapping[str, str]) -> frozenset[str]:
     return declared - {""} or frozenset({CONTROL})
 
 
-def kinds_in_words(message: Message) -> str:
-    """The value of `KIND_HEADER`."""
-    return ", ".join(sorted(message.kinds))
+@lru_cache
+def kinds_in_words(kinds: frozenset[str], separator: str = ", ") -> str:
+    """The kinds as the value of `KIND_HEADER`."""
+    return separator.join(sorted(kinds))
 
 
 def _check_own(headers: Mapping[str, str]) -> None:
@@ -281,6 +283,6 @@ def _facts(message: Message) -> dict[str, Value]:
         return {"bytes": 0}
     return {
         "bytes": len(message.body),
-        "carries": "+".join(sorted(message.kinds)),
+        "carries": kinds_in_words(message.kinds, "+"),
         "digest": message.digest[:16],
     }

@@ -51,7 +51,7 @@ class HttpCarriage(Carriage):
         sent_headers = {
             **headers,
             FROM_HEADER: place.name,
-            KIND_HEADER: kinds_in_words(message),
+            KIND_HEADER: kinds_in_words(message.kinds),
             "Content-Type": message.content_type,
         }
         try:
@@ -176,7 +176,7 @@ def setting(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
 
 def _respond(reply: Reply) -> web.Response:
     message = reply.message
-    headers = {**reply.headers, KIND_HEADER: kinds_in_words(message)}
+    headers = {**reply.headers, KIND_HEADER: kinds_in_words(message.kinds)}
     if not message.body:
         return web.Response(status=reply.status, headers=headers)
     headers["Content-Type"] = message.content_type

@@ -23,7 +23,7 @@ from simnet.network import SERVICE_PORT, Host, Network, ProgramFactory
 from simnet.power import Power
 from simnet.processor import Processor
 from simnet.sessions import aiohttp_in_virtual_time
-from simnet.sized import Service, SizedCarriage
+from simnet.sized import Service, SizedCarriage, patient_collector
 from simnet.streams import StreamNetwork
 from simnet.tcp import Tcp
 from simnet.topology import Topology
@@ -100,7 +100,8 @@ class SimulatedNetwork(Network):
                 self._main_is_over()
                 await self._close_hosts()
 
-        with aiohttp_in_virtual_time():
+        patience = patient_collector() if self._carriage_name == "sized" else contextlib.nullcontext()
+        with aiohttp_in_virtual_time(), patience:
             try:
                 return self._loop.run_until_complete(whole())
             finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import math
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -157,12 +158,18 @@ class StreamNetwork:
         return server
 
     async def connect(
-        self, address: Address, protocol_factory: ProtocolFactory, *, parcels: bool = False
+        self,
+        address: Address,
+        protocol_factory: ProtocolFactory,
+        *,
+        parcels: bool = False,
+        until_s: float = math.inf,
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Open a connection from the current host, for bytes or for parcels; takes one round trip.
 
-        Raises `BoundaryError` at once if a boundary lies between, `UnreachableError` if nobody listens, and
-        `NoAnswerError` after `simnet.outages.CONNECT_TIMEOUT_S` if the other host is off or the path to it is cut.
+        Raises `BoundaryError` at once if a boundary lies between, `UnreachableError` if nobody listens, and if the
+        other host is off or the path to it is cut `NoAnswerError` after `simnet.outages.CONNECT_TIMEOUT_S`, or
+        `TimeoutError` at `until_s` if that is earlier.
         """
         source = _here()
         ip, port = address
@@ -177,7 +184,7 @@ class StreamNetwork:
             self._record(source, "connect-refused", peer=target, port=port, reason=reason)
             raise BoundaryError(errno.EACCES, reason)
         there, back = self._flow(source, target), self._flow(target, source)
-        server = await self._shake_hands(source, target, port, there, back)
+        server = await self._shake_hands(source, target, port, there, back, until_s)
         if server is None or (server.loopback_only and source != target):
             self._record(source, "connect-refused", peer=target, port=port, reason="nobody listens")
             raise UnreachableError(errno.ECONNREFUSED, f"nobody listens on port {port} of {target}")
@@ -196,11 +203,13 @@ class StreamNetwork:
         return near, near.get_protocol()
 
     async def _shake_hands(
-        self, source: str, target: str, port: int, there: JudgedFlow, back: JudgedFlow
+        self, source: str, target: str, port: int, there: JudgedFlow, back: JudgedFlow, until_s: float
     ) -> StreamServer | None:
-        """Who listens there, asked as often as Linux does until there is an answer. Raises `NoAnswerError`."""
+        """Who listens there, asked as often as Linux does until there is an answer. Raises what `connect` does."""
         outages, began_s = self.outages, self.loop.time()
         for attempt_s in CONNECT_ATTEMPTS_S:
+            if began_s + attempt_s >= until_s:
+                break
             await self._until(began_s + attempt_s)
             verdict = PASS if self.rules.silent else self.rules.connection(Attempt(source, target, port))
             if outages.passes(source, target) and not isinstance(verdict, Drop):
@@ -212,7 +221,9 @@ class StreamNetwork:
                     await self._one_way(back)
                     if outages.passes(source, target):  # else the other end never hears that it is open
                         return server
-        await self._until(began_s + CONNECT_TIMEOUT_S)
+        await self._until(min(began_s + CONNECT_TIMEOUT_S, until_s))
+        if until_s < began_s + CONNECT_TIMEOUT_S:
+            raise TimeoutError(f"no answer from {target} until {until_s:g} s")
         self._record(source, "connect-timeout", peer=target, port=port)
         raise NoAnswerError(errno.ETIMEDOUT, f"no answer from {target} for {CONNECT_TIMEOUT_S:g} s")
 

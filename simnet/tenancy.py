@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol, cast
 
 from simnet.errors import BoundaryError, InspectionError
@@ -68,18 +67,22 @@ class Message:
         """
         return _Zeros(cast("bytes", zeros(size_bytes)), kinds, content_type)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the body, as 64 hexadecimal digits."""
+        known: str | None = self.__dict__.get("_digest")
+        if known is None:  # by hand, for `cached_property` takes a lock, which is most of its cost
+            known = self.__dict__["_digest"] = self._hashed()
+        return known
+
+    def _hashed(self) -> str:
         return hashlib.sha256(self.body).hexdigest()
 
 
 class _Zeros(Message):
     """A message whose digest is known without reading its body."""
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the body."""
+    def _hashed(self) -> str:
         return digest_of_zeros(len(self.body))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
@@ -39,13 +38,14 @@ class StreamTransport(asyncio.Transport):
         self._protocol: asyncio.BaseProtocol = asyncio.Protocol()
         self._context = contextvars.copy_context()
         self._peer: StreamTransport | None = None
-        self._waiting: deque[Piece] = deque()  # written, not yet given to the flow
-        self._sending: deque[Piece] = deque()  # given to the flow, not yet sent to the end
-        self._on_wire: deque[Piece] = deque()  # sent, not yet arrived
+        # Lists, although they are taken from at the front: they are short, and a deque is 600 bytes even when empty.
+        self._waiting: list[Piece] = []  # written, not yet given to the flow
+        self._sending: list[Piece] = []  # given to the flow, not yet sent to the end
+        self._on_wire: list[Piece] = []  # sent, not yet arrived
         self._sent_bytes = 0  # of pieces that were sent to the end
         self._unsent_bytes = 0
         self._in_flight_bytes = 0  # given to the flow, not yet read at the other end
-        self._inbox: deque[Piece] = deque()  # arrived while reading is paused
+        self._inbox: list[Piece] = []  # arrived while reading is paused
         self._reading = True
         self._writer_paused = False
         self._high_water, self._low_water = HIGH_WATER_BYTES, HIGH_WATER_BYTES // 4
@@ -237,14 +237,14 @@ class StreamTransport(asyncio.Transport):
             return
         waiting, sending = self._waiting, self._sending
         while waiting and (self._in_flight_bytes < RECEIVE_WINDOW_BYTES or waiting[0] is None):
-            piece = waiting.popleft()
+            piece = waiting.pop(0)
             size_bytes = _size(piece)
             self._in_flight_bytes += size_bytes
             sending.append(piece)
             self._flow.send(size_bytes, self._piece_sent, self._piece_arrived)
 
     def _piece_sent(self) -> None:
-        piece = self._sending.popleft()
+        piece = self._sending.pop(0)
         self._on_wire.append(piece)
         if piece is None:
             return
@@ -260,7 +260,7 @@ class StreamTransport(asyncio.Transport):
                 self._send_end()
 
     def _piece_arrived(self) -> None:
-        piece = self._on_wire.popleft()
+        piece = self._on_wire.pop(0)
         peer = self._peer
         if peer is None or peer._lost:
             if piece is not None:
@@ -304,7 +304,7 @@ class StreamTransport(asyncio.Transport):
 
     def _drain_inbox(self) -> None:
         while self._inbox and self._reading and not self._closing:
-            piece = self._inbox.popleft()
+            piece = self._inbox.pop(0)
             try:
                 if piece is None:
                     if not self._eof_received():

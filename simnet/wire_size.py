@@ -29,6 +29,7 @@ _REQUEST_LINE_REST = len("  HTTP/1.1\r\n")
 _STATUS_LINE_REST = len("HTTP/1.1 200 \r\n")
 _HEADER_REST = len(": \r\n")
 _EMPTY_LINE = 2
+_LENGTH_HEADER = len("Content-Length") + _HEADER_REST
 _NO_TYPE = "application/octet-stream"  # what aiohttp says of a message that does not say what it is
 _BODYLESS_METHODS = ClientRequest.GET_METHODS
 # Paths that no software writes in another way: no escapes, no query, no segment that begins with a dot.
@@ -38,7 +39,7 @@ _PLAIN_PATH = re.compile(r"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 class RequestHead:
     """What a service sees of a request beside its message; aiohttp's router takes it for a request of its own."""
 
-    __slots__ = ("_own", "_source", "authority", "message", "method", "path", "path_qs", "path_safe")
+    __slots__ = ("_own", "_source", "authority", "message", "method", "path", "path_qs", "path_safe", "size_bytes")
 
     def __init__(
         self, method: str, url: str, authority: str, path: str, source: str, message: Message, own: Mapping[str, str]
@@ -54,6 +55,7 @@ class RequestHead:
         else:
             whole = URL(url + path)
             self.path, self.path_qs, self.path_safe = whole.path, whole.raw_path_qs, whole.path_safe
+        self.size_bytes = self._measured()
 
     @property
     def rel_url(self) -> RequestHead:
@@ -67,7 +69,7 @@ class RequestHead:
         headers = CIMultiDict({"Host": self.authority})
         headers.extend((_as_parsed(name), value) for name, value in self._own.items())
         headers[FROM_HEADER] = self._source
-        headers[KIND_HEADER] = kinds_in_words(message)
+        headers[KIND_HEADER] = kinds_in_words(message.kinds)
         headers["Content-Type"] = message.content_type
         for name, value in _USUAL.items():
             headers.setdefault(name, value)
@@ -75,14 +77,13 @@ class RequestHead:
             headers["Content-Length"] = length
         return CIMultiDictProxy(headers)
 
-    def size_bytes(self) -> int:
+    def _measured(self) -> int:
         """Bytes of the request line and all headers."""
-        message = self.message
-        size_bytes = len(self.method) + len(self.path_qs) + _REQUEST_LINE_REST + _EMPTY_LINE
-        size_bytes += _CONSTANT_BYTES + len(self.authority) + _encoded(self._source)
-        size_bytes += _encoded(kinds_in_words(message)) + _encoded(message.content_type)
-        if (length := _content_length(self.method, message)) is not None:
-            size_bytes += len("Content-Length") + _HEADER_REST + len(length)
+        message, method = self.message, self.method
+        size_bytes = len(method) + len(self.path_qs) + _REQUEST_LINE_REST + _EMPTY_LINE
+        size_bytes += _CONSTANT_BYTES + len(self.authority) + _encoded(self._source) + _told_bytes(message)
+        if (length := _content_length(method, message)) is not None:
+            size_bytes += _LENGTH_HEADER + len(length)
         for name, value in self._own.items():
             size_bytes += _header_bytes(name, value)
             if (usual := _USUAL_BY_LOWER_NAME.get(name.lower())) is not None:
@@ -100,7 +101,7 @@ class AnswerHead:
         message, status = reply.message, reply.status
         size, empty = len(message.body), must_be_empty_body(method, status)
         headers = {_as_parsed(name): value for name, value in reply.headers.items()}
-        headers[KIND_HEADER] = kinds_in_words(message)
+        headers[KIND_HEADER] = kinds_in_words(message.kinds)
         if size:
             headers["Content-Type"] = message.content_type
         if (size or (status != 304 and method != "HEAD")) and not should_remove_content_length(method, status):
@@ -137,6 +138,10 @@ def _content_length(method: str, message: Message) -> str | None:
 def _as_parsed(name: str) -> str:
     """The name of a header as aiohttp's parser gives it: those that it knows in their usual spelling."""
     return _KNOWN.get(name.lower(), name)
+
+
+def _told_bytes(message: Message) -> int:
+    return _encoded(kinds_in_words(message.kinds)) + _encoded(message.content_type)
 
 
 def _header_bytes(name: str, value: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -286,6 +287,17 @@ def test_sessions_and_applications_stand_beside(make_network):
 
     network = make_network(world="sized")
     assert network.run(main) == ("hello client-0", b"from an application")
+
+
+def test_the_collector_is_itself_again_after_a_run(make_network):
+    before = gc.get_threshold()
+
+    async def main():
+        return gc.get_threshold()
+
+    assert make_network(world="sized").run(main)[0] > before[0]
+    assert gc.get_threshold() == before
+    assert make_network(world="simulated").run(main) == before
 
 
 def test_two_thousand_clients(make_network):
