@@ -68,6 +68,12 @@ class RunDirectoryError(CollabError):
     exit_code = 11
 
 
+class AuditError(CollabError):
+    """A ledger is not as the run wrote it, or holds what the boundaries of the run do not explain."""
+
+    exit_code = 12
+
+
 class ReplayDiffersError(CollabError):
     """A run that was run again came out differently."""
 

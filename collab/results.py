@@ -23,8 +23,9 @@ from collab.matching import SyntheticSet
 from collab.methods import Outcome
 from collab.nets import NetworkSpec
 from collab.settings import SERVER, Scenario
-from collab.store import RunWriter
+from collab.store import SCENARIO, RunWriter, ledger_identity
 from simnet import Network
+from simnet.ledger import Identity, Seal
 from simnet.trace import Trace
 
 
@@ -92,17 +93,17 @@ def write_run(
     real: bool,
 ) -> dict[str, Any]:
     """Fill the run directory; returns the summary."""
-    summary = {
+    summary: dict[str, Any] = {
         "scenario": scenario.name,
         "seed": scenario.seed,
         "world": "real" if real else "simulated",
         "run_dir": str(writer.final),
         "trace_digest": _joint_digest([result.network.trace for result in results]),
         "wall_s": round(wall_s, 3),
-        "methods": {result.name: result.summary() for result in results},
+        "methods": {},
     }
-    writer.write_json("summary.json", summary)
-    writer.write_text("scenario.yaml", scenario.dump())
+    scenario_text = scenario.dump()
+    writer.write_text(SCENARIO, scenario_text)
     writer.write_json("environment.json", environment(scenario))
     counts = {
         client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
@@ -110,11 +111,15 @@ def write_run(
     }
     writer.write_json("partition.json", counts)
     for result in results:
-        _write_method(writer, result)
+        identity = ledger_identity(scenario.name, scenario.seed, result.name, scenario_text)
+        seal = _write_method(writer, result, identity)
+        row = {**result.summary(), "ledger": {"lines": seal.lines, "head": seal.head}}
+        summary["methods"][result.name] = row
+    writer.write_json("summary.json", summary)
     return summary
 
 
-def _write_method(writer: RunWriter, result: MethodResult) -> None:
+def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -> Seal:
     outcome = result.outcome
     images: dict[str, NDArray[Any]] = {
         "images": outcome.synthetic.images.numpy(),
@@ -132,7 +137,8 @@ def _write_method(writer: RunWriter, result: MethodResult) -> None:
         "capacity_bps": _capacities(result.network),
         "trace_digest": result.network.trace.digest(),
     }
-    writer.write_method(result.name, facts, result.network.trace, result.network.boundaries.ledger, images)
+    network = result.network
+    return writer.write_method(result.name, facts, network.trace, network.boundaries.ledger, images, identity)
 
 
 def _capacities(network: Network) -> dict[str, float]:

@@ -10,7 +10,7 @@
       collabdm/            one folder a method
         outcome.json       accuracies of all networks, bytes of each site, phases
         trace.parquet      everything that happened, one event a row; see simnet.trace_file
-        ledger.jsonl       everything that crossed a boundary, or was refused
+        ledger.jsonl       everything that crossed a boundary, or was refused; a chain that `collab audit` verifies
         images.safetensors synthetic images: refined, initial, and of the first sites
 
 A run directory is written under a temporary name and renamed when it is whole; an interrupted run leaves
@@ -20,6 +20,7 @@ nothing. Reading needs neither torch nor simnet's network.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -37,12 +38,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
+from simnet import ledger as ledgers
 from simnet import trace_file
-from simnet.errors import TraceFileError
-from simnet.tenancy import Ledger, LedgerEntry
+from simnet.errors import LedgerError, TraceFileError
+from simnet.ledger import Identity, Ledger, LedgerEntry, Seal
 from simnet.trace import Trace
 
 SUMMARY = "summary.json"
+SCENARIO = "scenario.yaml"
+LEDGER = "ledger.jsonl"
+SCENARIO_SHA256 = "scenario_sha256"
 TRACE = "trace.parquet"
 DEFAULT_RUNS_DIR = Path("runs")
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -71,17 +76,18 @@ class RunWriter:
         name: str,
         outcome: Mapping[str, Any],
         trace: Trace,
-        ledger: Ledger,
+        entries: Ledger,
         images: Mapping[str, NDArray[Any]],
-    ) -> None:
-        """The folder of one method."""
+        identity: Identity,
+    ) -> Seal:
+        """The folder of one method; returns the seal of its ledger, which is of what `identity` names."""
         folder = self._partial / name
         folder.mkdir()
-        self.write_json(f"{name}/outcome.json", outcome)
         trace_file.write(trace, folder / TRACE)
-        with (folder / "ledger.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry.as_dict(), ensure_ascii=False) + "\n" for entry in ledger)
+        seal = entries.write(folder / LEDGER, identity)
+        self.write_json(f"{name}/outcome.json", {**outcome, "ledger": seal.as_dict()})
         save_file({key: np.ascontiguousarray(value) for key, value in images.items()}, folder / "images.safetensors")
+        return seal
 
     def finish(self) -> None:
         """Give the directory its name. Raises `RunExistsError` if somebody else has taken it meanwhile."""
@@ -133,6 +139,12 @@ def _reserve(runs_dir: Path, scenario: str, name: str | None) -> tuple[Path, Pat
     raise RunExistsError(f"{runs_dir / str(name)} exists already; choose another --name or remove it")
 
 
+def ledger_identity(scenario: str, seed: int, method: str, scenario_text: str) -> Identity:
+    """What the ledger of one method of a run is bound to: also the boundaries, as they stand in the scenario."""
+    digest = hashlib.sha256(scenario_text.encode()).hexdigest()
+    return {"scenario": scenario, "seed": seed, "method": method, SCENARIO_SHA256: digest}
+
+
 # -- reading -------------------------------------------------------------------------------------
 
 
@@ -164,9 +176,25 @@ class MethodRun:
 
     @cached_property
     def ledger(self) -> list[LedgerEntry]:
-        """All crossings and refusals in order."""
-        with (self.path / "ledger.jsonl").open(encoding="utf-8") as file:
-            return [LedgerEntry(**json.loads(line)) for line in file]
+        """All crossings and refusals in order, unverified. Raises `RunDirectoryError` if they cannot be read."""
+        try:
+            with (self.path / LEDGER).open("rb") as file:
+                return list(ledgers.read(file))
+        except LedgerError as error:
+            raise RunDirectoryError(f"{self.path / LEDGER}: {error}") from error
+
+    @property
+    def seal(self) -> Seal | None:
+        """What was kept of the ledger beside it; None if nothing was, or what is there is none."""
+        try:
+            return Seal(**self.outcome["ledger"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def verified_ledger(self, seal: Seal) -> Iterator[LedgerEntry]:
+        """The entries, each once its line was verified. Raises `simnet.errors.LedgerError` and `OSError`."""
+        with (self.path / LEDGER).open("rb") as file:
+            yield from ledgers.verified(file, seal)
 
     @cached_property
     def images(self) -> dict[str, NDArray[Any]]:
@@ -189,7 +217,7 @@ class Run:
     @cached_property
     def scenario(self) -> dict[str, Any]:
         """The resolved scenario as plain data."""
-        data: dict[str, Any] = yaml.safe_load((self.path / "scenario.yaml").read_text(encoding="utf-8"))
+        data: dict[str, Any] = yaml.safe_load((self.path / SCENARIO).read_text(encoding="utf-8"))
         return data
 
     @cached_property

@@ -22,8 +22,8 @@ SIMNET = [
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
     "evaluation", "privacy", "agents", "network_settings", "boundary_settings", "settings",
-    "tenancy_contradictions", "contradictions", "scenario", "store", "results", "run", "replay", "standalone",
-    "console", "options", "commands", "cli", "__init__",
+    "tenancy_contradictions", "contradictions", "scenario", "store", "auditing", "results", "run", "replay",
+    "standalone", "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 
 

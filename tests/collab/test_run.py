@@ -54,6 +54,7 @@ def test_the_summary_says_what_was_asked_for(simulated):
         "bytes_up_per_client",
         "bytes_down_per_client",
         "last_upload_s",
+        "ledger",
         "result_s",
         "synthetic_digest",
     }

@@ -23,7 +23,7 @@ def write(runs_dir, name=None):
         writer.write_json("environment.json", {"python": "3"})
         writer.write_json("partition.json", {"client-0": [1, 2]})
         writer.write_text("scenario.yaml", "name: s\nseed: 1\n")
-        writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)})
+        writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)}, {"method": "m"})
     return writer.final
 
 
@@ -34,9 +34,11 @@ def test_what_is_written_can_be_read(tmp_path):
     assert run.partition == {"client-0": [1, 2]}
     assert run.environment == {"python": "3"}
     (method,) = run.methods
-    assert method.outcome == {"expand": 2}
+    assert method.outcome["expand"] == 2
+    assert method.seal.identity == {"method": "m"}
     assert [event.kind for event in method.trace] == ["result"]
     assert method.ledger[0].rule == "a rule"
+    assert list(method.verified_ledger(method.seal)) == method.ledger
     np.testing.assert_array_equal(method.images["images"], np.arange(4.0))
 
 
@@ -115,3 +117,12 @@ def test_a_run_of_an_older_version_says_what_to_do(tmp_path):
     path.rename(path.with_name("trace.jsonl"))
     with pytest.raises(RunDirectoryError, match=r"older version.*run it again: collab run .*/s-001/scenario.yaml"):
         find_run("latest", tmp_path).methods[0].trace  # noqa: B018
+
+
+def test_a_ledger_that_cannot_be_read_is_named(tmp_path):
+    path = write(tmp_path)
+    (path / "m" / "ledger.jsonl").write_text('{"at_s": 0.1}\n')
+    with pytest.raises(RunDirectoryError, match=r"ledger\.jsonl: line 1 was changed"):
+        _ = find_run(str(path)).methods[0].ledger
+    (path / "m" / "outcome.json").write_text("{}")
+    assert find_run(str(path)).methods[0].seal is None
