@@ -37,7 +37,7 @@ from collab.methods import (
     localdm,
     read_synthetic,
 )
-from collab.nets import NetworkSpec, seeded_network
+from collab.nets import NetworkSpec, operations_per_image, seeded_network
 from collab.wire import FloatDtype, Section, encode
 from simnet.draws import generator, key
 
@@ -238,3 +238,17 @@ def upload_bytes(settings: Settings, images: ImageSpec, *, iterations: int, clas
     means = per_value * embedding * classes * iterations
     pictures = 4 * share * classes * images.pixels
     return means + pictures + 9 * classes + share * classes
+
+
+def client_operations(
+    settings: Settings, images: ImageSpec, counts: Sequence[int], share: int, *, iterations: int | None = None
+) -> int:
+    """Closed formula: floating-point operations of `client` at a site with `counts` samples of each class.
+
+    LocalDM's, and T_k sum_y min(n_y, B) F for the class means under T_k networks (`iterations`; all of them if not
+    given), where F is what one image takes forward.
+    """
+    networks = settings.iterations if iterations is None else iterations
+    embedded = sum(count if settings.batch_size == "all" else min(count, settings.batch_size) for count in counts)
+    forward = operations_per_image(settings.network(images)).forward
+    return localdm.client_operations(settings, images, counts, share) + networks * embedded * forward

@@ -7,6 +7,7 @@ the union does not match the global distribution, which is what CollabDM mends.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from collab.methods import (
     read_synthetic,
     synthetic_section,
 )
-from collab.nets import seeded_network
+from collab.nets import operations_per_image, seeded_network
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"synthetic"})
@@ -110,6 +111,20 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
 def smallest_upload_bytes(share: int, side: int) -> int:
     """A lower bound for the upload of a site that holds data: its images of one class, of one channel."""
     return 4 * share * side**2
+
+
+def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:
+    """Closed formula: floating-point operations of `distil_locally` at a site with `counts` samples of each class.
+
+    S sum_y (min(n_y, B) F + share expand^2 (F + G)) over the classes that it holds, where S is the number of steps, F
+    what one image takes forward and G what the gradient takes back to it. What `collab.compute` counts while the job
+    runs is the same, as a test says.
+    """
+    cost = operations_per_image(settings.network(images))
+    held = [count for count in counts if count > 0]
+    real = sum(min(count, settings.local_batch_size) for count in held) * cost.forward
+    synthetic = len(held) * share * settings.expand**2 * (cost.forward + cost.backward_to_image)
+    return settings.local_steps * (real + synthetic)
 
 
 class InitialPool:
