@@ -17,9 +17,10 @@ from analysis import figures
 from analysis.timeline import Timeline, link_use, timeline
 from collab.store import SUMMARY, MethodRun, Run
 from simnet.tenancy import LedgerEntry
-from simnet.units import format_size
+from simnet.units import format_energy, format_size
 
 _MOST_REFUSALS = 20
+_MOST_ENERGY_ROWS = 12
 _SECTION_NAMES = {
     "collabdm": "CollabDM: distil at the sites, refine at the server toward everybody's class means",
     "localdm": "LocalDM: distil at the sites, take the union",
@@ -39,6 +40,7 @@ class MethodView:
     links: str | None
     sites: Sequence[tuple[str, str]]
     initial: str
+    energy: Sequence[tuple[str, Mapping[str, Any]]]
     refined: str
     is_refined: bool
     shown: Timeline
@@ -47,7 +49,7 @@ class MethodView:
 def write_report(run: Run, path: Path) -> Path:
     """Write the report of `run` to `path`; returns the path."""
     environment = Environment(loader=PackageLoader("analysis", "templates"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(size=format_size, percent=lambda share: f"{100 * share:.1f}")
+    environment.filters.update(size=format_size, percent=lambda share: f"{100 * share:.1f}", energy=format_energy)
     page = environment.get_template("report.html.j2").render(**_content(run))
     path.write_text(page, encoding="utf-8")
     return path
@@ -70,6 +72,7 @@ def _content(run: Run) -> dict[str, Any]:
         "seconds": "virtual" if summary["world"] == "simulated" else "real",
         "heat_map": figures.label_heat_map(run.partition),
         "hidden_clients": max(0, len(run.partition) - figures.MOST_ROWS),
+        "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
         "scatter": figures.accuracy_against_bytes(summary["methods"], deviations),
         "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
         "scenario_text": (run.path / "scenario.yaml").read_text(encoding="utf-8"),
@@ -119,6 +122,7 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         gantt=figures.gantt(shown, unit),
         links=figures.link_use_figure(uses) if uses else None,
         sites=sites,
+        energy=list(_energy_rows(outcome.get("energy", {}))),
         initial=figures.picture_strip(images["initial"], images["labels"], classes),
         refined=figures.picture_strip(images["images"], images["labels"], classes),
         is_refined=not np.array_equal(images["initial"], images["images"]),
@@ -147,6 +151,15 @@ def _ledger_rows(ledger: Sequence[LedgerEntry]) -> Iterator[dict[str, Any]]:
             "messages": messages[key],
             "bytes": sizes[key],
         }
+
+
+def _energy_rows(energy: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What each host spent, those that spent most first; hosts of which nothing is counted are left out."""
+    parts = ("compute_j", "idle_j", "transmit_j", "receive_j")
+    totals = {host: sum(spent[part] for part in parts) for host, spent in energy.items()}
+    for host in sorted(totals, key=lambda host: -totals[host])[:_MOST_ENERGY_ROWS]:
+        if energy[host]["device"] is not None or energy[host]["radio"] is not None:
+            yield host, {**energy[host], "total_j": totals[host]}
 
 
 def _refusals(method: MethodRun) -> list[LedgerEntry]:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from collab.run import MethodResult
 from simnet import Network
-from simnet.units import format_size
+from simnet.units import format_energy, format_size
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False)
@@ -108,7 +108,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    for column in ("method", "accuracy", "up per\nclient", "down per\nclient", "last\nupload", "result", "digest"):
+    energy = any(row["energy_j_per_client"] is not None for row in summary["methods"].values())
+    joules = ("client's\nenergy",) if energy else ()
+    for column in (
+        "method", "accuracy", "up per\nclient", "down per\nclient", *joules, "last\nupload", "result", "digest",
+    ):  # fmt: skip
         table.add_column(column, justify="left" if column in ("method", "digest") else "right")
     for name, row in summary["methods"].items():
         table.add_row(
@@ -116,11 +120,19 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             f"{100 * row['accuracy']:.1f} %",
             format_size(row["bytes_up_per_client"]),
             format_size(row["bytes_down_per_client"]),
+            *([_energy(row["energy_j_per_client"])] if energy else []),
             f"{row['last_upload_s']:.3f} s",
             f"{row['result_s']:.3f} s",
             row["synthetic_digest"][:8],
         )
     output.print(table)
     output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the synthetic set", soft_wrap=True)
+    if energy:
+        basis = "modelled" if simulated else "measured seconds x modelled power"
+        output.print(f"client's energy: computing, waiting and radio, mean of the clients, {basis}", soft_wrap=True)
     output.print(f"trace {summary['trace_digest'][:12]} · {summary['wall_s']:.1f} s of wall time")
     output.print(f"written to {summary['run_dir']}", soft_wrap=True)
+
+
+def _energy(joules: float | None) -> str:
+    return "" if joules is None else format_energy(joules)

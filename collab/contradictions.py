@@ -5,14 +5,16 @@ Each check yields where the mistake stands, a sentence, and the error that it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from collab.device_settings import CustomDevice
 from collab.document import nearest
 from collab.errors import ScenarioError
 from collab.network_settings import TwoTierSettings
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
-from simnet import DEVICES
+from simnet import DEVICES, RADIOS
 
 
 def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
@@ -43,9 +45,21 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
 
 def _device_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     roles = ["client", SERVER, *scenario.clients]
+    maps: tuple[tuple[str, str, Mapping[str, Any], Sequence[str]], ...] = (
+        ("devices", "device", scenario.devices, list(DEVICES)),
+        ("radios", "radio", scenario.radios, list(RADIOS)),
+    )
+    for key, noun, chosen, known in maps:
+        for host, choice in chosen.items():
+            if host not in roles:
+                yield (key, host), f'"{host}" is no host{nearest(host, roles[:8])}', ScenarioError
+            if isinstance(choice, str) and choice not in known:
+                yield (key, host), f'there is no {noun} "{choice}"{nearest(choice, known)}', ScenarioError
     for host, device in scenario.devices.items():
-        if host not in roles:
-            yield ("devices", host), f'"{host}" is no host{nearest(host, roles[:8])}', ScenarioError
-        if isinstance(device, str) and device not in DEVICES:
-            message = f'there is no device "{device}"{nearest(device, list(DEVICES))}'
-            yield ("devices", host), message, ScenarioError
+        if isinstance(device, CustomDevice) and device.idle_power is not None:
+            if device.power is None:
+                message = "there is an idle_power, but no power; give both, or neither to count no energy"
+                yield ("devices", host, "idle_power"), message, ScenarioError
+            elif device.idle_power > device.power:
+                message = f"idle it draws {device.idle_power:g} W, busy {device.power:g} W; expected less when idle"
+                yield ("devices", host, "idle_power"), message, ScenarioError

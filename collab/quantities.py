@@ -28,3 +28,5 @@ Bandwidth = _field(units.bandwidth_bps, units.format_bandwidth, "bit/s", "20 Mbi
 Duration = _field(units.duration_s, units.format_duration, "s", "10 ms")
 Size = _field(units.size_bytes, units.format_size, "B", "10 MB")
 OperationRate = _field(units.operation_rate, lambda value: f"{value / 1e9:g} GFLOP/s", "FLOP/s", "50 GFLOP/s")
+Power = _field(units.power_w, units.format_power, "W", "20 W")
+EnergyPerBit = _field(units.energy_per_bit_j, units.format_energy_per_bit, "J/bit", "80 nJ/bit")

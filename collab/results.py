@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,19 @@ class MethodResult:
                 totals[site] += int(str(event.values["bytes"]))
         return totals
 
+    def energy(self) -> dict[str, dict[str, Any]]:
+        """The energy of every host of this process, in its parts."""
+        return {
+            host: {name: _rounded(value) for name, value in asdict(spent).items()}
+            for host, spent in self.network.energy().items()
+        }
+
+    def _energy_j_per_client(self) -> float | None:
+        """The mean over the clients of which any energy is counted; None if there is none."""
+        energies = self.network.energy()
+        counted = [energies[site].total_j for site in set(self.sites) & set(energies) if energies[site].counted]
+        return _rounded(fsum(counted) / len(counted)) if counted else None
+
     def summary(self) -> dict[str, Any]:
         """The method's row of the summary."""
         trace = self.network.trace
@@ -77,6 +91,7 @@ class MethodResult:
             "accuracy": round(self.accuracy.mean, 6),
             "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
             "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
+            "energy_j_per_client": self._energy_j_per_client(),
             "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
             "result_s": trace.of_kind("result")[-1].at_s,
             "synthetic_digest": synthetic_digest(self.outcome.synthetic),
@@ -135,6 +150,7 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -
         "bytes_up": result.bytes_of("arrival"),
         "bytes_down": result.bytes_of("answer"),
         "capacity_bps": _capacities(result.network),
+        "energy": result.energy(),
         "trace_digest": result.network.trace.digest(),
     }
     network = result.network
@@ -168,6 +184,11 @@ def synthetic_digest(synthetic: SyntheticSet) -> str:
 
 def _joint_digest(traces: Sequence[Trace]) -> str:
     return hashlib.sha256("".join(trace.digest() for trace in traces).encode()).hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    """Nine digits of a float: what is beyond them is the order of additions."""
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def _mean(values: Any) -> float | int:

@@ -202,13 +202,16 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
     clients = list(sites) if not options else list(scenario.clients)
     topology = scenario.network.build(clients, tenant_of)
     if real:
-        return SocketNetwork(topology, boundaries=boundaries, **options)
+        return SocketNetwork(
+            topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options
+        )
     return SimulatedNetwork(
         topology,
         seed=scenario.seed,
         tcp=scenario.network.tcp.model(),
         boundaries=boundaries,
         devices=scenario.device_of(),
+        radios=scenario.radio_of(),
         timing=scenario.compute.timing(),
     )
 

@@ -17,20 +17,15 @@ from collab import methods
 from collab.boundary_settings import BoundarySettings, Tenants, tenants_of
 from collab.compute import DeviceChoice
 from collab.data import DatasetSettings, PartitionSettings
+from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
 from collab.evaluation import EvaluationSettings
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
-from collab.quantities import Duration, OperationRate, Size
-from simnet import DEVICES, Device, Fixed, Measured, Modelled, Rule
+from collab.quantities import Duration, Size
+from simnet import Device, Fixed, Measured, Modelled, Radio, Rule
 from simnet.devices import Timing
 
 SERVER = "server"
-
-
-class CustomDevice(Settings):
-    """A device of your own: its sustained rate of operations."""
-
-    rate: OperationRate = Field(gt=0)
 
 
 class ComputeSettings(Settings):
@@ -91,8 +86,12 @@ class Scenario(Settings):
     budgets: Mapping[str, Size] = Field(
         {}, description="tenant -> bytes that it may send across its boundaries in a run of one method, in all"
     )
-    devices: Mapping[str, str | CustomDevice] = Field(
+    devices: DeviceMap = Field(
         {}, description="client, server or a host's name -> a device; hosts without one compute in no time"
+    )
+    radios: RadioMap = Field(
+        {},
+        description="client, server or a host's name -> its access to the network; without one, bits cost 0 J",
     )
     compute: ComputeSettings = ComputeSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -132,15 +131,14 @@ class Scenario(Settings):
 
     def device_of(self) -> dict[str, Device]:
         """The device of every host that has one."""
-        devices = {}
-        for host in self.hosts:
-            role = SERVER if host == SERVER else "client"
-            chosen = self.devices.get(host, self.devices.get(role))
-            if isinstance(chosen, str):
-                devices[host] = DEVICES[chosen]
-            elif chosen is not None:
-                devices[host] = Device("custom", chosen.rate, "given in the scenario")
-        return devices
+        return devices_of(self.devices, self._role_of())
+
+    def radio_of(self) -> dict[str, Radio]:
+        """The radio of every host that has one."""
+        return radios_of(self.radios, self._role_of())
+
+    def _role_of(self) -> dict[str, str]:
+        return {host: SERVER if host == SERVER else "client" for host in self.hosts}
 
     def all_methods(self) -> tuple[MethodSettings, ...]:
         """The method and its baselines; each has its `name`."""

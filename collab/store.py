@@ -8,7 +8,7 @@
       environment.json     versions, device, threads: what else the run is a function of
       partition.json       samples of each class at each client
       collabdm/            one folder a method
-        outcome.json       accuracies of all networks, bytes of each site, phases
+        outcome.json       accuracies of all networks, bytes of each site, energy of each host
         trace.parquet      everything that happened, one event a row; see simnet.trace_file
         ledger.jsonl       everything that crossed a boundary, or was refused; a chain that `collab audit` verifies
         images.safetensors synthetic images: refined, initial, and of the first sites
@@ -157,7 +157,7 @@ class MethodRun:
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
-        """accuracies, bytes of each site, phases."""
+        """accuracies, bytes of each site, energy of each host."""
         result: dict[str, Any] = json.loads((self.path / "outcome.json").read_text(encoding="utf-8"))
         return result
 

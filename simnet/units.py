@@ -50,6 +50,9 @@ _OPERATION_RATE: Mapping[str, float] = {
     "GFLOP/s": 1e9,
     "TFLOP/s": 1e12,
 }
+_POWER: Mapping[str, float] = {"mW": 1e-3, "W": 1.0, "kW": 1e3}
+_ENERGY: Mapping[str, float] = {"nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "MJ": 1e6}
+_ENERGY_PER_BIT: Mapping[str, float] = {"pJ/bit": 1e-12, "nJ/bit": 1e-9, "uJ/bit": 1e-6, "J/bit": 1.0}
 
 
 def bandwidth_bps(text: object) -> float:
@@ -75,6 +78,16 @@ def operation_rate(text: object) -> float:
     return _parse(text, _OPERATION_RATE, "a rate of operations", "1.5 TFLOP/s")
 
 
+def power_w(text: object) -> float:
+    """Watts of a power such as "20 W". Raises `UnitError` as `bandwidth_bps` does."""
+    return _parse(text, _POWER, "a power", "20 W")
+
+
+def energy_per_bit_j(text: object) -> float:
+    """Joules per bit of an energy such as "80 nJ/bit". Raises `UnitError` as `bandwidth_bps` does."""
+    return _parse(text, _ENERGY_PER_BIT, "an energy per bit", "80 nJ/bit")
+
+
 def format_bandwidth(value_bps: float) -> str:
     """A bandwidth in bits per second as text, e.g. 2e7 -> "20 Mbit/s"."""
     return _format(value_bps, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"), _BANDWIDTH)
@@ -88,6 +101,26 @@ def format_duration(value_s: float) -> str:
 def format_size(value_bytes: float) -> str:
     """A size in bytes as text with a decimal prefix, e.g. 4_500_000 -> "4.5 MB"."""
     return _format(value_bytes, ("B", "kB", "MB", "GB"), _SIZE)
+
+
+def format_operation_rate(value: float) -> str:
+    """Floating-point operations per second as text, e.g. 1.6e12 -> "1.6 TFLOP/s"."""
+    return _format(value, ("FLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s"), _OPERATION_RATE)
+
+
+def format_power(value_w: float) -> str:
+    """A power in watts as text, e.g. 0.8 -> "800 mW"."""
+    return _format(value_w, ("mW", "W", "kW"), _POWER)
+
+
+def format_energy(value_j: float) -> str:
+    """An energy in joules as text, e.g. 1234 -> "1.234 kJ"."""
+    return _format(value_j, ("nJ", "uJ", "mJ", "J", "kJ", "MJ"), _ENERGY) if value_j else "0 J"
+
+
+def format_energy_per_bit(value_j: float) -> str:
+    """An energy per bit in joules as text, e.g. 8e-8 -> "80 nJ/bit"."""
+    return _format(value_j, ("pJ/bit", "nJ/bit", "uJ/bit"), _ENERGY_PER_BIT)
 
 
 def _parse(value: object, units: Mapping[str, float], what: str, example: str) -> float:

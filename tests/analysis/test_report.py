@@ -36,7 +36,7 @@ def report(tmp_path_factory):
 
 def test_it_has_every_section(report):
     page = report.read_text()
-    for section in ("methods", "data", "time", "links", "images", "ledger", "provenance"):
+    for section in ("methods", "data", "time", "links", "energy", "images", "ledger", "provenance"):
         assert f'<section id="{section}">' in page
     for phrase in (
         "160 private samples of gaussians",
@@ -46,6 +46,30 @@ def test_it_has_every_section(report):
         "cloud",
     ):
         assert phrase in page
+
+
+def test_it_says_what_energy_was_counted_and_leaves_it_out_where_none_was(report, tmp_path):
+    page = report.read_text()
+    assert "<th>energy per client</th>" in page
+    assert "All of it is modelled" in page
+    assert re.search(r'<td>client-\d</td><td class="left">raspberry-pi-5</td>', page)
+    found = make(tmp_path, "baselines=[]", "devices={}")
+    page = write_report(found, tmp_path / "r.html").read_text()
+    assert '<section id="energy">' not in page
+    assert "energy per client" not in page
+
+
+def test_a_run_from_before_energy_was_counted_can_still_be_shown(tmp_path):
+    found = make(tmp_path, "baselines=[]")
+    for path, change in (
+        (found.path / "summary.json", lambda data: data["methods"]["collabdm"].pop("energy_j_per_client")),
+        (found.path / "collabdm/outcome.json", lambda data: data.pop("energy")),
+    ):
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+    page = write_report(find_run(str(found.path)), tmp_path / "r.html").read_text()
+    assert '<section id="energy">' not in page
 
 
 def test_it_is_light_and_complete_in_itself(report):

@@ -206,3 +206,28 @@ def test_a_hundred_trivial_clients_start_quickly(here):
     done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
     assert len(json.loads(done.stdout)["methods"]) == 1
     assert int(done.stderr.split()[-1]) < 350
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_devices_are_listed_with_their_numbers_and_sources(here, width):
+    from simnet import DEVICES, RADIOS
+
+    done = collab(here, "devices", COLUMNS=str(width))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= width
+    text = " ".join(done.stdout.split())
+    for profile in (*DEVICES.values(), *RADIOS.values()):
+        assert profile.name in text
+        assert profile.source in text
+    assert "raspberry-pi-5 6.1 GFLOP/s 7 W 3 W" in text
+    assert "lte 80.21 nJ/bit 14.55 nJ/bit" in text
+
+
+def test_the_table_with_energy_fits_eighty_columns(here):
+    done = collab(here, "run", "tiny.yaml", COLUMNS="80")
+    table = done.stdout[: done.stdout.index("virtual seconds")]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+    assert re.search(r"collabdm +\d+\.\d % +[\d.]+ k?B +[\d.]+ k?B +[\d.]+ m?J +", table)
+    assert "client's energy: computing, waiting and radio" in done.stdout
+    without = collab(here, "run", "tiny.yaml", "--set", "devices={}", "--set", "baselines=[]")
+    assert "energy" not in without.stdout

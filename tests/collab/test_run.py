@@ -53,6 +53,7 @@ def test_the_summary_says_what_was_asked_for(simulated):
         "accuracy",
         "bytes_up_per_client",
         "bytes_down_per_client",
+        "energy_j_per_client",
         "last_upload_s",
         "ledger",
         "result_s",
@@ -122,6 +123,46 @@ def test_computation_costs_what_the_device_needs(tmp_path):
     free = go(tmp_path, "devices={}", "baselines=[]")["methods"]["collabdm"]
     assert slow["last_upload_s"] > fast["last_upload_s"] > free["last_upload_s"]
     assert slow["synthetic_digest"] == fast["synthetic_digest"] == free["synthetic_digest"]
+
+
+def test_energy_is_that_of_the_parts_of_every_host(tmp_path):
+    """By hand: power x seconds of the jobs in the trace, idle power x the rest, bits on the wire x energy per bit."""
+    devices = "devices={client: {rate: 1 GFLOP/s, power: 10 W, idle_power: 2 W}}"
+    summary = go(tmp_path, devices, "radios={client: lte}", "baselines=[]")
+    method = find_run(summary["run_dir"]).methods[0]
+    energy = method.outcome["energy"]
+    assert set(energy) == {"server", *(f"client-{index}" for index in range(4))}
+    for event in method.trace:
+        if event.kind == "compute" and event.host != "server":
+            spent = energy[event.host]
+            seconds = (event.at_us - event.values["start_us"]) / 1e6
+            assert spent["busy_s"] == pytest.approx(seconds, rel=1e-6)
+            assert spent["compute_j"] == pytest.approx(10 * seconds, rel=1e-6)
+            assert spent["idle_j"] == pytest.approx(2 * spent["idle_s"], rel=1e-6)
+            assert spent["transmit_j"] == pytest.approx(8 * spent["sent_bytes"] * 80.21e-9, rel=1e-6)
+            assert spent["receive_j"] == pytest.approx(8 * spent["received_bytes"] * 14.55e-9, rel=1e-6)
+            assert method.outcome["bytes_up"][event.host] < spent["sent_bytes"] < summary["methods"]["collabdm"][
+                "bytes_up_per_client"] * 3  # fmt: skip
+            # A client's part ends when it knows that all is over, soon after the result.
+            span_s = spent["busy_s"] + spent["idle_s"]
+            assert 0 < span_s - summary["methods"]["collabdm"]["result_s"] < 0.2
+    assert (energy["server"]["device"], energy["server"]["compute_j"]) == (None, 0)
+    totals = [
+        sum(energy[f"client-{i}"][part] for part in ("compute_j", "idle_j", "transmit_j", "receive_j"))
+        for i in range(4)
+    ]
+    assert summary["methods"]["collabdm"]["energy_j_per_client"] == pytest.approx(np.mean(totals), rel=1e-6)
+
+
+def test_without_a_power_or_a_radio_there_is_no_figure_of_energy(tmp_path):
+    summary = go(tmp_path, "devices={client: {rate: 1 GFLOP/s}}", "baselines=[]")
+    assert summary["methods"]["collabdm"]["energy_j_per_client"] is None
+    radios = go(tmp_path, "devices={}", "radios={client-1: wifi}", "baselines=[]")
+    method = find_run(radios["run_dir"]).methods[0]
+    only = method.outcome["energy"]["client-1"]
+    assert radios["methods"]["collabdm"]["energy_j_per_client"] == pytest.approx(
+        only["transmit_j"] + only["receive_j"], rel=1e-6
+    )
 
 
 def test_a_slower_link_delays_the_upload_by_its_bytes(tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from collab import scenario
 from collab.data import DirichletSettings, GuaranteedSettings
 from collab.errors import BoundaryMissingError, ScenarioError
-from simnet import DEVICES, Fixed, Measured, Modelled
+from simnet import DEVICES, RADIOS, Fixed, Measured, Modelled
 
 QUICKSTART = (Path(__file__).parents[2] / "scenarios" / "quickstart.yaml").read_text()
 
@@ -34,6 +34,10 @@ boundaries:
 devices:
   client: jetson-orin-nano
   client-2: {rate: 3 GFLOP/s}
+  server: {rate: 1 TFLOP/s, power: 20 W, idle_power: 500 mW}
+radios:
+  client: lte
+  client-1: {transmit: 80 nJ/bit, receive: 15 pJ/bit}
 """
 
 
@@ -87,8 +91,14 @@ def test_rules_and_devices():
     assert rule.answers == {"seeds"}
     devices = read.device_of()
     assert devices["client-1"] is DEVICES["jetson-orin-nano"]
-    assert devices["client-2"].operations_per_s == 3e9
-    assert "server" not in devices
+    assert (devices["client-2"].operations_per_s, devices["client-2"].busy_w) == (3e9, 0)
+    assert (devices["server"].operations_per_s, devices["server"].busy_w, devices["server"].idle_w) == (1e12, 20, 0.5)
+    radios = read.radio_of()
+    assert radios["client-0"] is RADIOS["lte"]
+    assert (radios["client-1"].transmit_j_per_bit, radios["client-1"].receive_j_per_bit) == (80e-9, 15e-12)
+    assert "server" not in radios
+    without = parse(TEXT[: TEXT.index("devices:")])
+    assert (without.device_of(), without.radio_of()) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -173,6 +183,20 @@ BAD = [
     ("jetson-orin-nano", "jetson-orin-nanno", 19, 'no device "jetson-orin-nanno"; did you mean "jetson-orin-nano"?'),
     ("client-2: {", "client-7: {", 20, '"client-7" is no host'),
     ("rate: 3 GFLOP/s", "rate: 3", 20, "3 has no unit"),
+    ("rate: 1 TFLOP/s", "rte: 1 TFLOP/s", 21, 'no setting "rte" here; did you mean "rate"?'),
+    ("power: 20 W", "power: 20 Watt", 21, 'unknown unit "Watt" (known: mW, W, kW)'),
+    ("power: 20 W", "power: 0 W", 21, "greater than 0"),
+    (
+        "idle_power: 500 mW",
+        "idle_power: 30 W",
+        21,
+        "idle it draws 30 W, busy 20 W; expected less when idle",
+    ),
+    ("power: 20 W, ", "", 21, "there is an idle_power, but no power"),
+    ("client: lte", "client: lte-a", 23, 'there is no radio "lte-a"; did you mean "lte"?'),
+    ("client: lte", "clients: lte", 23, '"clients" is no host; did you mean "client"?'),
+    ("80 nJ/bit", "80 nJ", 24, 'unknown unit "nJ"; did you mean "nJ/bit"?'),
+    ("transmit: 80 nJ/bit, ", "", 24, 'the setting "transmit" is missing'),
     ("seed: 7", "seed: 7\nseed: 8", 2, "seed is set twice, first in line 1; keep one"),
     ("seed: 7", "seed: -7", 1, "greater than or equal to 0"),
     ("  topology: star", "\ttopology: star", 9, "not valid YAML"),

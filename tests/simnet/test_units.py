@@ -56,3 +56,36 @@ def test_formatting_picks_the_unit():
     assert units.format_duration(0.01) == "10 ms"
     assert units.format_size(999_999) == "1 MB"
     assert units.format_size(0) == "0 B"
+
+
+@pytest.mark.parametrize(("text", "watts"), [("20 W", 20.0), ("800 mW", 0.8), ("1.5 kW", 1500.0), (0, 0.0)])
+def test_powers(text, watts):
+    assert units.power_w(text) == watts
+    assert units.power_w(units.format_power(watts)) == watts
+
+
+@pytest.mark.parametrize(("text", "joules"), [("80 nJ/bit", 80e-9), ("9 pJ/bit", 9e-12), ("1e-7 J/bit", 1e-7)])
+def test_energies_per_bit(text, joules):
+    assert units.energy_per_bit_j(text) == joules
+    assert units.energy_per_bit_j(units.format_energy_per_bit(joules)) == pytest.approx(joules, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [
+        (0, "0 J"),
+        (45.18, "45.18 J"),
+        (1234, "1.234 kJ"),
+        (0.0016, "1.6 mJ"),
+        (3e-6, "3 uJ"),
+        (5e-8, "50 nJ"),
+        (2e6, "2 MJ"),
+    ],
+)
+def test_energies_as_text(joules, text):
+    assert units.format_energy(joules) == text
+
+
+def test_rates_of_operations_as_text():
+    assert units.format_operation_rate(1.6e12) == "1.6 TFLOP/s"
+    assert units.operation_rate(units.format_operation_rate(6.1e9)) == 6.1e9
