@@ -87,16 +87,22 @@ def _story(run: Run) -> str:
     total = int(np.sum(list(run.partition.values())))
     skew = "cut at random" if partition["scheme"] == "iid" else f"skewed by Dirichlet({partition['beta']:g})"
     tenants = scenario.get("tenants") or {"lab": []}
-    where = (
-        f"a {network['topology']} of {network['access']['bandwidth']}, {network['access']['latency']} access links"
-        if run.summary["world"] == "simulated"
-        else "the sockets of this machine"
-    )
+    where = _network_in_words(network) if run.summary["world"] == "simulated" else "the sockets of this machine"
     return (
         f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {skew}, in a "
         f"network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
         f"{_number(scenario['method']['images_per_class'], 'synthetic image')} per class of what it got."
     )
+
+
+def _network_in_words(network: Mapping[str, Any]) -> str:
+    access = network.get("access")
+    if access is None:  # an explicit list of links
+        return f"a network of {_number(len(network['links']), 'link')}"
+    bandwidth = access["bandwidth"]
+    speed = bandwidth if isinstance(bandwidth, str) else f"{bandwidth['up']} up, {bandwidth['down']} down"
+    kind = {"two-tier": "two-tier network", "geometric": "geometric edge"}.get(network["topology"], network["topology"])
+    return f"a {kind} of {speed}, {access['latency']} access links"
 
 
 def _number(count: int, noun: str) -> str:

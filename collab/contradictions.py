@@ -11,7 +11,7 @@ from typing import Any
 from collab.device_settings import CustomDevice
 from collab.document import nearest
 from collab.errors import ScenarioError
-from collab.network_settings import TwoTierSettings
+from collab.network_contradictions import network_contradictions
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
 from simnet import DEVICES, RADIOS
@@ -21,18 +21,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """Every contradiction in a scenario, root causes first."""
     yield from tenancy_contradictions(scenario)
     yield from _device_contradictions(scenario)
-    network = scenario.network
-    if isinstance(network, TwoTierSettings) and network.stations > scenario.partition.clients:
-        message = f"{network.stations} base stations for {scenario.partition.clients} clients; expected no more"
-        yield ("network", "stations"), message, ScenarioError
-    for name in ("access", "station", "server"):
-        link = getattr(network, name, None)
-        if link is not None and link.jitter > link.latency:
-            message = (
-                f"jitter of {link.jitter:g} s exceeds the latency of {link.latency:g} s: "
-                "nothing arrives before it is sent"
-            )
-            yield ("network", name, "jitter"), message, ScenarioError
+    yield from network_contradictions(scenario)
     side = getattr(scenario.dataset, "side", 28)
     if side % scenario.method.expand:
         message = f"images of {side} pixels cannot be cut into {scenario.method.expand} tiles a side"

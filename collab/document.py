@@ -23,6 +23,14 @@ Schema = Mapping[str, Any]
 _QUOTES = "'"
 
 
+class PlacedError(ValueError):
+    """A mistake that a validator of settings has found, and where within them it stands."""
+
+    def __init__(self, message: str, *where: str | int) -> None:
+        super().__init__(message)
+        self.where: Where = where
+
+
 @dataclass(frozen=True)
 class Document:
     """A YAML document as plain data, where each part of it stands, and the overrides applied to it."""
@@ -90,7 +98,8 @@ class Document:
         """
         for problem in error.errors():
             where, fields = _locate(problem["loc"], schema)
-            yield where, _sentence(problem, where, fields)
+            within = getattr(problem.get("ctx", {}).get("error"), "where", ())
+            yield (*where, *within), _sentence(problem, where, fields)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -195,15 +204,16 @@ def _variants(schema: Schema, root: Schema) -> list[Schema]:
     """The alternatives of a schema, references followed."""
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    if "discriminator" in schema or "anyOf" not in schema:
+    members = schema.get("anyOf", schema.get("oneOf"))
+    if "discriminator" in schema or members is None:
         return [schema]
-    return [variant for member in schema["anyOf"] for variant in _variants(member, root)]
+    return [variant for member in members for variant in _variants(member, root)]
 
 
 def _is_member_of_plain_union(part: str, schema: Schema, variants: Sequence[Schema]) -> bool:
     """Whether pydantic put `part` into a path to say which member of a union it had tried."""
-    members = {"str", "int", "float", "bool", "none"} | {str(variant.get("title")) for variant in variants}
-    return "anyOf" in schema and part in members
+    members = {"str", "int", "float", "bool", "none", "list"} | {str(variant.get("title")) for variant in variants}
+    return ("anyOf" in schema or "oneOf" in schema) and part in members
 
 
 def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:

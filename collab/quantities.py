@@ -30,3 +30,11 @@ Size = _field(units.size_bytes, units.format_size, "B", "10 MB")
 OperationRate = _field(units.operation_rate, lambda value: f"{value / 1e9:g} GFLOP/s", "FLOP/s", "50 GFLOP/s")
 Power = _field(units.power_w, units.format_power, "W", "20 W")
 EnergyPerBit = _field(units.energy_per_bit_j, units.format_energy_per_bit, "J/bit", "80 nJ/bit")
+Length = _field(units.length_m, units.format_length, "m", "2.5 km")
+Probability = Annotated[
+    float,
+    BeforeValidator(units.probability),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}], "examples": ["0.1 %"]}
+    ),
+]

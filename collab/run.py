@@ -199,8 +199,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         ContentInspector({name: RawDataGuard(site.data) for name, site in sites.items()}),
         budgets=scenario.budget_bytes(),
     )
-    clients = list(sites) if not options else list(scenario.clients)
-    topology = scenario.network.build(clients, tenant_of)
+    topology = scenario.topology()
     if real:
         return SocketNetwork(
             topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options

@@ -35,10 +35,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
 
 
 def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name: str = "scenario") -> Scenario:
-    """The scenario in a YAML text that came from `source`. Raises `ScenarioError`, with the line."""
+    """The scenario in a YAML text that came from the file `source`. Raises `ScenarioError`, with the line.
+
+    Files that the text names are looked for in the folder of `source`.
+    """
     document = Document.read(text, source, overrides)
     try:
-        scenario = Scenario.model_validate({"name": default_name, **document.data})
+        named = {"name": default_name, **document.data}
+        scenario = Scenario.model_validate(named, context={"folder": Path(source).parent})
     except ValidationError as error:
         raise ScenarioError("\n".join(_complaints(error, document))) from None
     for where, message, kind in contradictions(scenario):

@@ -22,7 +22,7 @@ from collab.evaluation import EvaluationSettings
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
 from collab.quantities import Duration, Size
-from simnet import Device, Fixed, Measured, Modelled, Radio, Rule
+from simnet import Device, Fixed, Measured, Modelled, Radio, Rule, Topology
 from simnet.devices import Timing
 
 SERVER = "server"
@@ -116,6 +116,10 @@ class Scenario(Settings):
     def hosts(self) -> tuple[str, ...]:
         """Names of the clients and the server."""
         return (*self.clients, SERVER)
+
+    def topology(self) -> Topology:
+        """The network of all its hosts. Raises `simnet.errors.TopologyError`."""
+        return self.network.build(self.clients, self.tenant_of(), self.seed)
 
     def tenant_of(self) -> dict[str, str]:
         """The tenant of every host."""

@@ -54,19 +54,16 @@ def two_tier(
     """Sites - base stations - aggregation - cloud, each tier hanging on the next in equal blocks.
 
     Client i of K hangs on station floor(i * stations / K) by `access`; with `sites` it hangs on a site's switch, and
-    the site on a station by `site`. Stations hang on `aggregations` aggregation nodes by `station`. A single
-    aggregation node has the `server` link; several hang on a cloud node by `aggregation`, and the cloud has the
-    `server` link. Raises `TopologyError` unless there are 1 <= aggregations <= stations <= sites <= K of them, and for
-    a tier without its link or a link without its tier.
+    the site on a station by `site`. Stations hang on `aggregations` aggregation nodes by `station`. With an
+    `aggregation` link these hang on a cloud node by it, and the cloud has the `server` link; without, the only one has
+    it. Raises `TopologyError` unless there are 1 <= aggregations <= stations <= sites <= K of them, and for sites
+    without their link, a link without its sites, and several aggregation nodes without one.
     """
     _check_tiers(len(clients), sites, stations, aggregations)
-    for tier, spec, given in (("site", site, sites is not None), ("aggregation", aggregation, aggregations > 1)):
-        if given != (spec is not None):
-            raise TopologyError(
-                f"{tier}s need the link {tier!r}, which joins each to the tier above"
-                if given
-                else f"there is a link {tier!r}, but nothing for it to join; say how many {tier}s there are"
-            )
+    if (sites is None) != (site is None):
+        raise TopologyError("sites and the link of a site to its station go together: give both or neither")
+    if aggregations > 1 and aggregation is None:
+        raise TopologyError(f"{aggregations} aggregation nodes need a link 'aggregation' that joins each to the cloud")
     links: list[Link] = []
     relays: list[str] = []
     below, spec_below = list(clients), access

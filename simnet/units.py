@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from simnet.errors import UnitError
 
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s].*?)?\s*")
+_PERCENTAGE = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*%\s*")
 
 _BANDWIDTH: Mapping[str, float] = {
     "bit/s": 1.0,
@@ -43,6 +44,10 @@ _SIZE: Mapping[str, float] = {
     "KiB": 1024.0,
     "MiB": 1024.0**2,
     "GiB": 1024.0**3,
+}
+_LENGTH: Mapping[str, float] = {
+    "m": 1.0,
+    "km": 1e3,
 }
 _OPERATION_RATE: Mapping[str, float] = {
     "FLOP/s": 1.0,
@@ -88,6 +93,28 @@ def energy_per_bit_j(text: object) -> float:
     return _parse(text, _ENERGY_PER_BIT, "an energy per bit", "80 nJ/bit")
 
 
+def length_m(text: object) -> float:
+    """Metres of a length such as "2.5 km". Raises `UnitError` as `bandwidth_bps` does."""
+    return _parse(text, _LENGTH, "a length", "2.5 km")
+
+
+def probability(value: object) -> float:
+    """A probability from 0 to 1, written as a number or as a percentage such as "0.1 %".
+
+    Raises `UnitError` for anything else.
+    """
+    percentage = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
+    if percentage is not None:
+        number = float(percentage[1]) / 100
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UnitError(f'{value!r} is no probability; expected a number from 0 to 1, or a percentage such as "0.1 %"')
+    else:
+        number = float(value)
+    if not 0 <= number <= 1:
+        raise UnitError(f"{value!r} is no probability: it must lie between 0 and 1 (0 % and 100 %)")
+    return number
+
+
 def format_bandwidth(value_bps: float) -> str:
     """A bandwidth in bits per second as text, e.g. 2e7 -> "20 Mbit/s"."""
     return _format(value_bps, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"), _BANDWIDTH)
@@ -96,6 +123,11 @@ def format_bandwidth(value_bps: float) -> str:
 def format_duration(value_s: float) -> str:
     """A duration in seconds as text, e.g. 0.01 -> "10 ms"."""
     return _format(value_s, ("us", "ms", "s"), _DURATION)
+
+
+def format_length(value_m: float) -> str:
+    """A length in metres as text, e.g. 2500 -> "2.5 km"."""
+    return _format(value_m, ("m", "km"), _LENGTH)
 
 
 def format_size(value_bytes: float) -> str:

@@ -21,9 +21,9 @@ SIMNET = [
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
-    "evaluation", "privacy", "agents", "network_settings", "boundary_settings", "device_settings", "settings",
-    "tenancy_contradictions", "contradictions", "scenario", "store", "auditing", "results", "run", "replay",
-    "standalone", "console", "options", "commands", "cli", "__init__",
+    "evaluation", "privacy", "agents", "link_settings", "network_settings", "boundary_settings", "device_settings",
+    "settings", "tenancy_contradictions", "network_contradictions", "contradictions", "scenario", "store",
+    "auditing", "results", "run", "replay", "standalone", "console", "options", "commands", "cli", "__init__",
 ]  # fmt: skip
 
 
