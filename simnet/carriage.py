@@ -124,26 +124,19 @@ class Carriage(abc.ABC):
         `UnreachableError` if no connection can be made or it breaks.
         """
         here = self._place.name
-        self._check_head(here, peer, path, headers)
-        self._check(Crossing(here, peer, message), leaving=True)
+        crosses = self._boundaries.crosses(here, peer)
+        _check_head(path, headers, bounded=crosses)
+        if crosses:
+            self._check(Crossing(here, peer, message), leaving=True)
         self._record(here, "request", peer=peer, method=method, path=path, **_facts(message))
-        reply = self._admitted(await self._exchange(peer, method, path, message, headers), peer)
+        reply = await self._exchange(peer, method, path, message, headers)
+        if crosses:
+            reply = self._admitted(reply, peer)
         self._record(here, "reply", peer=peer, method=method, path=path, status=reply.status, **_facts(reply.message))
         return reply
 
-    def _check_head(self, source: str, target: str, path: str, headers: Mapping[str, str]) -> None:
-        if not path.startswith("/"):
-            raise SimnetError(f'the path "{path}" must begin with "/"')
-        _check_own(headers)
-        if self._boundaries.crosses(source, target) and (size := _head_bytes(path, headers)) > HEAD_LIMIT_BYTES:
-            raise BoundaryError(
-                f"path and headers have {size} B; across a boundary at most {HEAD_LIMIT_BYTES} may go uninspected"
-            )
-
     def _admitted(self, reply: Reply, peer: str) -> Reply:
-        """The reply of a peer once the boundary has let it in. Raises what `Boundaries.check` raises."""
-        if not self._boundaries.crosses(peer, self._place.name):
-            return reply
+        """The reply of another tenant's host once the boundary has let it in. Raises what `Boundaries.check` does."""
         refusal = as_refusal(reply)
         if refusal is not None:
             crossing = Crossing(peer, self._place.name, refusal.message, answer=True)
@@ -161,13 +154,14 @@ class Carriage(abc.ABC):
             if route.open_to_all and not has_body:
                 return None
             return problem(403, "unknown-sender", f"say who you are in the header {FROM_HEADER}")
+        if not self._boundaries.crosses(source, here):
+            return None
         try:
             if self._boundaries.may_connect(source, here, inspected=True) is not None:
                 self._check(Crossing(source, here, Message(kinds=declared_kinds(head.headers))), leaving=False)
-            if self._boundaries.crosses(source, here):
-                size = _head_bytes(head.path_qs, head.headers)
-                if size > HEAD_LIMIT_BYTES:
-                    return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
+            size = _head_bytes(head.path_qs, head.headers)
+            if size > HEAD_LIMIT_BYTES:
+                return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
         except BoundaryError as error:
             return problem(403, "boundary", str(error))
         return None
@@ -184,7 +178,7 @@ class Carriage(abc.ABC):
 
     def _refusal(self, source: str | None, message: Message) -> Reply | None:
         """The refusal of a message that may not arrive here, or None."""
-        if source is None:
+        if source is None or not self._boundaries.crosses(source, self._place.name):
             return None
         try:
             self._check(Crossing(source, self._place.name, message), leaving=False)
@@ -213,8 +207,8 @@ class Carriage(abc.ABC):
         try:
             if source is None:
                 self._boundaries.check_answer_to_anyone(here, reply.message, self._place.elapsed_s())
-            else:
-                if self._boundaries.crosses(here, source) and _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
+            elif self._boundaries.crosses(here, source):
+                if _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
                     return problem(403, "boundary", f"the answer's headers exceed {HEAD_LIMIT_BYTES} B")
                 self._check(Crossing(here, source, reply.message, answer=True), leaving=True)
         except (BoundaryError, InspectionError) as error:
@@ -259,6 +253,17 @@ def declared_kinds(headers: Mapping[str, str]) -> frozenset[str]:
 def kinds_in_words(kinds: frozenset[str], separator: str = ", ") -> str:
     """The kinds as the value of `KIND_HEADER`."""
     return separator.join(sorted(kinds))
+
+
+def _check_head(path: str, headers: Mapping[str, str], *, bounded: bool) -> None:
+    """Raises `SimnetError` for what agents may not ask, `BoundaryError` for more than may go uninspected."""
+    if not path.startswith("/"):
+        raise SimnetError(f'the path "{path}" must begin with "/"')
+    _check_own(headers)
+    if bounded and (size := _head_bytes(path, headers)) > HEAD_LIMIT_BYTES:
+        raise BoundaryError(
+            f"path and headers have {size} B; across a boundary at most {HEAD_LIMIT_BYTES} may go uninspected"
+        )
 
 
 def _check_own(headers: Mapping[str, str]) -> None:

@@ -10,7 +10,6 @@ retransmission; that a sender whose messages get lost slows down.
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -53,7 +52,7 @@ class JudgedFlow:
         self._target = target
         self._rules = rules
         self._outages = outages
-        self._arrivals: deque[_Arrival] = deque()  # in order; the first one is pending
+        self._arrivals: list[_Arrival] = []  # short; in order; the first one is pending
         self._broken = False
 
     @property
@@ -150,4 +149,4 @@ class JudgedFlow:
 
     def _hand_over(self) -> None:
         while not self._broken and self._arrivals and self._arrivals[0].pending is None:
-            self._arrivals.popleft().hand_over()
+            self._arrivals.pop(0).hand_over()

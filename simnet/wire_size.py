@@ -100,7 +100,8 @@ class AnswerHead:
         """`method` is that of the request, `reply` what the service said."""
         message, status = reply.message, reply.status
         size, empty = len(message.body), must_be_empty_body(method, status)
-        headers = {_as_parsed(name): value for name, value in reply.headers.items()}
+        own = reply.headers
+        headers = {_as_parsed(name): value for name, value in own.items()} if own else {}
         headers[KIND_HEADER] = kinds_in_words(message.kinds)
         if size:
             headers["Content-Type"] = message.content_type
@@ -108,12 +109,11 @@ class AnswerHead:
             headers["Content-Length"] = str(size)
         headers.setdefault("Date", _date(int(now_s)))
         headers.setdefault("Server", SERVER_SOFTWARE)
-        self.size_bytes = _status_line_bytes(status) + _EMPTY_LINE
-        for name, value in headers.items():
-            self.size_bytes += _header_bytes(name, value)
-        body = b"" if empty else message.body
-        received = message if size and not empty else Message(body, message.kinds, headers.get("Content-Type", ""))
-        self.reply = Reply(status, as_received(received), headers)
+        text = "".join(headers) + "".join(headers.values())
+        self.size_bytes = _status_line_bytes(status) + _EMPTY_LINE + _HEADER_REST * len(headers) + _encoded(text)
+        if not size or empty:
+            message = replace(message, body=b"", content_type=headers.get("Content-Type", ""))
+        self.reply = Reply(status, as_received(message), headers)
 
 
 def authority_of(url: str) -> str:
