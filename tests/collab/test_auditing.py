@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -253,3 +254,20 @@ def test_many_tenants_are_cut_to_the_most_telling():
     assert "tenant-0500" not in text
     assert re.search(r"960 more \(--json\) +960 +\d", text)
     assert re.search(r"in all +1,000 +499.5 kB +1", text)
+
+
+def test_sites_wait_for_a_rate_and_the_audit_agrees(tmp_path):
+    """Four sites of one tenant, one upload every 10 s: the run goes on until all are in."""
+    boundary = "boundaries=[{to: cloud, allow: [embeddings, synthetic], at_most_rate: 1 message/10 s}]"
+    run = find_run(go(tmp_path, boundary, "baselines=[]")["run_dir"])
+    ledger = run.methods[0].ledger
+    left_s = [
+        entry.at_s
+        for entry in ledger
+        if entry.kind == "embeddings+synthetic" and (entry.point, entry.verdict) == ("leaving", "crossed")
+    ]
+    assert len(left_s) == 4
+    assert all(round(later - earlier, 6) >= 10.0 for earlier, later in itertools.pairwise(left_s))
+    assert left_s[1] - left_s[0] == pytest.approx(10.0)
+    assert any("try again in" in entry.reason for entry in ledger if entry.verdict == "refused")
+    assert audit_run(run, ["collabdm"]).complaints == []

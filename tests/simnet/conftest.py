@@ -16,7 +16,8 @@ def make_network():
     ):
         names = [f"client-{index}" for index in range(clients)]
         topology = star(names, access=access, server=server, tenant_of=tenants)
-        extra = {} if inspector is None else {"inspector": inspector}
+        extra = {"budgets": options.pop("budgets", {})}
+        extra |= {} if inspector is None else {"inspector": inspector}
         boundaries = Boundaries({host.name: host.tenant for host in topology.hosts}, rules, **extra)
         if world == "real":
             return SocketNetwork(topology, boundaries=boundaries, **options)
