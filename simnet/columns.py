@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, Protocol
@@ -120,7 +120,7 @@ class Others:
 
 
 def pack(values: Sequence[Any], value_type: ValueType) -> Column:
-    """A column of values that are all of one type."""
+    """A column of values, one at least, that are all of one type."""
     return _PACKERS[value_type](values)
 
 
@@ -132,15 +132,20 @@ def _pack_integers(values: Sequence[int]) -> Column:
 
 
 def _pack_texts(values: Sequence[str]) -> Column:
+    if values.count(values[0]) == len(values):
+        return _words(np.zeros(len(values), dtype=np.uint8), values[:1])
     sample = values[:_SAMPLE]
     if 2 * len(set(sample)) <= len(sample):
-        numbers: dict[str, int] = {}
-        codes = [numbers.setdefault(text, len(numbers)) for text in values]
-        words = tuple(sys.intern(_plain(word)) for word in numbers)  # shared with all other columns
-        return Words(np.array(codes, dtype=np.min_scalar_type(len(words))), words)
+        numbers = {word: number for number, word in enumerate(dict.fromkeys(values))}
+        codes = np.fromiter(map(numbers.__getitem__, values), np.min_scalar_type(len(numbers)), len(values))
+        return _words(codes, numbers)
     if sum(map(len, values)) < 2**32:
         return Texts(values)
     return Others([_plain(text) for text in values])
+
+
+def _words(codes: NDArray[Any], words: Iterable[str]) -> Words:
+    return Words(codes, tuple(sys.intern(_plain(word)) for word in words))  # shared with all other columns
 
 
 def _plain(text: str) -> str:
