@@ -1,8 +1,8 @@
 """The asyncio event loop whose clock is SimPy.
 
 `asyncio.sleep`, timeouts, timers of libraries and transfers all live in the one event queue of a
-`simnet.clock.Clock`; the loop's selector steps it instead of waiting for file descriptors. The wall clock is
-never read. Work given to an executor runs at once, inline: a thread would race the virtual clock.
+`simnet.clock.Clock`; the loop steps it where others wait for file descriptors. The wall clock is never read. Work
+given to an executor runs at once, inline: a thread would race the virtual clock.
 
 What has no meaning in virtual time (signals, subprocesses, file descriptors, TLS, UDP, `sendfile`) raises
 `NotSimulatedError`; a run that can never wake again raises `DeadlockError`, which names who waits for what.
@@ -13,16 +13,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ipaddress
-import math
 import socket
 import threading
 import weakref
+from asyncio.futures import _set_result_unless_cancelled as wake_up  # type: ignore[attr-defined]  # asyncio.sleep's
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from functools import partial
+from heapq import heappop, heappush
+from math import ceil, inf
+from typing import Any, Protocol, TypeVar
+
+from simpy.events import NORMAL
 
 from simnet import waiting
-from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
+from simnet.clock import TICKS_PER_SECOND, TOLERANCE_TICKS, Alarm, Clock
 from simnet.errors import DeadlockError, NotSimulatedError
+from simnet.refusals import RefusingLoop
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -32,6 +38,8 @@ current_host: contextvars.ContextVar[str] = contextvars.ContextVar("simnet_curre
 """The host that the running task belongs to; tasks and callbacks inherit it."""
 
 
+_NOTHING: Any = object()
+_NO_ENTRY = (0, 0, 0, None)
 _TURNS_IN_ONE_MOMENT = 100_000
 """Turns of the loop after which time goes on although something is always ready to run."""
 
@@ -61,34 +69,7 @@ class _Timer(asyncio.TimerHandle):
     alarm: Alarm | None
 
 
-class _Stepper:
-    """Stands where the base loop expects a selector: "waiting for input" is stepping the clock."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-        self._turns = 0
-
-    def select(self, timeout: float | None) -> list[Any]:
-        loop = self._loop
-        clock, ready = loop.clock, loop._ready
-        if timeout is None:
-            self._turns = 0
-            while not ready:
-                if clock.idle():
-                    raise DeadlockError(_who_waits(loop))
-                clock.step()
-        elif not loop.is_stopping():
-            # Something polls, with sleep(0): time would stand still for ever.
-            self._turns += 1
-            if self._turns > _TURNS_IN_ONE_MOMENT:
-                self._turns = 0  # also after an error: what ends the run needs turns of its own
-                if clock.idle():
-                    raise DeadlockError("tasks poll with sleep(0) for what cannot happen any more; " + _who_waits(loop))
-                clock.step()
-        return []
-
-
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(RefusingLoop):
     """An asyncio event loop in virtual time. `clock` is the SimPy environment that it runs on.
 
     Example:
@@ -107,7 +88,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = clock if clock is not None else Clock()
         self.fabric: Fabric | None = None
-        self._selector = _Stepper(self)
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
+        self._turns = 0  # in this moment, while something polls
+        self._waking = False
         self._clock_resolution = 1 / TICKS_PER_SECOND
         self._made: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[int, str | None]] = weakref.WeakKeyDictionary()
         self._made_count = 0
@@ -152,6 +135,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run `callback` in `delay` virtual seconds."""
+        if callback is wake_up and delay < inf and args[1] is None:
+            # asyncio.sleep: its future lies in the queue itself, and serves as the handle, which is but cancelled.
+            ticks = ceil(delay * TICKS_PER_SECOND - TOLERANCE_TICKS)
+            if ticks > 0:
+                clock, future = self.clock, args[0]
+                heappush(clock._queue, (clock._now + ticks, NORMAL, next(clock._eid), future))
+                return future  # type: ignore[no-any-return]
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
@@ -164,22 +154,102 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run `callback` at the virtual time `when`."""
         self._check_closed()  # type: ignore[attr-defined]
         timer = _Timer(when, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
-
-        def fire() -> None:
-            timer._scheduled = False  # type: ignore[attr-defined]
-            self._ready.append(timer)
-
-        timer.alarm = self.clock.call_at(when, fire) if when < math.inf else None  # "never", to asyncio
+        ring = partial(self._ready.append, timer)
+        timer.alarm = self.clock.call_at(when, ring) if when < inf else None  # "never", to asyncio
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         if isinstance(handle, _Timer) and handle.alarm is not None:
             handle.alarm.cancel()
 
-    def is_stopping(self) -> bool:
-        """Whether the loop ends after this turn."""
-        return bool(self._stopping)
+    # -- turns -----------------------------------------------------------------------------------
+
+    def _run_once(self) -> None:
+        """Run what is ready, and step the clock when nothing is, until the loop is to stop."""
+        ready = self._ready
+        while True:
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle.__class__ is tuple:
+                    self._wake(handle)
+                elif not handle._cancelled:
+                    handle._run()
+            if self._stopping:
+                return
+            if ready:
+                self._poll()
+            else:
+                self._turns = 0
+                self._step()
+
+    def _step(self) -> None:
+        """Step the clock until something is ready or the loop is to stop."""
+        clock, ready = self.clock, self._ready
+        queue: list[Any] = clock._queue
+        future_type, next_ready = asyncio.Future, ready.popleft
+        while not ready:
+            entry = queue[0] if queue else _NO_ENTRY
+            event = entry[3]
+            if event.__class__ is not future_type or event.done():
+                if clock.idle():
+                    raise DeadlockError(_who_waits(self))
+                clock.step()
+                continue
+            # A task that sleeps wakes up: the most frequent event by far, so without the detours of the others.
+            heappop(queue)
+            clock._now = entry[0]
+            self._waking = True
+            event.set_result(None)
+            self._waking = False
+            if ready:
+                context, callback, future = next_ready()
+                try:
+                    context.run(callback, future)
+                except BaseException as error:
+                    self._report(error, callback)
+                if self._stopping:
+                    return
+
+    def _wake(self, woken: tuple[contextvars.Context, Callable[[Any], object], Any]) -> None:
+        context, callback, future = woken
+        try:
+            context.run(callback, future)
+        except BaseException as error:
+            self._report(error, callback)
+
+    def _report(self, error: BaseException, callback: object) -> None:
+        """What asyncio.Handle does with the error of a callback."""
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise error
+        self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": error})
+
+    def _poll(self) -> None:
+        """Something polls, with sleep(0): time would stand still for ever."""
+        self._turns += 1
+        if self._turns > _TURNS_IN_ONE_MOMENT:
+            self._turns = 0  # also after an error: what ends the run needs turns of its own
+            if self.clock.idle():
+                raise DeadlockError("tasks poll with sleep(0) for what cannot happen any more; " + _who_waits(self))
+            self.clock.step()
+
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., object],
+        first: Any = _NOTHING,
+        *others: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """Run `callback` in the next turn."""
+        if self._waking:  # called by the future that was given its result just now, which does not look at the answer
+            self._ready.append((context, callback, first))
+            return None  # type: ignore[return-value]
+        self._check_closed()  # type: ignore[attr-defined]
+        args = () if first is _NOTHING else (first, *others)
+        if first.__class__ is asyncio.Future and first.cancelled():
+            self.clock.sleep_cancelled()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -191,9 +261,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 "that runs in an executor"
             )
         return self.call_soon(callback, *args, context=context)
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        """The clock has put everything that is due into the ready queue already."""
 
     def _write_to_self(self) -> None:
         """Nothing to wake: the loop never sleeps in the operating system."""
@@ -305,46 +372,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Nothing to shut down."""
-
-    # -- what virtual time has no meaning for ----------------------------------------------------
-
-
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(_loop: VirtualLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise NotSimulatedError(f"loop.{name} has no meaning in virtual time and is not simulated")
-
-    refuse.__name__ = name
-    refuse.__doc__ = "Refused: raises `NotSimulatedError`."
-    return refuse
-
-
-for _name in (
-    "add_reader",
-    "add_signal_handler",
-    "add_writer",
-    "connect_accepted_socket",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "create_datagram_endpoint",
-    "create_unix_connection",
-    "create_unix_server",
-    "remove_reader",
-    "remove_signal_handler",
-    "remove_writer",
-    "sendfile",
-    "sock_accept",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_recvfrom_into",
-    "sock_sendall",
-    "sock_sendfile",
-    "sock_sendto",
-    "start_tls",
-    "subprocess_exec",
-    "subprocess_shell",
-):
-    setattr(VirtualLoop, _name, _refusal(_name))
 
 
 def _is_address(name: str) -> bool:

@@ -15,8 +15,8 @@ SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
     "columns", "trace", "trace_file", "comparison", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
-    "capacities", "verdicts", "judged", "waiting", "loop", "transport", "parcels", "streams", "faults", "fault_kinds",
-    "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage", "http", "wire_size",
+    "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams", "faults",
+    "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage", "http", "wire_size",
     "sized", "disk", "network", "power", "simulated", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [

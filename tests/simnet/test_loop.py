@@ -257,3 +257,99 @@ def test_a_deadlock_tells_of_failures_that_nobody_noticed(loop):
     with pytest.raises(DeadlockError, match=r"agent \(its host unknown\) failed, unnoticed: ZeroDivisionError: a bug"):
         loop.run_until_complete(main())
     loop.failed.exception()
+
+
+def test_a_cancelled_sleep_does_not_hold_the_clock(loop):
+    async def main():
+        sleepers = [asyncio.create_task(asyncio.sleep(1e6)) for _ in range(1000)]
+        await asyncio.sleep(1)
+        for sleeper in sleepers:
+            sleeper.cancel()
+        await asyncio.gather(*sleepers, return_exceptions=True)
+        assert len(loop.clock._queue) < 1000  # most are swept out at once
+        await asyncio.sleep(1)
+
+    loop.run_until_complete(main())
+    assert loop.clock.idle()
+    assert loop.time() == 2.0
+
+
+def test_a_cancelled_sleep_is_nothing_to_wait_for(loop):
+    """Although a schedule in the background goes on for ever."""
+
+    def again():
+        loop.clock.call_at(loop.clock.now_s + 1, again, background=True)
+
+    async def main():
+        again()
+        sleeper = asyncio.create_task(asyncio.sleep(1e6))
+        await asyncio.sleep(5.5)
+        sleeper.cancel()
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlockError, match=r"after 5\.500000 s"):
+        loop.run_until_complete(main())
+
+
+def test_equal_times_keep_their_order_whoever_waits(loop):
+    """Sleeps, timers and SimPy processes of one moment happen in the order in which they were asked for."""
+    seen = []
+
+    def process():
+        yield loop.clock.timeout(0)  # the process itself begins in the next step
+        seen.append("simpy")
+
+    async def sleeper(name):
+        await asyncio.sleep(1)
+        seen.append(name)
+
+    async def main():
+        first = asyncio.create_task(sleeper("sleep 1"))
+        await asyncio.sleep(0)
+        loop.call_at(1.0, seen.append, "timer")
+        loop.clock.call_at(1.0, lambda: loop.clock.process(process()))
+        loop.clock.call_at(1.0, lambda: seen.append("late"), late=True)
+        second = asyncio.create_task(sleeper("sleep 2"))
+        await asyncio.gather(first, second)
+        await asyncio.sleep(1)
+
+    loop.run_until_complete(main())
+    assert seen == ["sleep 1", "timer", "sleep 2", "simpy", "late"]
+
+
+def test_a_sleep_returns_what_it_was_given(loop):
+    async def main():
+        return await asyncio.sleep(1, "result"), await asyncio.wait_for(asyncio.sleep(1e-9, "soon"), 1)
+
+    assert loop.run_until_complete(main()) == ("result", "soon")
+    assert loop.time() == 1.000001
+
+
+def test_stopping_leaves_the_rest_for_later(loop):
+    seen = []
+    loop.call_soon(loop.stop)
+    loop.call_soon(seen.append, "the same turn")
+    loop.call_soon(loop.call_soon, seen.append, "the next turn")
+    loop.run_forever()
+    assert seen == ["the same turn"]
+    loop.call_later(1, loop.stop)
+    loop.run_forever()
+    assert seen == ["the same turn", "the next turn"]
+    assert loop.time() == 1.0
+
+
+def test_a_failing_callback_is_reported_and_the_loop_goes_on(loop):
+    reported = []
+    loop.set_exception_handler(lambda _loop, context: reported.append(repr(context["exception"])))
+
+    async def main():
+        sleeping = loop.create_future()
+        sleeping.add_done_callback(lambda _future: 1 / 0)
+        loop.call_later(1, asyncio.futures._set_result_unless_cancelled, sleeping, None)
+        loop.call_soon(lambda: 1 / 0)
+        await sleeping
+        await asyncio.sleep(1)
+
+    loop.run_until_complete(main())
+    assert reported == ["ZeroDivisionError('division by zero')"] * 2
+    assert loop.time() == 2.0
