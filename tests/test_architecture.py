@@ -16,8 +16,8 @@ SIMNET = [
     "columns", "trace", "trace_file", "comparison", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
     "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams", "faults",
-    "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage", "http",
-    "wire_size", "sized", "disk", "network", "power", "simulated", "sockets", "__init__",
+    "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage",
+    "http", "wire_size", "sized", "disk", "network", "power", "simulated", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
