@@ -152,6 +152,31 @@ def test_what_crosses_an_idle_radio_is_what_the_links_carried(make_network):
     assert energies["client-1"].transmit_j == 0
 
 
+@pytest.mark.parametrize("carriage", ["http", "sized"])
+def test_either_carriage_takes_the_same_energy(make_network, carriage):
+    network = make_network(clients=1, tcp=Tcp(), access=LinkSpec(2e6, 0.02), carriage=carriage, **CHAIN)
+
+    async def take(_):
+        return Reply(201, Message(bytes(10_000)))
+
+    async def main():
+        await network.host("server").serve([Route("PUT", "/", take)])
+        host = network.host("client-0")
+
+        async def client():
+            await host.compute(work(2e6))
+            await host.request("server", "PUT", "/", Message(bytes(500_000)))
+
+        await host.start(client())
+
+    network.run(main)
+    mine = network.energy()["client-0"]
+    assert (mine.busy_s, mine.compute_j) == (2.0, 20.0)
+    assert mine.idle_s == pytest.approx(2.25, abs=0.05)
+    assert mine.transmit_j == pytest.approx(8 * 500_000 * 1502 / 1448 * 50e-9, rel=0.005)
+    assert mine.receive_j == pytest.approx(8 * 10_000 * 1502 / 1448 * 20e-9, rel=0.05)  # the head of HTTP is 2 %
+
+
 def test_on_sockets_measured_seconds_are_priced_by_the_profile(make_network):
     simulated, real = make_network(clients=1, tcp=Tcp()), make_network(world="real", clients=1, **CHAIN)
 
