@@ -48,6 +48,11 @@ class HostSettings(Settings):
 class TopologySettings(Settings):
     """What every topology has."""
 
+    carriage: Literal["http", "sized"] = Field(
+        "http",
+        description="how messages travel in virtual time: their real bytes through aiohttp, or for thousands of "
+        "clients the objects themselves, in the time that their bytes would take; over real sockets always http",
+    )
     tcp: TcpSettings = TcpSettings()
     hosts: Mapping[str, HostSettings] = Field(
         {}, description="client, server or a host's name -> its capacities and congestion control"

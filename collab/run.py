@@ -208,6 +208,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         topology,
         seed=scenario.seed,
         tcp=scenario.network.tcp.model(),
+        carriage=scenario.network.carriage,
         boundaries=boundaries,
         devices=scenario.device_of(),
         radios=scenario.radio_of(),

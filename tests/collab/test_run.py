@@ -73,6 +73,27 @@ def test_both_worlds_end_in_the_same_bits_and_bytes(simulated, tmp_path):
     assert (real["world"], simulated["world"]) == ("real", "simulated")
 
 
+def test_both_carriages_tell_the_same_story(simulated, tmp_path):
+    """Without a byte on the way: the same moments, the same ledger, the same energy, the same synthetic set."""
+    sized = go(tmp_path, "network.carriage=sized")
+    for name, row in sized["methods"].items():
+        theirs = simulated["methods"][name]
+        # The chain of a ledger begins with the scenario, which is another one.
+        assert {**row, "ledger": row["ledger"]["lines"]} == {**theirs, "ledger": theirs["ledger"]["lines"]}
+    for by_size, by_bytes in zip(
+        find_run(sized["run_dir"]).methods, find_run(simulated["run_dir"]).methods, strict=True
+    ):
+        assert list(by_size.ledger) == list(by_bytes.ledger)
+        assert [event for event in by_size.trace if event.kind != "link"] == [
+            event for event in by_bytes.trace if event.kind != "link"
+        ]
+
+
+def test_a_scenario_for_many_clients_runs_over_sockets_too(tmp_path, simulated):
+    real = go(tmp_path, "network.carriage=sized", real=True)
+    assert digests(real) == digests(simulated)
+
+
 def test_the_same_seed_repeats_everything_and_another_nothing(simulated, tmp_path):
     again, other = go(tmp_path), go(tmp_path, "seed=4")
     assert again["trace_digest"] == simulated["trace_digest"]
