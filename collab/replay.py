@@ -9,6 +9,7 @@ is compared, and that is said.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from collab import scenario as scenarios
 from collab.errors import RunDirectoryError
 from collab.run import Listener, run_scenario
 from collab.settings import Scenario
-from collab.store import MethodRun, Run, RunWriter
+from collab.store import SCENARIO, SCENARIO_SHA256, MethodRun, Run, RunWriter
 from simnet.comparison import Difference, first_difference
 
 RECORDED, NOW = "recorded", "now"
@@ -65,7 +66,7 @@ class Replay:
 
 def recorded_scenario(run: Run) -> Scenario:
     """The scenario of a run, as it was resolved. Raises `collab.errors.ScenarioError` if it cannot be read."""
-    return scenarios.load(run.path / "scenario.yaml")
+    return scenarios.load(run.path / SCENARIO)
 
 
 def check_recorded(run: Run, names: Sequence[str]) -> None:
@@ -96,7 +97,7 @@ def compare(recorded: Run, now: Run, scenario: Scenario, names: Sequence[str]) -
     pairs = zip(_chosen(recorded, names), _chosen(now, names), strict=True)
     return Replay(
         [_compare_method(recorded, now, *pair, timeless=timeless is not None) for pair in pairs],
-        [*_seeds(recorded, scenario), *_differences(recorded.environment, now.environment)],
+        [*_edited(recorded, scenario, names), *_differences(recorded.environment, now.environment)],
         timeless,
     )
 
@@ -116,7 +117,9 @@ def _outcome(method: MethodRun) -> dict[str, Any]:
 def _compare_method(recorded: Run, now: Run, theirs: MethodRun, ours: MethodRun, *, timeless: bool) -> MethodComparison:
     rows = [run.summary["methods"][theirs.name] for run in (recorded, now)]
     if timeless:
-        rows = [{key: row[key] for key in _TIMELESS} for row in rows]
+        rows = [{key: row.get(key) for key in _TIMELESS} for row in rows]
+    else:  # ledgers are compared entry by entry; the end of their chain is bound to the text of the scenario as well
+        rows = [{key: value for key, value in row.items() if key != "ledger"} for row in rows]
     complaints = _differences(*rows)
     if not timeless:
         complaints += _ledger_differences(theirs, ours)
@@ -155,12 +158,17 @@ def _short(value: Any) -> Any:
     return f"{value[:12]}..." if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else value
 
 
-def _seeds(recorded: Run, scenario: Scenario) -> list[str]:
+def _edited(recorded: Run, scenario: Scenario, names: Sequence[str]) -> list[str]:
     """What tells that the scenario was edited since the run."""
     said = {"seed": recorded.summary.get("seed"), "scenario": recorded.summary.get("scenario")}
     found = {"seed": scenario.seed, "scenario": scenario.name}
-    return [
+    lines = [
         f"{name}: summary.json says {said[name]}, scenario.yaml {found[name]}: it was edited since the run"
         for name in said
         if said[name] != found[name]
     ]
+    seals = [method.seal for method in _chosen(recorded, names)]
+    text_digest = hashlib.sha256((recorded.path / SCENARIO).read_bytes()).hexdigest()
+    if not lines and any(seal and seal.identity.get(SCENARIO_SHA256) != text_digest for seal in seals):
+        lines.append(f"{SCENARIO} was edited since the run")
+    return lines

@@ -107,6 +107,30 @@ def test_the_command_ends_with_a_code_of_its_own_and_no_traceback(recorded):
     assert done.stderr == "collab: runs/tiny-001 could not be repeated: localdm came out differently\n"
 
 
+def test_an_edit_that_changes_nothing_is_told_and_nothing_differs(recorded, capsys):
+    edit(recorded / "scenario.yaml", "name: tiny", "# a remark\nname: tiny")
+    command("tiny-001", method=["localdm"], runs_dir=recorded.parent)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "unlike the recorded run: scenario.yaml was edited since the run"
+    assert lines[2].startswith("localdm: the same (")
+
+
+def test_a_ledger_that_differs_is_told_entry_and_field(recorded, capsys):
+    path = recorded / "localdm" / "ledger.jsonl"
+    edit(path, '"size_bytes":', '"size_bytes":1')
+    with pytest.raises(ReplayDiffersError):
+        command("tiny-001", method=["localdm"], runs_dir=recorded.parent)
+    said = capsys.readouterr().out
+    assert re.search(
+        r"localdm: differs\n  ledger entry 0 differs \(at .*\): size_bytes: 1(\d*) recorded, \1 now\n", said
+    )
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(ReplayDiffersError):
+        command("tiny-001", method=["localdm"], runs_dir=recorded.parent)
+    assert "ledger entry 0 differs" in capsys.readouterr().out
+
+
 def test_another_environment_is_told_even_if_nothing_differs(recorded, capsys):
     environment = json.loads((recorded / "environment.json").read_text())
     (recorded / "environment.json").write_text(json.dumps({**environment, "simpy": "0.1", "ray": "2.0"}))
