@@ -170,9 +170,8 @@ class SizedCarriage(HttpCarriage):
     # -- both ------------------------------------------------------------------------------------
 
     async def abandon(self) -> None:
-        """Forget the connections and the services, which are gone already."""
+        """Forget the connections and the services, which are gone already; peers do not know that yet."""
         self._kept.clear()
-        self._services.pop(self._place.name, None)
         await super().abandon()
 
     async def close(self) -> None:
@@ -181,10 +180,10 @@ class SizedCarriage(HttpCarriage):
             for end, _ in kept:
                 end.transport.close()
         self._kept.clear()
-        service = self._services.pop(self._place.name, None)
+        service = self._services.get(self._place.name)
         if self._session is not None or self._runners:
             await super().close()
-        if service is not None:
+        if service is not None and service.carriage is self:
             await service.close()
 
 

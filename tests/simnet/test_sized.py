@@ -41,7 +41,15 @@ class Story:
 
         async def main():
             server = self.network.host("server")
-            await server.start(server.serve(routes, body_limit_bytes=limit))
+            ready = asyncio.Event()
+
+            async def serve():
+                await server.serve(routes, body_limit_bytes=limit)
+                ready.set()
+                await asyncio.Event().wait()
+
+            server.boot(serve)
+            await ready.wait()
             hosts = [self.network.host(f"client-{index}") for index in range(len(programs))]
             await asyncio.gather(
                 *(host.start(program(host)) for host, program in zip(hosts, programs, strict=True)),
@@ -220,6 +228,28 @@ def test_a_server_that_is_switched_off(both, after_s):
             story.network.streams.power_on("server")
 
         story.run(ROUTES, run, off)
+
+    both(tell, access=LinkSpec(20e6, 0.010))
+
+
+@pytest.mark.parametrize("after_s", [0.01, 0.6, 1.7, 4.0])
+@pytest.mark.parametrize("outage_s", [0.5, 200.0])
+def test_a_server_that_crashes_and_comes_back(both, after_s, outage_s):
+    """In a handshake, while it waits, before it is asked again; a kept connection is not known to be gone."""
+
+    def tell(story):
+        async def run(host):
+            for _ in range(3):
+                await story.ask(host, "PUT", "/ponder/1", Message(bytes(10_000)))
+                await asyncio.sleep(1)
+
+        async def crash(host):
+            await asyncio.sleep(after_s)
+            story.network.crash("server")
+            await asyncio.sleep(outage_s)
+            story.network.restart("server")
+
+        story.run(ROUTES, run, crash)
 
     both(tell, access=LinkSpec(20e6, 0.010))
 
