@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from simnet.transport import PIECE_BYTES, StreamTransport
+from simnet.pieces import PIECE_BYTES
+from simnet.transport import StreamTransport
 
 _NOTHING_YET = object()
 
@@ -45,15 +46,19 @@ class ParcelProtocol(asyncio.BaseProtocol):
 class ParcelTransport(StreamTransport):
     """One end of a connection that takes parcels."""
 
-    def hand_over(self, content: object, size_bytes: int) -> None:
-        """Queue a parcel. The protocol is never told to pause: what is handed over takes no memory here."""
+    def hand_over(self, content: object, size_bytes: int, apart_bytes: int = 0) -> None:
+        """Queue a parcel, the first `apart_bytes` of which stand for something that would be written by itself.
+
+        The protocol is never told to pause: what is handed over takes no memory here.
+        """
         if self._closing or self._eof_written:
             return
-        before_bytes = (size_bytes - 1) // PIECE_BYTES * PIECE_BYTES if self._flow.path.jitters else 0
+        full_pieces = (size_bytes - apart_bytes - 1) // PIECE_BYTES
+        before_bytes = apart_bytes + full_pieces * PIECE_BYTES if self._flow.path.jitters else 0
         if before_bytes > 0:
             # As bytes it would go in several pieces, each with a delay of its own, and in order: the last one's is the
             # parcel's, unless the one before was delayed by much more. Of earlier ones only the draws are made.
-            for _ in range(before_bytes // PIECE_BYTES - 1):
+            for _ in range(full_pieces + (apart_bytes > 0) - 1):
                 self._flow.draw_jitter_s()
             self._waiting.append(Parcel(_NOTHING_YET, before_bytes))
         self._waiting.append(Parcel(content, size_bytes - before_bytes))

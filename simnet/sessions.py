@@ -12,6 +12,8 @@ import aiohttp
 import aiohttp.connector
 from aiohttp.abc import AbstractStreamWriter
 
+from simnet.pieces import PIECE_BYTES
+
 CONNECT_TIMEOUT_S = 60.0
 
 
@@ -84,6 +86,11 @@ class _OrderedSet(MutableSet[Any]):
         self._members.pop(value, None)
 
 
+def is_sent_apart(body_bytes: int) -> bool:
+    """Whether a body of this length is written apart from the head of its request."""
+    return body_bytes > PIECE_BYTES
+
+
 class Body(aiohttp.Payload):
     """A body that is written in one piece, without a copy.
 
@@ -100,5 +107,7 @@ class Body(aiohttp.Payload):
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Hand the body over."""
+        """Hand the body over. A long one goes after its head, which aiohttp would else copy both to put together."""
+        if is_sent_apart(len(self._value)) and hasattr(writer, "send_headers"):  # aiohttp before 3.12 always does so
+            writer.send_headers()
         await writer.write(self._value)

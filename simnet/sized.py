@@ -30,12 +30,12 @@ from simnet.errors import UnreachableError
 from simnet.http import Handler, HttpCarriage, add_routes, with_nowhere
 from simnet.loop import Address, current_host
 from simnet.parcels import ParcelProtocol, ParcelTransport
+from simnet.pieces import PIECE_BYTES
 from simnet.services import Reply, Request, Route, problem
-from simnet.sessions import CONNECT_TIMEOUT_S
+from simnet.sessions import CONNECT_TIMEOUT_S, is_sent_apart
 from simnet.streams import StreamNetwork, inspected
 from simnet.tenancy import Boundaries, Message
 from simnet.trace import Trace
-from simnet.transport import PIECE_BYTES
 from simnet.wire_size import AnswerHead, RequestHead, as_received, authority_of
 
 _KEPT_S = 15.0  # aiohttp's pool
@@ -260,7 +260,7 @@ class _AskersEnd(ParcelProtocol):
         self._answer = asyncio.get_running_loop().create_future()
         head_bytes, body_bytes = head.size_bytes, len(head.message.body)
         first_bytes = _read_bytes(head_bytes, body_bytes, body_limit_bytes)
-        self.transport.hand_over(head, first_bytes)
+        self.transport.hand_over(head, first_bytes, head_bytes if is_sent_apart(body_bytes) else 0)
         if rest_bytes := head_bytes + body_bytes - first_bytes:
             self.transport.hand_over(_REST, rest_bytes)
         try:
@@ -330,6 +330,8 @@ def _read_bytes(head_bytes: int, body_bytes: int, body_limit_bytes: int) -> int:
     whole_bytes = head_bytes + body_bytes
     if not 0 < body_limit_bytes < body_bytes:
         return whole_bytes
+    if is_sent_apart(body_bytes):
+        return head_bytes + min((body_limit_bytes // PIECE_BYTES + 1) * PIECE_BYTES, body_bytes)
     return min(((head_bytes + body_limit_bytes) // PIECE_BYTES + 1) * PIECE_BYTES, whole_bytes)
 
 

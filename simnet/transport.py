@@ -1,6 +1,6 @@
 """One end of a simulated connection: an asyncio transport over a flow.
 
-Modelled: ordered delivery in pieces of at most 256 KiB, back-pressure on the writer (high-water mark) and from
+Modelled: ordered delivery in pieces (`simnet.pieces`), back-pressure on the writer (high-water mark) and from
 a reader that has paused (receive window), half-close, close and reset; a path that is cut, behind which everything
 waits until it is mended or the kernel would give up. Not modelled: the bytes of resets and of acknowledgements; the
 wait for the next retransmission after a path was mended (what waits goes on at once).
@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from simnet.clock import Alarm
 from simnet.judged import JudgedFlow, no_answer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop
 from simnet.outages import RETRANSMISSION_TIMEOUT_S
+from simnet.pieces import Inbox, Piece, as_bytes, cut, frozen, size_of
 
-PIECE_BYTES = 256 * 1024
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
-
-Piece = Sized | None  # None is the end of the stream
 Lost = Callable[["StreamTransport"], None]
 
 
@@ -45,7 +43,7 @@ class StreamTransport(asyncio.Transport):
         self._sent_bytes = 0  # of pieces that were sent to the end
         self._unsent_bytes = 0
         self._in_flight_bytes = 0  # given to the flow, not yet read at the other end
-        self._inbox: list[Piece] = []  # arrived while reading is paused
+        self._inbox = Inbox(RECEIVE_WINDOW_BYTES)  # arrived, not yet handed over
         self._reading = True
         self._writer_paused = False
         self._high_water, self._low_water = HIGH_WATER_BYTES, HIGH_WATER_BYTES // 4
@@ -102,11 +100,10 @@ class StreamTransport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
-        # Bytes cannot change under us; anything else is copied, as a real transport would.
-        data = data if isinstance(data, bytes) else bytes(data)
+        data = frozen(data)
         if self._closing or not data:
             return
-        self._waiting.extend(_pieces(data))
+        self._waiting.extend(cut(data))
         self._unsent_bytes += len(data)
         self._feed()
         self._maybe_pause_writer()
@@ -149,7 +146,7 @@ class StreamTransport(asyncio.Transport):
     def outstanding_bytes(self) -> tuple[int, int]:
         """Bytes written at this end that the other has not read yet, and those on their way here."""
         going, coming = (
-            0 if end is None else end._in_flight_bytes + sum(map(_size, end._waiting)) for end in (self, self._peer)
+            0 if end is None else end._in_flight_bytes + sum(map(size_of, end._waiting)) for end in (self, self._peer)
         )
         return going, coming
 
@@ -208,7 +205,7 @@ class StreamTransport(asyncio.Transport):
             self._after_latency(self._flow, self._answer_with_reset)
         done_bytes = self._flow.queued_bytes - self._sent_bytes  # of the first piece
         for piece in tuple(self._sending):
-            self._flow.send(_size(piece) - done_bytes, self._piece_sent, self._piece_arrived)
+            self._flow.send(size_of(piece) - done_bytes, self._piece_sent, self._piece_arrived)
             done_bytes = 0
         self._feed()
 
@@ -227,6 +224,16 @@ class StreamTransport(asyncio.Transport):
         self._giving_up = None
         self.break_off(no_answer())
 
+    def hold_back(self, size_bytes: int) -> None:
+        """Hand nothing over until so many more bytes, or the end, have arrived; 0 takes it back.
+
+        As SO_RCVLOWAT does: a program that can do nothing with a part of a message need not wake up for it, and what
+        waits in the kernel costs the program no memory. A full receive window is handed over in any case.
+        """
+        self._inbox.held_back_bytes = size_bytes
+        if self._reading and self._inbox.is_due():
+            self._call(self._drain_inbox)
+
     # -- sending ---------------------------------------------------------------------------------
 
     def _feed(self) -> None:
@@ -238,7 +245,7 @@ class StreamTransport(asyncio.Transport):
         waiting, sending = self._waiting, self._sending
         while waiting and (self._in_flight_bytes < RECEIVE_WINDOW_BYTES or waiting[0] is None):
             piece = waiting.pop(0)
-            size_bytes = _size(piece)
+            size_bytes = size_of(piece)
             self._in_flight_bytes += size_bytes
             sending.append(piece)
             self._flow.send(size_bytes, self._piece_sent, self._piece_arrived)
@@ -298,13 +305,17 @@ class StreamTransport(asyncio.Transport):
     # -- receiving -------------------------------------------------------------------------------
 
     def _receive(self, piece: Piece) -> None:
-        self._inbox.append(piece)
-        if self._reading:
+        self._inbox.put(piece)
+        if self._reading and self._inbox.is_due():
             self._call(self._drain_inbox)
 
     def _drain_inbox(self) -> None:
-        while self._inbox and self._reading and not self._closing:
-            piece = self._inbox.pop(0)
+        inbox = self._inbox
+        if not inbox.is_due():
+            return
+        while inbox.pieces and self._reading and not self._closing:
+            piece = inbox.take()
+            size_bytes = size_of(piece)
             try:
                 if piece is None:
                     if not self._eof_received():
@@ -315,7 +326,7 @@ class StreamTransport(asyncio.Transport):
                 self._fail(error)
                 return
             if piece is not None and self._peer is not None:
-                self._peer._read_by_peer(len(piece))
+                self._peer._read_by_peer(size_bytes)
 
     def _eof_received(self) -> bool:
         protocol = self._protocol
@@ -326,7 +337,7 @@ class StreamTransport(asyncio.Transport):
     def _data_received(self, piece: Any) -> None:
         protocol = self._protocol
         if isinstance(protocol, asyncio.BufferedProtocol):
-            rest = memoryview(piece)
+            rest = memoryview(as_bytes(piece))
             while rest:
                 buffer = memoryview(protocol.get_buffer(len(rest)))
                 size = min(len(buffer), len(rest))
@@ -334,7 +345,7 @@ class StreamTransport(asyncio.Transport):
                 protocol.buffer_updated(size)
                 rest = rest[size:]
         else:
-            protocol.data_received(bytes(piece))  # type: ignore[attr-defined]
+            protocol.data_received(as_bytes(piece))  # type: ignore[attr-defined]
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -384,16 +395,3 @@ class StreamTransport(asyncio.Transport):
     def _call(self, callback: Callable[..., Any], *args: Any) -> None:
         if not self._loop.is_closed():  # a program may drop its connections long after the run
             self._loop.call_soon(callback, *args, context=self._context)
-
-
-def _size(piece: Piece) -> int:
-    return 0 if piece is None else len(piece)
-
-
-def _pieces(data: bytes) -> Iterator[bytes | memoryview]:
-    if len(data) <= PIECE_BYTES:
-        yield data
-    else:
-        whole = memoryview(data)  # not copied before it is delivered
-        for start in range(0, len(data), PIECE_BYTES):
-            yield whole[start : start + PIECE_BYTES]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
-    "columns", "trace", "trace_file", "comparison", "meter",
+    "pieces", "columns", "trace", "trace_file", "comparison", "meter",
     "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
     "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams", "faults",
     "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage",

@@ -8,7 +8,7 @@ import pytest
 
 from simnet import LinkSpec, Rule
 from simnet.errors import BoundaryError, NoHostError, PortInUseError, UnreachableError
-from simnet.transport import PIECE_BYTES
+from simnet.pieces import PIECE_BYTES
 
 
 @contextlib.asynccontextmanager
