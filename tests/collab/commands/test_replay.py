@@ -22,6 +22,8 @@ from tests.collab.test_run import TEXT
 
 HUNDRED = Path(__file__).parents[3] / "scenarios" / "hundred.yaml"
 
+SHORT = ("method.iterations=2", "evaluation.epochs=1")
+
 
 def record(runs_dir, text, *overrides, real=False):
     chosen = scenario.parse(text, "scenario.yaml", overrides)
@@ -32,7 +34,7 @@ def record(runs_dir, text, *overrides, real=False):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return record(tmp_path_factory.mktemp("tiny"), TEXT, "baselines=[localdm]")
+    return record(tmp_path_factory.mktemp("tiny"), TEXT, "baselines=[localdm]", *SHORT)
 
 
 @pytest.fixture
@@ -124,11 +126,6 @@ def test_a_ledger_that_differs_is_told_entry_and_field(recorded, capsys):
     assert re.search(
         r"localdm: differs\n  ledger entry 0 differs \(at .*\): size_bytes: 1(\d*) recorded, \1 now\n", said
     )
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(ReplayDiffersError):
-        command("tiny-001", method=["localdm"], runs_dir=recorded.parent)
-    assert "ledger entry 0 differs" in capsys.readouterr().out
 
 
 def test_another_environment_is_told_even_if_nothing_differs(recorded, capsys):
@@ -141,7 +138,7 @@ def test_another_environment_is_told_even_if_nothing_differs(recorded, capsys):
 
 
 def test_of_a_real_run_what_is_deterministic_is_compared(tmp_path, capsys):
-    record(tmp_path, TEXT, "baselines=[]", real=True)
+    record(tmp_path, TEXT, "baselines=[]", *SHORT, real=True)
     command("latest", runs_dir=tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "replay of tiny-001: tiny, seed 3, real network"
@@ -150,7 +147,7 @@ def test_of_a_real_run_what_is_deterministic_is_compared(tmp_path, capsys):
 
 
 def test_of_measured_time_what_is_deterministic_is_compared(tmp_path, capsys):
-    record(tmp_path, TEXT, "baselines=[]", "compute.time=measured")
+    record(tmp_path, TEXT, "baselines=[]", "compute.time=measured", *SHORT)
     command("latest", runs_dir=tmp_path)
     assert "compute.time is measured" in capsys.readouterr().out
     edit(tmp_path / "tiny-001" / "summary.json", '"synthetic_digest": "', '"synthetic_digest": "0')
