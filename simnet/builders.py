@@ -203,7 +203,10 @@ def geometric(
     links += [spanning(trunk, km).between(names[a], names[b]) for a, b, km in _neighbours(places, radius_km)]
     centre = int(np.hypot(*(places - side_km / 2).T).argmin())
     links.append(server.between(names[centre], server_name))
-    return Topology(_hosts([*clients, server_name], tenant_of), tuple(links), names)
+    standing = dict(zip((*clients, *names), (*homes, *places), strict=True))
+    standing[server_name] = places[centre]
+    where = {name: (float(east_km), float(north_km)) for name, (east_km, north_km) in standing.items()}
+    return Topology(_hosts([*clients, server_name], tenant_of), tuple(links), names, where)
 
 
 def _neighbours(places: np.ndarray, radius_km: float) -> list[tuple[int, int, float]]:

@@ -146,11 +146,15 @@ class Path:
 
 @dataclass(frozen=True)
 class Topology:
-    """Hosts, relays and links. Raises `TopologyError` for names that clash or are unknown, and for lone hosts."""
+    """Hosts, relays and links. Raises `TopologyError` for names that clash or are unknown, and for lone hosts.
+
+    `places` are where nodes stand, in kilometres east and north, if anywhere in particular: for whoever draws a map.
+    """
 
     hosts: tuple[Host, ...]
     links: tuple[Link, ...]
     relays: tuple[str, ...] = ()
+    places: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False, repr=False)
     _by_name: Mapping[str, Host] = field(init=False, repr=False, compare=False)
     _routes: Routes = field(init=False, repr=False, compare=False)
     _sending: Mapping[str, int] = field(init=False, repr=False, compare=False)
