@@ -128,8 +128,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     output.print(table)
     output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the synthetic set", soft_wrap=True)
     if energy:
-        basis = "modelled" if simulated else "measured seconds x modelled power"
-        output.print(f"client's energy: computing, waiting and radio, mean of the clients, {basis}", soft_wrap=True)
+        basis = "mean of the clients, modelled" if simulated else "measured seconds, modelled power"
+        output.print(f"client's energy: computing, waiting and radio, {basis}", soft_wrap=True)
     output.print(f"trace {summary['trace_digest'][:12]} · {summary['wall_s']:.1f} s of wall time")
     output.print(f"written to {summary['run_dir']}", soft_wrap=True)
 
