@@ -29,7 +29,7 @@ from simnet.carriage import (
 from simnet.errors import BoundaryError, PortInUseError, UnreachableError
 from simnet.loop import current_host
 from simnet.services import Reply, Request, Route, problem
-from simnet.sessions import Body, new_session
+from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
 from simnet.streams import inspected
 from simnet.tenancy import Boundaries, Message
 from simnet.trace import Trace
@@ -68,6 +68,10 @@ class HttpCarriage(Carriage):
             if isinstance(error.os_error, BoundaryError):
                 raise error.os_error from error
             raise UnreachableError(f"{place.name} cannot reach {peer}: {error.strerror or error}") from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UnreachableError(
+                f"{place.name} cannot reach {peer}: no answer for {CONNECT_TIMEOUT_S:g} s"
+            ) from error
         except aiohttp.ClientError as error:
             raise UnreachableError(f"{place.name} lost its connection to {peer}: {error}") from error
 

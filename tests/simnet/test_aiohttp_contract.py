@@ -11,8 +11,11 @@ import aiohttp.connector
 import pytest
 from aiohttp import web
 
-from simnet import LinkSpec, SimulatedNetwork, Tcp, VirtualLoop, star
+from simnet import LinkSpec, Reply, Route, SimulatedNetwork, Tcp, VirtualLoop, star
+from simnet.errors import UnreachableError
+from simnet.pieces import PIECE_BYTES
 from simnet.sessions import aiohttp_in_virtual_time
+from simnet.transport import HIGH_WATER_BYTES
 
 
 def serve_and_ask(network, handler, ask, *, limit=2**30, method="POST"):
@@ -256,3 +259,251 @@ def test_a_dead_server_is_refused_and_a_cancelled_request_lets_go(make_network):
         return network.now()
 
     assert serve_and_ask(network, never, ask) == pytest.approx(1.04)
+
+
+# -- what befalls a request; `make_network` has 20 ms one way, no headers and no slow start ----------
+
+
+BOTH_WAYS = [("client-0", "server"), ("server", "client-0")]
+SLOW = LinkSpec(8e6, 0.010)  # a megabyte a second
+
+
+def test_connecting_to_a_dead_host_ends_with_the_time_limit(make_network):
+    """aiohttp's own limit to the microsecond; without one, Linux gives up after 127 s."""
+    network = make_network()
+
+    async def ask(session):
+        network.streams.power_off("server")
+        with pytest.raises(aiohttp.ConnectionTimeoutError):
+            await session.get("http://server/", timeout=aiohttp.ClientTimeout(sock_connect=4.5))
+        gave_up_s = network.now()
+        with pytest.raises(aiohttp.ClientConnectorError, match="no answer from server for 127 s") as caught:
+            await session.get("http://server/", timeout=aiohttp.ClientTimeout(sock_connect=None))
+        assert isinstance(caught.value.os_error, TimeoutError)
+        return gave_up_s, network.now()
+
+    assert serve_and_ask(network, size_of_body, ask) == (4.5, 131.5)
+
+
+@pytest.mark.parametrize("back_s", [30.0, None])
+def test_a_host_that_answers_in_time_is_connected_to(make_network, back_s):
+    """Our sessions wait 60 s: attempts at 0, 1, 3, 7, 15, 31 s."""
+    network = make_network()
+
+    async def main():
+        network.streams.power_off("server")
+
+        async def serve():
+            await asyncio.sleep(30)
+            if back_s is not None:
+                network.streams.power_on("server")
+                await network.host("server").serve([Route("GET", "/", hello)])
+
+        async def hello(_request):
+            return Reply(200)
+
+        serving = network.host("server").start(serve())
+        client = network.host("client-0")
+        if back_s is None:
+            with pytest.raises(UnreachableError, match="client-0 cannot reach server: no answer for 60 s"):
+                await client.start(client.request("server", "GET", "/"))
+        else:
+            assert (await client.start(client.request("server", "GET", "/"))).status == 200
+        await serving
+        return network.now()
+
+    assert network.run(main) == pytest.approx(31.08 if back_s else 60.0, abs=1e-4)
+
+
+def test_a_held_link_ends_with_the_read_time_limit(make_network):
+    """The answer's first half has come when the link goes down; 4 s later aiohttp gives up. The bytes stop there."""
+    network = make_network(access=SLOW)
+
+    async def large(_request):
+        return web.Response(body=bytes(4_000_000))
+
+    async def ask(session):
+        uplink, downlink = 0, 1
+        for link in (uplink, downlink):
+            network.clock.call_at(2.0, lambda link=link: network.streams.outages.set_capacity(link, 0.0))
+        with pytest.raises(aiohttp.SocketTimeoutError):
+            async with session.get("http://server/", timeout=aiohttp.ClientTimeout(sock_read=4.0)) as response:
+                await response.read()
+        return network.now()
+
+    gave_up_s = serve_and_ask(network, large, ask, method="GET")
+    # The time limit begins anew with every piece that arrives. The first left at 0.06 s, the seventh before 2 s.
+    assert gave_up_s == pytest.approx(0.06 + 7 * PIECE_BYTES / 1e6 + 0.02 + 4.0, abs=0.001)
+    assert network.flows.carried_bytes[1] < 2_000_000
+
+
+def test_a_link_that_is_held_for_less_than_the_limit_only_delays(make_network):
+    network = make_network(access=SLOW)
+
+    async def large(_request):
+        return web.Response(body=bytes(4_000_000))
+
+    async def ask(session):
+        network.clock.call_at(2.0, lambda: network.streams.outages.cut_off(BOTH_WAYS))
+        network.clock.call_at(5.5, lambda: network.streams.outages.join_again(BOTH_WAYS))
+        async with session.get("http://server/", timeout=aiohttp.ClientTimeout(sock_read=4.0)) as response:
+            return len(await response.read()), network.now()
+
+    size_bytes, finished_s = serve_and_ask(network, large, ask, method="GET")
+    assert size_bytes == 4_000_000
+    # Handshake 0.04, the request one way 0.02, the answer 4 s and one way 0.02, and 3.5 s of nothing.
+    assert finished_s == pytest.approx(0.04 + 0.02 + 4.0 + 0.02 + 3.5, abs=0.001)
+
+
+def test_a_kept_connection_saves_the_handshake_and_expires(make_network):
+    """The second request follows at once, the third after an hour: both ends have let go of the connection by then."""
+    network = make_network()
+
+    async def ask(session):
+        took_s = []
+        for pause_s in (0.0, 0.0, 3600.0):
+            await asyncio.sleep(pause_s)
+            began_s = network.now()
+            async with session.post("http://server/", data=b"x") as response:
+                assert await response.text() == "1"
+            took_s.append(network.now() - began_s)
+        return took_s
+
+    first_s, second_s, third_s = serve_and_ask(network, size_of_body, ask)
+    assert first_s == pytest.approx(0.08, abs=1e-4)  # handshake and round trip
+    assert second_s == pytest.approx(0.04, abs=1e-4)
+    assert third_s == pytest.approx(first_s, abs=1e-5)
+    assert len(network.trace.of_kind("connect")) == 2
+
+
+def test_a_large_body_is_refused_before_it_has_arrived(make_network):
+    """413 as soon as the limit is passed: a sender of 5 MB at 1 MB/s learns it after 1 MiB, not after 5 s."""
+    network = make_network(access=SLOW)
+
+    async def ask(session):
+        async with session.post("http://server/", data=io.BytesIO(bytes(5_000_000))) as response:
+            return response.status, network.now()
+
+    status, told_s = serve_and_ask(network, size_of_body, ask, limit=1024**2)
+    assert status == 413
+    # 0.04 to connect, 1 MiB and the rest of the piece that passed the limit, one way there and one back.
+    assert 0.08 + 1024**2 / 1e6 < told_s <= 0.08 + (1024**2 + PIECE_BYTES) / 1e6 + 1e-3
+
+
+def test_a_cancelled_request_frees_the_link_and_tells_the_server(make_network):
+    network, ended = make_network(access=SLOW), []
+
+    async def read_all(request):
+        try:
+            await request.read()
+        except (asyncio.CancelledError, ConnectionError):
+            ended.append(network.now())
+            raise
+
+    async def ask(session):
+        task = asyncio.create_task(session.post("http://server/", data=io.BytesIO(bytes(5_000_000)))._coro)
+        await asyncio.sleep(2.0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        cancelled_s = network.now()
+        await asyncio.sleep(10)
+        return cancelled_s
+
+    assert serve_and_ask(network, read_all, ask) == 2.0
+    (ended_s,) = ended  # what aiohttp had written already was still sent
+    assert 2.02 <= ended_s <= 2.02 + (PIECE_BYTES + HIGH_WATER_BYTES) / 1e6
+    assert network.flows.carried_bytes[0] < 2_300_000
+
+
+def test_a_server_that_shuts_down_lets_requests_in_flight_end(make_network):
+    """For as long as its `shutdown_timeout`; who takes longer is cut off, and nobody new is let in."""
+    network = make_network()
+
+    async def main():
+        async def wait(request):
+            await asyncio.sleep(float(request.match_info["s"]))
+            return web.Response(text="done")
+
+        app = web.Application()
+        app.router.add_get("/{s}", wait)
+        runner = web.AppRunner(app, shutdown_timeout=5.0)
+
+        async def serve():
+            await runner.setup()
+            await web.TCPSite(runner, port=80).start()
+            await asyncio.sleep(1.0)
+            await runner.cleanup()
+            return network.now()
+
+        async def ask(session, wait_s):
+            async with session.get(f"http://server/{wait_s}") as response:
+                return await response.text(), network.now()
+
+        async def clients():
+            async with network.host("client-0").session() as session:
+                quick, slow = asyncio.create_task(ask(session, 3)), asyncio.create_task(ask(session, 1000))
+                await asyncio.sleep(2.0)
+                with pytest.raises(aiohttp.ClientConnectorError, match="nobody listens"):
+                    await ask(session, 0)
+                answer = await quick
+                with pytest.raises(aiohttp.ClientError):
+                    await slow
+                return answer, network.now()
+
+        serving = network.host("server").start(serve())
+        answered = await network.host("client-0").start(clients())
+        return await serving, answered
+
+    stopped_s, ((answer, answered_s), cut_off_s) = network.run(main)
+    assert (answer, answered_s) == ("done", pytest.approx(3.08, abs=1e-4))
+    assert stopped_s == 11.0  # aiohttp grants the time twice: to all requests, then to each connection
+    # The client hears of it one way later, tries its GET once more and is refused.
+    assert cut_off_s == pytest.approx(stopped_s + 0.02 + 0.04, abs=1e-4)
+
+
+def test_a_slow_link_pauses_the_writer_of_a_chunked_upload(make_network):
+    """The program is asked for more only as fast as the link takes it: 1 MB/s, and at most the buffers ahead."""
+    network, asked_at_s = make_network(access=SLOW), []
+
+    async def pieces():
+        for _ in range(50):
+            asked_at_s.append(network.now())
+            yield bytes(100_000)
+
+    async def ask(session):
+        async with session.post("http://server/", data=pieces()) as response:
+            return await response.text()
+
+    assert serve_and_ask(network, size_of_body, ask) == "5000000"
+    buffered_s = 0.2 + HIGH_WATER_BYTES / 1e6  # two chunks and the transport's own mark
+    for index, at_s in enumerate(asked_at_s):
+        assert index * 0.1 + 0.04 - buffered_s <= at_s <= index * 0.1 + 0.05
+    assert asked_at_s[-1] > 4.5
+
+
+def test_a_websocket_takes_a_round_trip_and_carries_large_messages(make_network):
+    network = make_network(access=SLOW)
+
+    async def echo(request):
+        socket = web.WebSocketResponse(max_msg_size=2**24)
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_bytes(message.data)
+        return socket
+
+    async def ask(session):
+        async with session.ws_connect("http://server/", max_msg_size=2**24) as socket:
+            opened_s = network.now()
+            await socket.send_bytes(b"hello")
+            assert (await socket.receive()).data == b"hello"
+            answered_s = network.now()
+            await socket.send_bytes(bytes(2_000_000))
+            echoed = (await socket.receive()).data
+            return opened_s, answered_s, network.now(), echoed
+
+    opened_s, answered_s, echoed_s, echoed = serve_and_ask(network, echo, ask, method="GET")
+    assert opened_s == pytest.approx(0.08, abs=0.002)
+    assert answered_s - opened_s == pytest.approx(0.04, abs=1e-4)
+    assert echoed_s - answered_s == pytest.approx(2 * (0.02 + 2.0), abs=0.001)
+    assert echoed == bytes(2_000_000)
