@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from simnet.clock import Clock
-from simnet.flows import Flow, Flows
+from simnet.flow import Flow
+from simnet.flows import Flows
 from simnet.schedule import CapacitySchedule, CapacityStep
 from simnet.topology import Topology
 

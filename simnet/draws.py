@@ -10,8 +10,12 @@ same on every machine.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
+
+_NORMAL = NormalDist()
 
 
 def key(seed: int, *name: str | int) -> int:
@@ -23,3 +27,25 @@ def key(seed: int, *name: str | int) -> int:
 def generator(seed: int, *name: str | int) -> np.random.Generator:
     """A numpy generator of its own for the purpose `name` under `seed`."""
     return np.random.Generator(np.random.Philox(key=key(seed, *name)))
+
+
+def standard_normal(seed: int, *name: str | int) -> float:
+    """A single draw from the standard normal distribution for the purpose `name`; costs no generator."""
+    return _NORMAL.inv_cdf((key(seed, *name) + 0.5) / 2.0**64)
+
+
+class LazyUniform:
+    """Draws from [0, 1) for the purpose `name`; the generator is made at the first draw, which may never come."""
+
+    __slots__ = ("_draw", "_name", "_seed")
+
+    def __init__(self, seed: int, *name: str | int) -> None:
+        self._seed = seed
+        self._name = name
+        self._draw: Callable[[], float] | None = None
+
+    def __call__(self) -> float:
+        """The next draw."""
+        if self._draw is None:
+            self._draw = generator(self._seed, *self._name).random
+        return self._draw()

@@ -1,115 +1,31 @@
 """Bytes in motion: active flows on the SimPy clock.
 
-A flow is one direction of one connection. While it has bytes to send it gets its max-min share of every link on
-its path; the shares are computed anew whenever a flow starts, stops or waits for an acknowledgement. What is
-sent arrives one propagation delay (and jitter) after its last byte left. Modelled beside that: what
-`simnet.tcp` lists. Not modelled: loss, queues, the load that acknowledgements put on the way back.
+While a flow has bytes to send it gets its weighted max-min share of every link on its path; the shares are computed
+anew whenever a flow starts, stops, waits for an acknowledgement or changes what its window allows. What is sent arrives
+one propagation delay (and jitter) after its last byte left. A flow is in one of three states: it opens its window round
+by round (slow start); its window holds it back no more, and the fluid model alone says how fast it is; or its window
+decides, and `simnet.pacing` follows it packet by packet. Not modelled: the load that acknowledgements put on the way
+back, and the queueing delay that flows cause one another.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
+from simnet.flow import Flow, Group, Piece, always_one
 from simnet.meter import LinkMeter
-from simnet.sharing import max_min
+from simnet.pacing import Pacing
+from simnet.sharing import Competitor, share
 from simnet.tcp import Tcp, window_covers_path
-from simnet.topology import Path
+from simnet.topology import CongestionControl, LinkTraits, Path
 from simnet.trace import Trace
 
 _SAME_MOMENT_S = 2e-9  # what is due within this time is due now: the clock rounds to microseconds
-Notice = Callable[[], None]
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Bytes that were handed over together: `end` is the flow's offset of their last byte."""
-
-    end: int
-    on_sent: Notice
-    on_arrived: Notice
-
-
-@dataclass(eq=False)
-class _Group:
-    """Active flows that get the same rate: they cross the same shared links and have the same limit of their own."""
-
-    links: tuple[int, ...]
-    limit: float
-    rate: float = 0.0  # payload bytes per second, of each member
-    served: float = 0.0  # bytes that a member would have sent since the group came to be
-    members: int = 0
-    due: list[tuple[float, int, int, Flow]] = field(default_factory=list)
-    """A heap of what happens next: the value of `served` at which it does, the flow's turn and epoch, the flow."""
-
-
-@dataclass(eq=False)
-class Flow:
-    """One direction of one connection. Made by `Flows.open`."""
-
-    flows: Flows = field(repr=False)
-    path: Path
-    rtt_s: float
-    draw_jitter_s: Callable[[], float]
-    pieces: deque[_Piece] = field(default_factory=deque)
-    queued_bytes: int = 0
-    window_bytes: float = math.inf
-    round_start_s: float = -math.inf
-    round_end: float = math.inf  # offset at which the window of this round is used up
-    last_sent_s: float = -math.inf
-    last_arrival_s: float = 0.0
-    waking: Alarm | None = None
-    group: _Group | None = None  # while it sends
-    turn: int = 0  # the order in which flows that are due at once have their turn
-    epoch: int = 0  # what the flow has in heaps from before is void
-    joined_s: float = 0.0
-    joined_bytes: float = 0.0
-    counted_bytes: float = 0.0
-    _sent_bytes: float = 0.0
-    _base: float = 0.0  # of `group.served`, at which this flow had sent nothing
-
-    @property
-    def sent_bytes(self) -> float:
-        """Bytes that have left the sender, as of the last time that all flows were brought up to date."""
-        if self.group is None:
-            return self._sent_bytes
-        return min(self.group.served - self._base, float(self.queued_bytes), self.round_end)
-
-    @sent_bytes.setter
-    def sent_bytes(self, value: float) -> None:
-        self._sent_bytes = value
-        if self.group is not None:
-            self._base = self.group.served - value
-
-    def send(self, size_bytes: int, on_sent: Notice, on_arrived: Notice) -> None:
-        """Queue `size_bytes` of payload (0 keeps its place in the order, too).
-
-        `on_sent` is called when the last byte has left the sender, `on_arrived` when it reached the receiver.
-        """
-        self.queued_bytes += size_bytes
-        piece = _Piece(self.queued_bytes, on_sent, on_arrived)
-        if size_bytes == 0 and not self.pieces:
-            self.flows._hand_over(self, piece)
-            return
-        self.pieces.append(piece)
-        self.flows._pushed(self)
-
-    def drop(self) -> None:
-        """Forget everything that has not left yet; its notices are never called."""
-        self.pieces.clear()
-        self.flows._stop(self)
-        self.queued_bytes = math.floor(self.sent_bytes)
-        self.sent_bytes = float(self.queued_bytes)
-
-    def due(self) -> float:
-        """The offset of the next thing that happens: a piece is sent, or the window is used up."""
-        return min(float(self.pieces[0].end), self.round_end) if self.pieces else math.inf
 
 
 class Flows:
@@ -127,12 +43,16 @@ class Flows:
         tcp: Tcp,
         trace: Trace | None = None,
         link_names: Sequence[str] = (),
+        traits: Sequence[LinkTraits] = (),
+        unfairness: float = 0.0,
     ) -> None:
         self._clock = clock
         self.tcp = tcp
-        self._capacity = np.asarray(capacities_bps, dtype=np.float64) / 8 / tcp.header_factor
-        self._users: list[dict[Flow, None]] = [{} for _ in capacities_bps]
-        self._groups: dict[tuple[tuple[int, ...], float], _Group] = {}
+        self._capacity = [bps / 8 / tcp.header_factor for bps in capacities_bps]
+        self._pacing = Pacing(self, tcp, traits, unfairness)
+        self.users: list[dict[Flow, None]] = [{} for _ in capacities_bps]
+        self._groups: dict[tuple[tuple[int, ...], float, float], Group] = {}
+        self._load: dict[int, float] = {}  # of links that several flows share, payload bytes per second
         self._turns = 0
         self._settled_tick = 0
         self._solving: Alarm | None = None
@@ -144,42 +64,98 @@ class Flows:
     def carried_bytes(self) -> np.ndarray:
         """Payload that each link has carried until now."""
         self._settle()
-        for flow in {flow: None for users in self._users for flow in users}:
+        for flow in {flow: None for users in self.users for flow in users}:
             self._count(flow)
         return self._carried_bytes
+
+    @property
+    def now_s(self) -> float:
+        """The moment in seconds."""
+        return self._clock.now_s
 
     def set_capacity(self, link: int, bandwidth_bps: float) -> None:
         """Change the capacity of a directed link, from now on; at 0 it is down and what crosses it waits."""
         self._settle()
         self._capacity[link] = bandwidth_bps / 8 / self.tcp.header_factor
-        if len(self._users[link]) == 1:  # the link is its user's own limit
-            for flow in tuple(self._users[link]):
-                self._leave_group(flow)
-                self._join_group(flow)
+        if len(self.users[link]) == 1:  # the link is its user's own limit
+            for flow in tuple(self.users[link]):
+                self.regroup(flow)
         self._solve_soon()
 
-    def capacity(self, link: int) -> float:
-        """Capacity of a directed link, payload bytes per second."""
-        return float(self._capacity[link])
+    def set_loss(self, link: int, probability: float) -> None:
+        """Lose packets on a directed link with this probability, from now on."""
+        self._settle()
+        self._pacing.set_loss(link, probability)
+        for flow in tuple(self.users[link]):
+            self._pacing.path_changed(flow)
 
     def active_on(self, link: int) -> tuple[Flow, ...]:
         """The flows that have something to send over a directed link and may."""
-        return tuple(self._users[link])
+        return tuple(self.users[link])
 
-    def open(self, path: Path, rtt_s: float, draw_jitter_s: Callable[[], float]) -> Flow:
-        """A new, empty flow along `path`; `draw_jitter_s` gives each message's deviation from the path's latency."""
-        return Flow(self, path, rtt_s, draw_jitter_s, window_bytes=self.tcp.initial_window_bytes)
+    def open(
+        self,
+        path: Path,
+        rtt_s: float,
+        draw_jitter_s: Callable[[], float],
+        *,
+        congestion: CongestionControl = "cubic",
+        luck: float = 0.0,
+        uniform: Callable[[], float] = always_one,
+    ) -> Flow:
+        """A new, empty flow along `path`.
+
+        `draw_jitter_s` gives each message's deviation from the path's latency; `luck`, a draw from the standard normal
+        distribution, says how it fares where a queue shares by chance; `uniform` draws from [0, 1) which packets are
+        lost.
+        """
+        window = self.tcp.initial_window_bytes
+        return Flow(self, path, rtt_s, draw_jitter_s, window, congestion, self._pacing.factor(luck), uniform)
+
+    # -- what the links offer --------------------------------------------------------------------
+
+    def capacity(self, link: int) -> float:
+        """Capacity of a directed link, payload bytes per second."""
+        return self._capacity[link]
+
+    def own_capacity(self, flow: Flow) -> float:
+        """The narrowest of the links that the flow has for itself, payload bytes per second."""
+        users, capacity = self.users, self._capacity
+        return min((capacity[link] for link in flow.path.links if not _shared(users[link], flow)), default=math.inf)
+
+    def offered(self, flow: Flow) -> float:
+        """What the flow would get if it had no window, given how the others fare; payload bytes per second."""
+        offered = math.inf
+        own_rate = 0.0 if flow.group is None else flow.group.rate
+        for link in flow.path.links:
+            capacity = self._capacity[link]
+            if _shared(self.users[link], flow):
+                capacity *= self.tcp.crowd_efficiency
+                spare = capacity - self._load.get(link, 0.0)
+                if spare > 1e-6 * capacity:
+                    capacity = min(capacity, own_rate + spare)
+                else:
+                    rivals = (group.rate / group.weight for group in self._groups.values() if link in group.links)
+                    weight = self._pacing.weight(flow, (link,)) if flow.group is None else flow.group.weight
+                    capacity = min(capacity, max(own_rate, weight * max(rivals, default=0.0)))
+            offered = min(offered, capacity)
+        return offered
 
     # -- a flow's life ---------------------------------------------------------------------------
 
-    def _pushed(self, flow: Flow) -> None:
+    def pushed(self, flow: Flow) -> None:
+        """Something was queued on a flow: it starts, unless it is on its way already."""
         if flow.group is not None or flow.waking is not None:
             return
         self._settle()
         now_s = self._clock.now_s
         if now_s - flow.last_sent_s > flow.rtt_s + self.tcp.idle_reset_s:
             flow.window_bytes = self.tcp.initial_window_bytes
+            flow.limit, flow.packets = math.inf, None
             self._begin_round(flow)
+            self._pacing.began(flow)
+        elif flow.packets is not None:
+            self._pacing.next_round(flow)
         elif now_s - flow.round_start_s >= flow.rtt_s:
             self._begin_round(flow)
         elif now_s > flow.last_sent_s:
@@ -196,13 +172,12 @@ class Flows:
         flow.turn = self._turns
         crowded: dict[Flow, None] = {}
         for link in flow.path.links:
-            users = self._users[link]
+            users = self.users[link]
             if len(users) == 1:
                 crowded.update(users)
             users[flow] = None
         for other in crowded:
-            self._leave_group(other)
-            self._join_group(other)
+            self.regroup(other)
         self._join_group(flow)
         self._solve_soon()
 
@@ -211,15 +186,15 @@ class Flows:
         self._leave_group(flow)
         alone: dict[Flow, None] = {}
         for link in flow.path.links:
-            users = self._users[link]
+            users = self.users[link]
             del users[flow]
             if len(users) == 1:
                 alone.update(users)
         for other in alone:
-            self._leave_group(other)
-            self._join_group(other)
+            self.regroup(other)
 
-    def _stop(self, flow: Flow) -> None:
+    def stop(self, flow: Flow) -> None:
+        """Take a flow out, wherever it is."""
         if flow.waking is not None:
             flow.waking.cancel()
             flow.waking = None
@@ -233,22 +208,35 @@ class Flows:
 
         def acknowledged() -> None:
             flow.waking = None
-            flow.window_bytes *= 2
+            flow.window_bytes = min(2 * flow.window_bytes, self.tcp.receive_window_bytes)
             self._settle()
             self._begin_round(flow)
+            self._pacing.acknowledged(flow)
             self._start(flow)
 
         flow.waking = self._clock.call_at(flow.round_start_s + flow.rtt_s, acknowledged)
 
     # -- groups ----------------------------------------------------------------------------------
 
+    def regroup(self, flow: Flow) -> None:
+        """Put a flow that sends into the group where it belongs now, and share anew."""
+        self._leave_group(flow)
+        self._join_group(flow)
+        self._solve_soon()
+
     def _join_group(self, flow: Flow) -> None:
-        shared = tuple(link for link in flow.path.links if len(self._users[link]) > 1)
-        own = (float(self._capacity[link]) for link in flow.path.links if len(self._users[link]) == 1)
-        key = (shared, min(own, default=math.inf))
+        users, capacity, limit = self.users, self._capacity, flow.limit
+        shared = []
+        for link in flow.path.links:
+            if len(users[link]) > 1:
+                shared.append(link)
+            elif capacity[link] < limit:
+                limit = capacity[link]
+        links = tuple(shared)
+        key = (links, limit, self._pacing.weight(flow, links))
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(*key)
+            group = self._groups[key] = Group(*key, marked_s=self._clock.now_s)
         sent_bytes = flow.sent_bytes
         flow.group = group
         flow.sent_bytes = flow.joined_bytes = sent_bytes
@@ -265,17 +253,19 @@ class Flows:
         sent_bytes = flow.sent_bytes
         flow.group = None
         flow.sent_bytes = sent_bytes
+        if self._clock.now_s - flow.joined_s >= flow.rtt_s:  # else it is too short a time to adapt to
+            flow.recent_rate = group.recent_rate(self._clock.now_s)
         flow.epoch += 1
         group.members -= 1
         if group.members == 0:
-            del self._groups[group.links, group.limit]
+            del self._groups[group.links, group.limit, group.weight]
         if self._meter is not None:
             own = (link for link in flow.path.links if link not in group.links)
             self._meter.alone(own, flow.joined_s, sent_bytes - flow.joined_bytes)
 
-    def _await_due(self, flow: Flow, group: _Group) -> None:
+    def _await_due(self, flow: Flow, group: Group) -> None:
         flow.epoch += 1
-        heapq.heappush(group.due, (flow._base + flow.due(), flow.turn, flow.epoch, flow))
+        heapq.heappush(group.due, (flow.base + flow.due(), flow.turn, flow.epoch, flow))
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -303,23 +293,25 @@ class Flows:
         self._solving = None
         self._settle()
         groups = list(self._groups.values())
-        hops = [len(group.links) for group in groups]
-        rates = max_min(
-            self._capacity,
-            np.concatenate(([0], np.cumsum(hops, dtype=np.int64))).astype(np.int64),
-            np.fromiter((link for group in groups for link in group.links), np.int64),
-            limit=np.array([group.limit for group in groups]),
-            count=np.array([group.members for group in groups], dtype=np.float64),
-        )
-        for group, rate in zip(groups, rates.tolist(), strict=True):
+        efficiency = self.tcp.crowd_efficiency
+        capacity = {link: self._capacity[link] * efficiency for group in groups for link in group.links}
+        rates = share(capacity, [Competitor(group.links, group.weight, group.limit, group.members) for group in groups])
+        load: dict[int, float] = dict.fromkeys(capacity, 0.0)
+        for group, rate in zip(groups, rates, strict=True):
+            group.mark(self._clock.now_s)
             group.rate = rate
+            for link in group.links:
+                load[link] += group.members * rate
+        self._load = load
         if self._meter is not None:
-            load: dict[int, float] = {}
-            for group in groups:
-                for link in group.links:
-                    load[link] = load.get(link, 0.0) + group.members * group.rate
             self._meter.shared(load)
-        self._plan()
+        for group in groups:
+            lone = group.rate >= group.limit * (1 - 1e-9)
+            if lone and not group.lone:
+                self._pacing.on_their_own(group)
+            group.lone = lone
+        if self._solving is None:
+            self._plan()
 
     def _plan(self) -> None:
         """Set the alarm for the next moment at which a piece is sent or a window used up."""
@@ -328,7 +320,7 @@ class Flows:
             self._next = None
         wait_s = math.inf
         for group in self._groups.values():
-            _forget_void(group)
+            group.forget_void()
             if group.due and group.rate > 0:
                 wait_s = min(wait_s, (group.due[0][0] - group.served) / group.rate)
         if math.isfinite(wait_s):
@@ -339,10 +331,10 @@ class Flows:
         self._settle()
         reached = []
         for group in self._groups.values():
-            _forget_void(group)
+            group.forget_void()
             while group.due and group.due[0][0] - group.served <= group.rate * _SAME_MOMENT_S:
                 reached.append(heapq.heappop(group.due)[1:])
-                _forget_void(group)
+                group.forget_void()
         changed = False
         for _, epoch, flow in sorted(reached, key=lambda entry: entry[0]):
             if flow.group is None:
@@ -360,34 +352,39 @@ class Flows:
         """Hand over the pieces that are sent; say whether the flow has stopped sending."""
         now_s = self._clock.now_s
         flow.last_sent_s = now_s
-        flow.sent_bytes = max(flow.sent_bytes, flow.due())
-        sent_bytes = flow.sent_bytes
+        sent_bytes = max(flow.sent_bytes, flow.due())  # not read back: adding and subtracting may lose the last bit
+        flow.sent_bytes = sent_bytes
         self._count(flow)
         while flow.pieces and flow.pieces[0].end <= sent_bytes:
-            self._hand_over(flow, flow.pieces.popleft())
+            self.hand_over(flow, flow.pieces.pop(0))
         if flow.group is None:  # a notice has dropped it
             return True
         if not flow.pieces:
             self._halt(flow)
             return True
-        if flow.sent_bytes >= flow.round_end:
-            if window_covers_path(now_s - flow.round_start_s, flow.rtt_s):
-                flow.window_bytes = flow.round_end = math.inf
-            else:
+        if sent_bytes >= flow.round_end:
+            if flow.packets is not None or flow.limit < math.inf:  # followed, or paced
+                self._pacing.next_round(flow)
+                self.regroup(flow)
+                return True
+            if not window_covers_path(now_s - flow.round_start_s, flow.rtt_s):
                 self._wait_for_acknowledgement(flow)
+                return True
+            flow.window_bytes = flow.round_end = math.inf
+            if self._pacing.opened(flow):
+                self.regroup(flow)
                 return True
         self._await_due(flow, flow.group)
         return False
 
-    def _hand_over(self, flow: Flow, piece: _Piece) -> None:
+    def hand_over(self, flow: Flow, piece: Piece) -> None:
+        """A piece has left: it arrives later, and whoever sent it is told now."""
         arrival_s = max(flow.last_arrival_s, self._clock.now_s + flow.path.latency_s + flow.draw_jitter_s())
         flow.last_arrival_s = arrival_s
         self._clock.call_at(arrival_s, piece.on_arrived)
         piece.on_sent()
 
 
-def _forget_void(group: _Group) -> None:
-    """Drop entries of flows that have left the group, or have come back to it since, from the top of its heap."""
-    due = group.due
-    while due and (due[0][3].group is not group or due[0][3].epoch != due[0][2]):
-        heapq.heappop(due)
+def _shared(users: dict[Flow, None], flow: Flow) -> bool:
+    """Whether a link with these users is, or would be, shared by the flow with others."""
+    return len(users) - (flow in users) > 0

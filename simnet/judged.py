@@ -15,7 +15,7 @@ from functools import partial
 
 from simnet.clock import Alarm
 from simnet.errors import NoAnswerError
-from simnet.flows import Flow, Notice
+from simnet.flow import Flow, Notice
 from simnet.outages import RETRANSMISSION_TIMEOUT_S, Outages
 from simnet.topology import Path
 from simnet.verdicts import Drop, Hold, Reset, Rules, Transfer

@@ -7,6 +7,10 @@ together, each in proportion to its weight; a flow stops at its own limit or whe
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,3 +72,57 @@ def max_min(
         held_back[flow_of_hop[live_hops & full[path_links]]] = True
         growing &= ~(held_back | (flow_level <= level * (1 + _FULL)))
     return np.where(hops == 0, limits, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Competitor:
+    """Flows that are alike: the links that they share with others, and see `max_min` for the rest."""
+
+    links: tuple[int, ...]
+    weight: float = 1.0
+    limit: float = math.inf
+    count: int = 1
+
+
+def share(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> list[float]:
+    """The weighted max-min fair rate of each competitor, in the unit of `capacity`; by the shortest way to it.
+
+    Where nobody shares more than one link, each link is filled by itself: the competitor whose limit is reached at the
+    lowest level first, what it leaves goes to the others.
+    """
+    if any(len(competitor.links) > 1 for competitor in competitors):
+        return _share_in_general(capacity, competitors)
+    rates = [competitor.limit for competitor in competitors]
+    on_link: dict[int, list[int]] = {}
+    for index, competitor in enumerate(competitors):
+        if competitor.links:
+            on_link.setdefault(competitor.links[0], []).append(index)
+    for link, indices in on_link.items():
+        left = capacity[link]
+        load = sum(competitors[index].weight * competitors[index].count for index in indices)
+        if len(indices) > 1:
+            indices.sort(key=lambda index: competitors[index].limit / competitors[index].weight)
+        for position, index in enumerate(indices):
+            competitor = competitors[index]
+            level = left / load
+            if competitor.limit > level * competitor.weight:
+                for other in indices[position:]:
+                    rates[other] = level * competitors[other].weight
+                break
+            left = max(left - competitor.limit * competitor.count, 0.0)
+            load -= competitor.weight * competitor.count
+    return rates
+
+
+def _share_in_general(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> list[float]:
+    place = {link: index for index, link in enumerate(capacity)}
+    hops = [len(competitor.links) for competitor in competitors]
+    rates = max_min(
+        np.fromiter(capacity.values(), np.float64, len(capacity)),
+        np.concatenate(([0], np.cumsum(hops, dtype=np.int64))).astype(np.int64),
+        np.fromiter((place[link] for competitor in competitors for link in competitor.links), np.int64),
+        weight=np.array([competitor.weight for competitor in competitors]),
+        limit=np.array([competitor.limit for competitor in competitors]),
+        count=np.array([competitor.count for competitor in competitors], dtype=np.float64),
+    )
+    return [float(rate) for rate in rates]

@@ -14,6 +14,7 @@ from simnet.carriage import Carriage
 from simnet.clock import Clock
 from simnet.devices import Job
 from simnet.disk import Disk
+from simnet.draws import generator
 from simnet.errors import SimnetError
 from simnet.executors import Executor, InlineExecutor, ThreadExecutor
 from simnet.faults import Faults
@@ -31,6 +32,7 @@ from simnet.verdicts import Drop, Hold, Reset, Work
 
 T = TypeVar("T")
 CarriageName = Literal["http", "sized"]
+_UNFAIRNESS = (0.05, 0.5)  # bounds of the standard deviation of the logarithm of a flow's share
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -79,7 +81,11 @@ class SimulatedNetwork(Network):
         self.clock = Clock()
         self._loop = VirtualLoop(self.clock)
         names = topology.link_names()
-        self.flows = Flows(self.clock, topology.capacities_bps(), tcp or Tcp(), self.trace, names)
+        tcp = tcp or Tcp()
+        # How unfair droptail queues are differs from run to run; between these bounds lie the reference times of Linux.
+        unfairness = float(generator(seed, "unfairness").uniform(*_UNFAIRNESS)) if tcp.unfair else 0.0
+        capacities_bps, traits = topology.capacities_bps(), topology.traits()
+        self.flows = Flows(self.clock, capacities_bps, tcp, self.trace, names, traits, unfairness)
         self.streams = StreamNetwork(self._loop, topology, self.flows, self.boundaries, self.trace, seed)
         self._loop.fabric = self.streams
         ScheduledCapacities(self.clock, topology, self.flows, self.streams.outages.follow)

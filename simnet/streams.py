@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from simnet.draws import generator
+from simnet.draws import LazyUniform, generator, standard_normal
 from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
 from simnet.flows import Flows
 from simnet.jitter import drawer
@@ -308,9 +308,16 @@ class StreamNetwork:
             path = replace(path, latency_s=path.latency_s + self._flows.tcp.host_delay_s)
             rtt_s += 2 * self._flows.tcp.host_delay_s
         self._connections[source, target] += 1
-        purpose = ("jitter", source, target, self._connections[source, target])
-        draw_jitter_s = drawer(path.jitters, path.latency_s, lambda: generator(self._seed, *purpose))
-        return JudgedFlow(self._flows.open(path, rtt_s, draw_jitter_s), source, target, self.rules, self.outages)
+        name = (source, target, self._connections[source, target])
+        flow = self._flows.open(
+            path,
+            rtt_s,
+            drawer(path.jitters, path.latency_s, lambda: generator(self._seed, "jitter", *name)),
+            congestion=self._topology.host(source).congestion,
+            luck=standard_normal(self._seed, "luck", *name),
+            uniform=LazyUniform(self._seed, "packets", *name),
+        )
+        return JudgedFlow(flow, source, target, self.rules, self.outages)
 
     async def _one_way(self, flow: JudgedFlow, hold_s: float = 0.0) -> None:
         await asyncio.sleep(max(flow.path.latency_s + flow.draw_jitter_s(), 0.0) + hold_s)

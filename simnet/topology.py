@@ -130,6 +130,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkTraits:
+    """What a directed link does to packets beside carrying them; see `Link`."""
+
+    queue: QueueDiscipline = "droptail"
+    queue_packets: int | None = None
+    loss: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Path:
     """The way from one host to another.
 
@@ -211,6 +220,14 @@ class Topology:
         """Capacity of each directed link, then of each host that has one, in the order of `Path.links`."""
         capacities = [bps for link in self.links for bps in (link.bandwidth_bps, link.reverse_bps)]
         return capacities + [limit_bps for _, limit_bps in self._limits]
+
+    def traits(self) -> list[LinkTraits]:
+        """What each directed link does to packets; the capacities of hosts, which come after those, do nothing."""
+        return [
+            LinkTraits(link.queue, link.queue_packets, loss)
+            for link in self.links
+            for loss in (link.loss, link.loss if link.reverse_loss is None else link.reverse_loss)
+        ]
 
     def schedules(self) -> Iterator[tuple[int, CapacitySchedule]]:
         """Every directed link whose capacity follows a schedule, and the schedule."""

@@ -13,9 +13,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
-Congestion = Literal["cubic", "reno", "bbr"]
+from simnet.topology import CongestionControl
 
 _CUBIC_SCALE = 0.4
 _CUBIC_BETA = 0.7
@@ -26,6 +25,7 @@ _HYSTART_SAMPLES = 8
 _HYSTART_DELAY_S = (0.004, 0.016)
 _HYSTART_TRAIN_GAP_S = 0.002
 _REORDERING = 3
+CODEL_TARGET_S = 0.005
 _RETRANSMISSION_TIMEOUT_S = 0.2
 
 
@@ -33,7 +33,7 @@ _RETRANSMISSION_TIMEOUT_S = 0.2
 class CoDel:
     """The control law of CoDel (RFC 8289): which packets a queue drops so that nobody waits for long."""
 
-    target_s: float = 0.005
+    target_s: float = CODEL_TARGET_S
     interval_s: float = 0.1
     _above_until_s: float = math.inf  # the delay has exceeded the target; from this time on that is too long
     _dropping: bool = False
@@ -74,10 +74,12 @@ class CoDel:
 class CongestionWindow:
     """The window of one sender, in segments, and how acknowledgements and losses change it."""
 
-    congestion: Congestion
+    congestion: CongestionControl
     segments: float
     threshold: float = math.inf
     shortest_rtt_s: float = math.inf
+    train_share: float = 0.5
+    """Share of the shortest round trip that a train of acknowledgements must last to end slow start."""
     _peak: float = 0.0  # window at the last loss
     _epoch_s: float | None = None  # start of the present growth; None after a loss
     _origin: float = 0.0
@@ -116,6 +118,10 @@ class CongestionWindow:
             self.threshold = max(2.0, self.segments * _RENO_BETA)
         self._epoch_s = None
 
+    def remember_loss(self) -> None:
+        """Behave as after a loss at the present window: it grows slowly at first."""
+        self._peak = self.threshold = self.segments
+
     def timed_out(self) -> None:
         """Nothing came back: start over."""
         self.lost()
@@ -132,7 +138,7 @@ class CongestionWindow:
             return
         if now_s - self._last_ack_s <= _HYSTART_TRAIN_GAP_S:
             self._last_ack_s = now_s
-            if now_s - self._round_began_s > self.shortest_rtt_s / 2:
+            if now_s - self._round_began_s > self.shortest_rtt_s * self.train_share:
                 self.threshold = self.segments
         low_s, high_s = _HYSTART_DELAY_S
         allowed_s = self.shortest_rtt_s + max(low_s, min(high_s, self.shortest_rtt_s / 8))
@@ -217,22 +223,20 @@ class PacketFlow:
         self._lost: deque[tuple[int, float]] = deque()  # order, bytes; not noticed yet
         self._again: deque[float] = deque()  # bytes to send again
         self._recovery: _Recovery | None = None
+        self.receive_window_segments = math.inf
         self._heard_s = now_s  # the last acknowledgement or timeout
 
-    def fill(self, rate: float, available_bytes: float) -> None:
-        """Begin with a window's worth of segments under way, as if it had been sent evenly before."""
-        self._rate, self._available_bytes = rate, available_bytes
-        segments = min(int(self.window.segments), math.ceil(available_bytes / self._segment_bytes))
-        spacing_s = max(self._segment_bytes / rate, self._rtt_s / max(self.window.segments, 1.0))
-        served_s = self.now_s
-        for _ in range(segments):
-            served_s += spacing_s
-            size = min(self._segment_bytes, available_bytes - self._sent_bytes)
-            self._sent_bytes += size
+    def under_way(self, segments: int, spacing_s: float) -> None:
+        """Begin with segments that were sent, and got through, before: they are acknowledged one after another."""
+        for index in range(1, segments + 1):
             self._order += 1
             self._in_flight += 1
-            self._accept(served_s, size, served_s)
-        self._free_s = max(served_s - self._rtt_s, self.now_s)
+            acknowledged_s = self.now_s + index * spacing_s
+            self._acks.append((acknowledged_s, acknowledged_s - self._rtt_s, self._order))
+
+    def set_loss(self, probability: float, uniform: Callable[[], float]) -> None:
+        """Lose packets with this probability from now on."""
+        self._bottleneck.loss, self._bottleneck.uniform = probability, uniform
 
     def advance(self, until_s: float, rate: float, available_bytes: float) -> float:
         """Go on until `until_s`, or until all of `available_bytes` is through; returns the time reached.
@@ -275,7 +279,7 @@ class PacketFlow:
 
     def _send(self, now_s: float) -> None:
         """Send what the window has room for: first what was lost, then what is new."""
-        room = int(self.window.segments)
+        room = int(min(self.window.segments, self.receive_window_segments))
         while self._in_flight < room:
             if self._again:
                 self._transmit(now_s, self._again.popleft())

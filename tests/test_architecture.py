@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
     "pieces", "columns", "trace", "trace_file", "comparison", "meter",
-    "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flows", "outages",
-    "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams", "faults",
-    "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions", "carriage",
-    "http", "wire_size", "sized", "disk", "network", "power", "simulated", "sockets", "__init__",
+    "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flow", "pacing", "flows",
+    "outages", "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams",
+    "faults", "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions",
+    "carriage", "http", "wire_size", "sized", "disk", "network", "power", "simulated", "sockets", "__init__",
 ]  # fmt: skip
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
