@@ -147,7 +147,7 @@ def test_a_held_request_is_answered_when_it_can_be_not_later():
 
     _, (status, held_s) = Bench().run(play)
     assert status == 204
-    assert held_s == pytest.approx(5.04, abs=1e-4)  # and a round trip
+    assert held_s == pytest.approx(5.041, abs=1e-3)  # and a round trip, with what the hosts add to it
 
 
 @both_worlds
