@@ -89,6 +89,7 @@ class VirtualLoop(RefusingLoop):
         self.clock = clock if clock is not None else Clock()
         self.fabric: Fabric | None = None
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
+        self.set_debug(self.get_debug())
         self._turns = 0  # in this moment, while something polls
         self._waking = False
         self._clock_resolution = 1 / TICKS_PER_SECOND
@@ -162,6 +163,11 @@ class VirtualLoop(RefusingLoop):
         if isinstance(handle, _Timer) and handle.alarm is not None:
             handle.alarm.cancel()
 
+    def set_debug(self, enabled: bool) -> None:
+        """Switch asyncio's debug mode on or off."""
+        super().set_debug(enabled)
+        self.get_debug = partial(bool, enabled)  # type: ignore[method-assign]  # every future asks, so without a frame
+
     # -- turns -----------------------------------------------------------------------------------
 
     def _run_once(self) -> None:
@@ -190,17 +196,22 @@ class VirtualLoop(RefusingLoop):
         while not ready:
             entry = queue[0] if queue else _NO_ENTRY
             event = entry[3]
-            if event.__class__ is not future_type or event.done():
+            if event.__class__ is not future_type:
                 if clock.idle():
                     raise DeadlockError(_who_waits(self))
                 clock.step()
                 continue
             # A task that sleeps wakes up: the most frequent event by far, so without the detours of the others.
+            self._waking = True
+            try:
+                event.set_result(None)
+            except asyncio.InvalidStateError:  # cancelled: the clock does not stop for it
+                clock.idle()
+                continue
+            finally:
+                self._waking = False
             heappop(queue)
             clock._now = entry[0]
-            self._waking = True
-            event.set_result(None)
-            self._waking = False
             if ready:
                 context, callback, future = next_ready()
                 try:
@@ -281,7 +292,10 @@ class VirtualLoop(RefusingLoop):
         name = host.decode() if isinstance(host, bytes) else host or "127.0.0.1"
         if family == socket.AF_INET6:
             raise socket.gaierror(socket.EAI_FAMILY, "the simulated network has IPv4 only")
-        address = name if _is_address(name) else self._network().resolve(name)
+        try:
+            address = str(ipaddress.ip_address(name))
+        except ValueError:
+            address = self._network().resolve(name)
         try:
             number = int(port or 0)
         except ValueError:
@@ -372,14 +386,6 @@ class VirtualLoop(RefusingLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Nothing to shut down."""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _who_waits(loop: VirtualLoop) -> str:

@@ -353,3 +353,13 @@ def test_a_failing_callback_is_reported_and_the_loop_goes_on(loop):
     loop.run_until_complete(main())
     assert reported == ["ZeroDivisionError('division by zero')"] * 2
     assert loop.time() == 2.0
+
+
+def test_debug_mode_can_be_switched(loop):
+    async def main():
+        before = loop.get_debug()
+        loop.set_debug(True)
+        await asyncio.sleep(1)
+        return before, loop.get_debug()
+
+    assert loop.run_until_complete(main()) == (asyncio.coroutines._is_debug_mode(), True)
