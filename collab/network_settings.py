@@ -48,6 +48,7 @@ class HostSettings(Settings):
 class TopologySettings(Settings):
     """What every topology has."""
 
+    topology: str
     carriage: Literal["http", "sized"] = Field(
         "http",
         description="how messages travel in virtual time: their real bytes through aiohttp, or for thousands of "

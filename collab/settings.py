@@ -153,7 +153,7 @@ class Scenario(Settings):
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         data["method"] = _name_first(data["method"])
         data["baselines"] = [_name_first(baseline) for baseline in data["baselines"]]
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
 
 
 def _name_first(settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from collab.topology_layout import Layout, layout
-from simnet import Link, Topology
+from simnet import CapacitySchedule, Link, Topology
 from simnet.units import format_bandwidth, format_duration
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness; then the same again with other markers.
@@ -71,14 +71,17 @@ def classes_of(links: Sequence[Link]) -> list[LinkClass]:
     found: dict[Any, list[Link]] = {}
     for link in links:
         ends = tuple(re.sub(r"\d+", "*", end) for end in (link.a, link.b))
-        alike = dataclasses.replace(link, a="a", b="b", latency_s=link.jitter_s)
-        found.setdefault((ends, _key(alike)), []).append(link)
-    return [LinkClass(f"{a} -- {b}", tuple(alike)) for ((a, b), _), alike in found.items()]
+        found.setdefault((ends, *(getattr(link, name) for name in _ALIKE), *map(id, _schedules(link))), []).append(link)
+    return [LinkClass(f"{key[0][0]} -- {key[0][1]}", tuple(alike)) for key, alike in found.items()]
 
 
-def _key(link: Link) -> Any:
-    schedules = (id(link.schedule), id(link.reverse_schedule))  # a long trace is not compared for every link
-    return schedules, dataclasses.astuple(dataclasses.replace(link, schedule=None, reverse_schedule=None))
+def _schedules(link: Link) -> tuple[CapacitySchedule | None, CapacitySchedule | None]:
+    """Told apart by identity: a long trace is not to be compared for every link."""
+    return link.schedule, link.reverse_schedule
+
+
+_APART = ("a", "b", "latency_s", "schedule", "reverse_schedule")
+_ALIKE = tuple(setting.name for setting in dataclasses.fields(Link) if setting.name not in _APART)
 
 
 def thinned(topology: Topology, server: str) -> tuple[Topology, int]:

@@ -17,6 +17,9 @@ from simnet.flows import Flows
 from simnet.schedule import CapacitySchedule, CapacityStep
 from simnet.topology import Topology
 
+PATIENCE = 1_000_000
+"""Steps of schedules, a day of tenths of a second and more, that a stalled transfer is given to go on."""
+
 
 @dataclass
 class _Following:
@@ -39,7 +42,8 @@ class ScheduledCapacities:
 
     Its alarms are of the clock's background: a schedule that repeats for ever does not keep a run going whose tasks
     wait for what will never be. But what a transfer waits for may be a step that gives its link capacity again, and
-    then the run goes on: `awaited` tells the clock.
+    then the run goes on: `awaited` tells the clock. (Links in a row that are never open at once let nothing through for
+    ever; after `PATIENCE` steps in which nothing moved, that is what is taken to be the case.)
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class ScheduledCapacities:
         self._flows = flows
         self._set_capacity = set_capacity
         self._following: dict[int, _Following] = {}  # by directed link
+        self._moved_bytes = -1.0
+        self._in_vain = 0  # steps awaited since something moved
         by_schedule: dict[int, _Following] = {}  # by identity: a long trace is not compared for every link
         for link, schedule in topology.schedules():
             following = by_schedule.setdefault(id(schedule), _Following(schedule, schedule.changes()))
@@ -61,7 +67,11 @@ class ScheduledCapacities:
     def awaited(self) -> bool:
         """Whether a transfer is held up by nothing but links that a step to come will open."""
         closed = [link for link in self._following if self._flows.capacity(link) == 0]
-        return any(self._will_go_on(flow) for link in closed for flow in self._flows.active_on(link))
+        stalled = [flow for link in closed for flow in self._flows.active_on(link)]
+        moved_bytes = sum(flow.sent_bytes for flow in stalled)
+        self._in_vain = self._in_vain + 1 if moved_bytes == self._moved_bytes else 0
+        self._moved_bytes = moved_bytes
+        return self._in_vain < PATIENCE and any(self._will_go_on(flow) for flow in stalled)
 
     def _will_go_on(self, flow: Flow) -> bool:
         closed = [link for link in flow.path.links if self._flows.capacity(link) == 0]

@@ -4,7 +4,18 @@ import asyncio
 
 import pytest
 
-from simnet import CapacitySchedule, CapacityStep, Link, LinkSpec, Route, SimulatedNetwork, Tcp, explicit, star
+from simnet import (
+    CapacitySchedule,
+    CapacityStep,
+    Link,
+    LinkSpec,
+    Route,
+    SimulatedNetwork,
+    Tcp,
+    capacities,
+    explicit,
+    star,
+)
 from simnet.errors import DeadlockError
 from simnet.services import Reply
 from simnet.tenancy import Message
@@ -103,6 +114,19 @@ def test_a_run_whose_link_never_comes_up_again_is_deadlocked():
     with pytest.raises(DeadlockError):
         sending(net, 10_000_000)
     assert net.now() < 3.0
+
+
+def test_links_that_are_never_open_together_end_in_a_deadlock_at_last(monkeypatch):
+    """Each comes up again and again, but a transfer over both never moves."""
+    monkeypatch.setattr(capacities, "PATIENCE", 1000)
+    links = [
+        Link("a", "x", 8e6, 0.0, schedule=schedule((0.0, 0.0), (0.5, 8e6), every=1.0)),
+        Link("x", "b", 8e6, 0.0, schedule=schedule((0.0, 8e6), (0.5, 0.0), every=1.0)),
+    ]
+    net = SimulatedNetwork(explicit(links, hosts=["a", "b"]), tcp=PLAIN)
+    with pytest.raises(DeadlockError):
+        sending(net, 1_000_000)
+    assert net.now() == pytest.approx(500, abs=1)  # nothing moves at either of two moments a second
 
 
 def test_a_step_at_the_moment_at_which_all_else_ends_is_still_awaited():
