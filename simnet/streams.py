@@ -26,7 +26,7 @@ from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
 from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
 from simnet.parcels import ParcelTransport
 from simnet.tenancy import Boundaries
-from simnet.topology import Topology
+from simnet.topology import Path, Topology
 from simnet.trace import Trace
 from simnet.transport import StreamTransport
 from simnet.verdicts import PASS, Attempt, Drop, Hold, Reset, Rules
@@ -183,7 +183,9 @@ class StreamNetwork:
                 self._note(source, target, 0, reason)
             self._record(source, "connect-refused", peer=target, port=port, reason=reason)
             raise BoundaryError(errno.EACCES, reason)
-        there, back = self._flow(source, target), self._flow(target, source)
+        out, home = self._topology.path(source, target), self._topology.path(target, source)
+        rtt_s = out.latency_s + home.latency_s
+        there, back = self._flow(source, target, out, rtt_s), self._flow(target, source, home, rtt_s)
         server = await self._shake_hands(source, target, port, there, back, until_s)
         if server is None or (server.loopback_only and source != target):
             self._record(source, "connect-refused", peer=target, port=port, reason="nobody listens")
@@ -301,9 +303,8 @@ class StreamNetwork:
         at_s = self.loop.time()
         self._boundaries.note_connection(source, target, at_s, sent_bytes=sent_bytes, refusal=refusal)
 
-    def _flow(self, source: str, target: str) -> JudgedFlow:
-        path = self._topology.path(source, target)
-        rtt_s = path.latency_s + self._topology.path(target, source).latency_s
+    def _flow(self, source: str, target: str, path: Path, rtt_s: float) -> JudgedFlow:
+        """A flow over the links of `path`; `rtt_s` is their latency, there and back."""
         if path.links:  # within a host nothing is on the way
             path = replace(path, latency_s=path.latency_s + self._flows.tcp.host_delay_s)
             rtt_s += 2 * self._flows.tcp.host_delay_s
