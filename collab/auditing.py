@@ -135,7 +135,8 @@ def _wrong_seal(run: Run, method: MethodRun, seal: Seal | None) -> str | None:
     expected = {"scenario": summary.get("scenario"), "seed": summary.get("seed"), "method": method.name}
     if seal.identity != {**expected, SCENARIO_SHA256: seal.identity.get(SCENARIO_SHA256)}:
         return f"it is the ledger of another run or method: {dict(seal.identity)}"
-    noted = summary["methods"][method.name].get("ledger")
+    row = summary["methods"][method.name]
+    noted = row.get("ledger") if isinstance(row, dict) else None
     if noted != {"lines": seal.lines, "head": seal.head}:
         return f"summary.json and outcome.json do not agree on how it ends: {noted} and {seal.lines} lines, {seal.head}"
     return None

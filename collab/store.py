@@ -187,7 +187,7 @@ class MethodRun:
     def seal(self) -> Seal | None:
         """What was kept of the ledger beside it; None if nothing was, or what is there is none."""
         try:
-            return Seal(**self.outcome["ledger"])
+            return Seal.read(self.outcome["ledger"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

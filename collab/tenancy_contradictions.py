@@ -32,7 +32,7 @@ def tenancy_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
             yield ("budgets", tenant), message, ScenarioError
         return
     yield from _misplaced_hosts(scenario, scenario.tenants)
-    yield from _unknown_tenants(scenario, list(scenario.tenants))
+    yield from _unknown_tenants(scenario, scenario.tenants)
     yield from _impossible_rules(scenario)
     yield from _unmet_needs(scenario)
 
@@ -51,14 +51,14 @@ def _misplaced_hosts(scenario: Scenario, tenants: Mapping[str, Sequence[str]]) -
             yield ("tenants",), f"{host} {whom}; expected exactly one", ScenarioError
 
 
-def _unknown_tenants(scenario: Scenario, known: Sequence[str]) -> Iterator[Contradiction]:
+def _unknown_tenants(scenario: Scenario, known: Mapping[str, Sequence[str]]) -> Iterator[Contradiction]:
     named: list[tuple[Where, str]] = []
     for index, boundary in enumerate(scenario.boundaries):
         named += [(("boundaries", index, "to"), boundary.to), (("boundaries", index, "from"), boundary.source)]
     named += [(("budgets", tenant), tenant) for tenant in scenario.budgets]
     for where, tenant in named:
         if tenant not in known and not (tenant == "*" and where[0] == "boundaries"):
-            message = f'there is no tenant "{tenant}"{nearest(tenant, known[:_MOST_SUGGESTIONS])}'
+            message = f'there is no tenant "{tenant}"{nearest(tenant, list(known)[:_MOST_SUGGESTIONS])}'
             yield where, message, ScenarioError
 
 

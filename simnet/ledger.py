@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -53,6 +54,14 @@ class LedgerEntry:
 
 _FIELDS = tuple(field.name for field in fields(LedgerEntry))
 _MEMBERS = {*_FIELDS, "previous", "chain"}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(_FIELDS, (str,)),
+    "at_s": (float, int),
+    "size_bytes": (int,),
+    "rule": (str, type(None)),
+    "reason": (str, type(None)),
+    "answer": (bool,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,17 @@ class Seal:
     head: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For writing down; `Seal(**data)` reads it back."""
+        """For writing down."""
         return {"identity": dict(self.identity), "lines": self.lines, "head": self.head}
+
+    @classmethod
+    def read(cls, data: object) -> Seal | None:
+        """The seal that `as_dict` wrote down; None if `data` is none."""
+        match data:
+            case {"identity": dict(identity), "lines": int(lines), "head": str(head)}:
+                return cls(identity, lines, head)
+            case _:
+                return None
 
 
 class Ledger:
@@ -160,6 +178,10 @@ def _entry(number: int, data: Mapping[str, Any]) -> LedgerEntry:
     if set(data) != _MEMBERS:
         odd = ", ".join(sorted(set(data) ^ _MEMBERS))
         raise LedgerError(f"line {number} was changed: it lacks, or has too many, members ({odd})", number)
+    for name, types in _TYPES.items():
+        value = data[name]
+        if not isinstance(value, types) or (isinstance(value, float) and not math.isfinite(value)):
+            raise LedgerError(f"line {number} was changed: {name} is {value!r}", number)
     return LedgerEntry(**{name: data[name] for name in _FIELDS})
 
 

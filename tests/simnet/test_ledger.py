@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +58,25 @@ def test_what_is_written_can_be_read_and_verified(sample):
     assert list(read(lines)) == entries
     assert list(verified(lines, seal)) == entries
     assert seal.lines == 5
-    assert Seal(**json.loads(json.dumps(seal.as_dict()))) == seal
+    assert Seal.read(json.loads(json.dumps(seal.as_dict()))) == seal
+
+
+@pytest.mark.parametrize(
+    "data", [None, 7, {}, {"identity": {}, "lines": "5", "head": ""}, {"identity": [], "lines": 5, "head": ""}]
+)
+def test_what_is_no_seal_is_none(data):
+    assert Seal.read(data) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("at_s", float("nan")), ("at_s", "1"), ("kind", None), ("size_bytes", 1.5), ("answer", "no")]
+)
+def test_a_line_that_fits_but_says_what_no_run_says_is_refused(tmp_path, name, value):
+    ledger = Ledger()
+    ledger.append(replace(entry(1), **{name: value}))
+    seal = ledger.write(tmp_path / "odd.jsonl", IDENTITY)
+    with pytest.raises(LedgerError, match=f"line 1 was changed: {name} is"):
+        list(verified((tmp_path / "odd.jsonl").read_bytes().splitlines(keepends=True), seal))
 
 
 def test_an_empty_ledger_is_bound_to_its_run_too(tmp_path):
