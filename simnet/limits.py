@@ -42,13 +42,21 @@ class Rate:
     @property
     def name(self) -> str:
         """The rate in words."""
-        unit = "B" if self.of == "bytes" else "messages"
-        burst = "" if self.largest == self.amount else f", burst {self.largest} {unit}"
-        return f"{self.amount} {unit} every {self.per_s:g} s{burst}"
+        burst = "" if self.largest == self.amount else f", burst {self.in_words(self.largest)}"
+        return f"{self.in_words(self.amount)} every {self.per_s:g} s{burst}"
+
+    def in_words(self, tokens: int) -> str:
+        """Tokens with what they stand for."""
+        return f"{tokens} B" if self.of == "bytes" else messages_in_words(tokens)
 
     def tokens(self, size_bytes: int) -> int:
         """What one message of this size takes."""
         return size_bytes if self.of == "bytes" else 1
+
+
+def messages_in_words(number: int) -> str:
+    """A number of messages as part of a sentence."""
+    return "1 message" if number == 1 else f"{number} messages"
 
 
 class TokenBucket:

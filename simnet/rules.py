@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simnet.errors import BoundaryError, RateError, TenancyError
-from simnet.limits import US_PER_S, Rate, TokenBucket
+from simnet.limits import US_PER_S, Rate, TokenBucket, messages_in_words
 
 CONTROL = "control"  # small messages that steer a protocol; allowed wherever a rule joins two tenants
 STREAM = "stream"  # connections whose bytes nobody inspects: a program's own aiohttp session
@@ -41,7 +41,7 @@ class Rule:
     def name(self) -> str:
         """The rule in words, as the ledger shows it."""
         size = "" if self.at_most_bytes is None else f", at most {self.at_most_bytes} B"
-        count = "" if self.at_most_count is None else f", at most {self.at_most_count} messages"
+        count = "" if self.at_most_count is None else f", at most {messages_in_words(self.at_most_count)}"
         rate = "" if self.at_most_rate is None else f", at most {self.at_most_rate.name}"
         return f"{self.source} > {self.to}: {', '.join(sorted(self.allow))}{size}{count}{rate}"
 
@@ -140,9 +140,10 @@ class Rulebook:
         for number in numbers:
             rule, use = self.rules[number], self._uses[number, passage.sender]
             if rule.at_most_count is not None and use.messages >= rule.at_most_count:
+                sent = messages_in_words(use.messages)
                 refusals.append(
-                    f"{passage.sender} has sent {use.messages} messages, as many as the rule {rule.name} lets pass "
-                    "in a run; none is left"
+                    f"{passage.sender} has sent {sent}, as many as the rule {rule.name} lets pass in "
+                    "a run; none is left"
                 )
                 continue
             if rule.at_most_rate is not None:
@@ -151,10 +152,10 @@ class Rulebook:
                 waiting_us = use.bucket.wait_us(tokens, at_us)
                 if waiting_us:
                     wait_us = waiting_us if wait_us is None else min(wait_us, waiting_us)
-                    unit = "B" if rule.at_most_rate.of == "bytes" else "messages"
+                    free = rule.at_most_rate.in_words(use.bucket.free(at_us))
                     refusals.append(
-                        f"{passage.sender} sends faster than the rule {rule.name} lets pass: {use.bucket.free(at_us)} "
-                        f"{unit} are left now, {tokens} are needed; try again in {waiting_us / US_PER_S:g} s"
+                        f"{passage.sender} sends faster than the rule {rule.name} lets pass: {free} "
+                        f"left now, {tokens} are needed; try again in {waiting_us / US_PER_S:g} s"
                     )
                     continue
                 use.bucket.take(tokens, at_us)

@@ -84,7 +84,7 @@ def test_a_message_that_changed_its_rule_on_the_way_is_doubtful():
 @pytest.mark.parametrize(
     ("bounds", "line", "message"),
     [
-        ({"rules": [replace(RULE, at_most_count=1)]}, 3, "has sent 1 messages, as many as the rule"),
+        ({"rules": [replace(RULE, at_most_count=1)]}, 3, "has sent 1 message, as many as the rule"),
         ({"rules": [replace(RULE, at_most_rate=Rate(50, 1.0))]}, 3, "try again in 0.7 s"),
         ({"budgets": {"hospital": 89}}, 3, "of 89 B a run 45 B are used"),
         ({"budgets": {"cloud": 14}}, 8, "of 14 B a run 10 B are used"),

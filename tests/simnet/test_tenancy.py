@@ -155,7 +155,7 @@ def test_a_rate_says_when_to_try_again_and_then_lets_pass():
         guard.check(synthetic(size=30), "leaving", 1.5)
     assert caught.value.retry_after_s == 1.0
     assert str(caught.value) == (
-        "hospital sends faster than the rule * > cloud: synthetic, at most 40 B every 2 s lets pass: 10 B are left "
+        "hospital sends faster than the rule * > cloud: synthetic, at most 40 B every 2 s lets pass: 10 B left "
         "now, 30 are needed; try again in 1 s"
     )
     with pytest.raises(RateError):
