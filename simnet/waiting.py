@@ -127,7 +127,11 @@ def _by_function(frame: FrameType) -> str | None:
         if math.isinf(local["delay"]):
             return "a sleep without end"
         timer = local.get("h")
-        return "a sleep of no time" if timer is None else f"a sleep until {timer.when():.6f} s"
+        if timer is None:
+            return "a sleep of no time"
+        if isinstance(timer, asyncio.Future):  # the loop gives a sleep its own future for a handle
+            return f"a sleep of {local['delay']:g} s"
+        return f"a sleep until {timer.when():.6f} s"
     if name == "_wait" and "fs" in local:  # of asyncio.wait
         return _the_tasks(local["fs"])
     if name == "wait_for" and isinstance(local.get("fut"), asyncio.Task):

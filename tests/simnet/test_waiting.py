@@ -7,7 +7,7 @@ import re
 import pytest
 from aiohttp import ClientTimeout, web
 
-from simnet import Reply, Route
+from simnet import Reply, Route, waiting
 from simnet.errors import DeadlockError
 from simnet.loop import VirtualLoop
 
@@ -301,3 +301,19 @@ def test_a_crowd_is_cut_short(alone):
     assert len(lines) == 1002
     assert lines[0].endswith("but 2001 task(s) wait:")
     assert lines[-1] == "and 1001 more"
+
+
+def test_a_sleep_that_will_end_says_how_long_it_is():
+    loop = VirtualLoop()
+
+    async def main():
+        plain = asyncio.create_task(asyncio.sleep(2.5))
+        giving = asyncio.create_task(asyncio.sleep(2.5, "result"))
+        await asyncio.sleep(1)
+        return [waiting.awaited(task, lambda _address: None) for task in (plain, giving)]
+
+    assert loop.run_until_complete(main()) == ["a sleep of 2.5 s", "a sleep until 2.500000 s"]
+    for task in loop.tasks_in_order():
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
