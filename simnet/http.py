@@ -176,7 +176,9 @@ def _await_body(http: web.Request, limit_bytes: int) -> None:
     told as soon as the limit is passed.
     """
     announced_bytes, transport = http.content_length, http.transport
-    if isinstance(transport, StreamTransport) and announced_bytes and not 0 < limit_bytes < announced_bytes:
+    if "Content-Encoding" in http.headers or not announced_bytes or 0 < limit_bytes < announced_bytes:
+        return  # of what is compressed, nobody can tell how much has come already
+    if isinstance(transport, StreamTransport):
         transport.hold_back(announced_bytes - http.content.total_bytes)
 
 

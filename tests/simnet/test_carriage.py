@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import zlib
 
 import pytest
 
@@ -288,3 +290,32 @@ def test_many_clients_at_once(make_network):
         return await asyncio.gather(*(host.start(ask(host)) for host in hosts))
 
     assert network.run(main) == [b"1000"] * 150
+
+
+def test_a_foreign_program_may_compress_its_body(make_network):
+    """What has come of a compressed body is counted after unpacking, so nobody waits for the rest by its length."""
+    network, packed, taken = make_network(), zlib.compress(random.Random(1).randbytes(300_000)), []
+
+    async def take(request):
+        taken.append(len(request.message.body))
+        return Reply(200)
+
+    async def main():
+        await network.host("server").serve([Route("PUT", "/", take)])
+
+        async def ask():
+            reader, writer = await asyncio.open_connection("server", 8080)
+            head = (
+                f"PUT / HTTP/1.1\r\nHost: server\r\nContent-Encoding: deflate\r\nContent-Length: {len(packed)}\r\n\r\n"
+            )
+            writer.write(head.encode() + packed[:100])
+            await asyncio.sleep(1)
+            writer.write(packed[100:])
+            line = await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+            return line
+
+        return await network.host("client-0").start(ask())
+
+    assert network.run(main) == b"HTTP/1.1 200 OK\r\n"
+    assert taken == [300_000]
