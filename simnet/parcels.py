@@ -2,7 +2,10 @@
 
 A parcel is an object and a number of bytes. It crosses the network as so many bytes would and comes out at the other
 end as the very object. All else is as with any connection: handshake, slow start, order, closing,
-resets, cut paths. Not modelled: back-pressure from a reader (parcels are taken in as they arrive).
+resets, cut paths. Not modelled: back-pressure from a reader (parcels are taken in as they arrive); the pieces in which
+bytes would go, but for the last two where there is jitter. So rules of faults see a parcel whole, a machine that was
+off resets a connection when all of a parcel is there, and where 256 KiB pass in less than twice the jitter, a parcel
+may be early by so much.
 """
 
 from __future__ import annotations

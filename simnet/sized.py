@@ -7,7 +7,7 @@ moments. So agents cannot tell the carriages apart, and the same scenario gives 
 
 Modelled beside that, as aiohttp does it: one connection serves one request at a time and is kept for 15 s; a broken
 connection is tried once more for requests that may be repeated; a body above the limit is refused (413) while it
-still comes in; a request that is cancelled goes on to be sent, and its answer is dropped.
+still comes in; of a request that is cancelled, what was handed over is sent all the same, and its answer is dropped.
 
 Not modelled: back-pressure (a service takes messages in as they arrive); a refusal at the head of a message that is
 still coming in (it comes when all of it is there); the closing of idle connections before they would be used again.
