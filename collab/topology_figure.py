@@ -109,7 +109,7 @@ def draw(topology: Topology, path: Path, *, title: str, server: str, crossings: 
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11.5, 8.2))
         axes = figure.add_axes((0.02, 0.03, 0.66, 0.89))
-        _draw_network(axes, shown, tenants, server)
+        _draw_network(axes, shown, tenants, server, counted=step == 1)
         figure.text(0.03, 0.955, title, fontsize=14, fontweight="bold", va="center")
         if step > 1:
             note = f"one in {step} of {len(topology.hosts) - 1:,} clients is drawn"
@@ -118,7 +118,7 @@ def draw(topology: Topology, path: Path, *, title: str, server: str, crossings: 
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _draw_network(axes: Axes, topology: Topology, tenants: Sequence[str], server: str) -> None:
+def _draw_network(axes: Axes, topology: Topology, tenants: Sequence[str], server: str, *, counted: bool) -> None:
     placed = layout(topology, server)
     axes.set_axis_off()
     _frame(axes, placed, margin=0.17 if topology.places or len(topology.hosts) <= 24 else 0.1)
@@ -142,7 +142,7 @@ def _draw_network(axes: Axes, topology: Topology, tenants: Sequence[str], server
         )
     _name_hosts(axes, topology, placed, server)
     _name_relays(axes, topology, placed)
-    _label_links(axes, topology, placed)
+    _label_links(axes, topology, placed, counted=counted)
 
 
 def _frame(axes: Axes, placed: Layout, margin: float) -> None:
@@ -214,13 +214,14 @@ def _name_relays(axes: Axes, topology: Topology, placed: Layout) -> None:
         )
 
 
-def _label_links(axes: Axes, topology: Topology, placed: Layout) -> None:
+def _label_links(axes: Axes, topology: Topology, placed: Layout, *, counted: bool) -> None:
     """Every link if they are few; else one of each kind, with their number; on a map of many none."""
     classes = classes_of(topology.links)
     few = len(topology.links) <= _MOST_LABELLED_LINKS
     if topology.places and not few:
         return
     low, high = axes.get_xlim()
+    hosts = {host.name for host in topology.hosts}
     for index, alike in enumerate(classes):
         # One from another side for each kind, so that they do not lie on each other.
         middle = len(alike.links) * (index + 1) // (len(classes) + 1)
@@ -229,10 +230,11 @@ def _label_links(axes: Axes, topology: Topology, placed: Layout) -> None:
             if few and math.dist(start, end) < _SHORT * (high - low):
                 continue  # the legend has it
             label = LinkClass(alike.kind, (link,) if few else alike.links)
-            alone = few or len(alike.links) == 1
+            alone = few or len(alike.links) == 1 or not counted
+            along = 0.5 + 0.12 * ((link.b in hosts) - (link.a in hosts))  # nearer hosts there is more room
             axes.annotate(
                 f"{label.bandwidth()}\n{label.latency()}" + ("" if alone else f"\n{len(alike.links)} alike"),
-                ((x0 + x1) / 2, (y0 + y1) / 2),
+                (x0 + along * (x1 - x0), y0 + along * (y1 - y0)),
                 fontsize=7,
                 color=INK,
                 ha="center",

@@ -250,3 +250,13 @@ def test_a_listener_hears_how_it_goes(tmp_path):
     assert heard[0] == ("collabdm", 4)
     assert {f"client-{i}" for i in range(4)} <= set(heard)
     assert {"client-0 distils", "client-0 embeds", "server refines", "judging"} <= set(heard)
+
+
+def test_a_method_of_one_site_runs_on_the_network_of_all():
+    """Else a ring, or a tree, of one client would be another network for it than for the method beside it."""
+    link = "{bandwidth: 1 Mbit/s, latency: 1 ms}"
+    ring = f"network={{topology: ring, access: {link}, trunk: {link}, server: {link}}}"
+    chosen = scenario.parse(TEXT, "test.yaml", [ring, "partition.clients=6"])
+    network = run.make_network(chosen, {}, real=False)
+    assert network.topology == chosen.topology()
+    assert len(network.topology.relays) == 6

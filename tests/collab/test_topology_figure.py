@@ -71,6 +71,8 @@ def test_of_more_hosts_than_can_be_told_apart_some_are_drawn(tmp_path):
     text = drawn(tmp_path, topology)
     assert "one in 3 of 1,000 clients is drawn" in text
     assert "lab   1001 hosts" in text  # what is counted is what there is
+    assert "1000 x client-* -- station-*" in text
+    assert not any("alike" in (words or "") for words in text)
 
 
 def test_tenants_look_different():
