@@ -159,7 +159,7 @@ def scenario_text(boundary, budgets):
     ("more", "budgets", "line", "message"),
     [
         ({"at_most": "399 B"}, {}, 1, "has 400 B, more than the rule"),
-        ({"at_most_count": 2}, {}, 1, "it crossed by * > cloud: synthetic, but the rule for it is"),
+        ({"at_most_count": 2}, {}, 3, "sites has sent 2 messages"),
         ({}, {"sites": "1 kB"}, 3, "of 1000 B a run 800 B are used"),
         ({"allow": ["embeddings"]}, {}, 1, "synthetic may not cross"),
     ],
