@@ -72,6 +72,11 @@ class Clock(simpy.Environment):
         """Seconds since the start of the run."""
         return self._now / TICKS_PER_SECOND
 
+    @property
+    def events(self) -> int:
+        """How many events have been put on the clock until now."""
+        return int(repr(self._eid).removeprefix("count(").removesuffix(")"))  # `itertools.count` has no other way
+
     def tick_at(self, when_s: float) -> int:
         """The first tick that is not before `when_s`; a moment in the future is at least one tick away."""
         now = int(self._now)

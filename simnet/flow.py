@@ -44,12 +44,16 @@ class Group:
     rate: float = 0.0  # payload bytes per second, of each member
     lone: bool = False  # whether its members are held back by nothing that they share
     served: float = 0.0  # bytes that a member would have sent since the group came to be
-    members: int = 0
+    count: int = 0  # of members
+    level: float = field(init=False)  # at which its limit is reached, see `simnet.sharing`
     marked_s: float = 0.0  # when `marked_bytes` was what a member had sent
     marked_bytes: float = 0.0
     mean_before: float = 0.0  # mean rate between the mark before and this one
     due: list[tuple[float, int, int, Flow]] = field(default_factory=list)
     """A heap of what happens next: the value of `served` at which it does, the flow's turn and epoch, the flow."""
+
+    def __post_init__(self) -> None:
+        self.level = self.limit / self.weight
 
     def mark(self, now_s: float) -> None:
         """Now and then, remember how far a member has come."""
@@ -64,11 +68,15 @@ class Group:
             return self.mean_before
         return (self.served - self.marked_bytes) / since_s if since_s > 0 else self.rate
 
-    def forget_void(self) -> None:
-        """Drop entries of flows that have left, or have come back since, from the top of the heap."""
+    def next_due(self) -> float:
+        """The value of `served` at which something happens next; infinite if nothing does."""
         due = self.due
-        while due and (due[0][3].group is not self or due[0][3].epoch != due[0][2]):
-            heapq.heappop(due)
+        while due:
+            at, _, epoch, flow = due[0]
+            if flow.epoch == epoch and flow.group is self:
+                return at
+            heapq.heappop(due)  # it has left, or has come back since
+        return math.inf
 
     def flows(self) -> list[Flow]:
         """The members, in the order of their turns."""

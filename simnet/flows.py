@@ -20,11 +20,12 @@ from simnet.clock import TICKS_PER_SECOND, Alarm, Clock
 from simnet.flow import Flow, Group, Piece, always_one
 from simnet.meter import LinkMeter
 from simnet.pacing import Pacing
-from simnet.sharing import Competitor, share
+from simnet.sharing import share
 from simnet.tcp import Tcp, window_covers_path
 from simnet.topology import CongestionControl, LinkTraits, Path
 from simnet.trace import Trace
 
+_AT_LIMIT = 1 - 1e-9
 _SAME_MOMENT_S = 2e-9  # what is due within this time is due now: the clock rounds to microseconds
 
 
@@ -241,7 +242,7 @@ class Flows:
         flow.group = group
         flow.sent_bytes = flow.joined_bytes = sent_bytes
         flow.joined_s = self._clock.now_s
-        group.members += 1
+        group.count += 1
         self._await_due(flow, group)
 
     def _leave_group(self, flow: Flow) -> None:
@@ -256,8 +257,8 @@ class Flows:
         if self._clock.now_s - flow.joined_s >= flow.rtt_s:  # else it is too short a time to adapt to
             flow.recent_rate = group.recent_rate(self._clock.now_s)
         flow.epoch += 1
-        group.members -= 1
-        if group.members == 0:
+        group.count -= 1
+        if group.count == 0:
             del self._groups[group.links, group.limit, group.weight]
         if self._meter is not None:
             own = (link for link in flow.path.links if link not in group.links)
@@ -293,23 +294,25 @@ class Flows:
         self._solving = None
         self._settle()
         groups = list(self._groups.values())
-        efficiency = self.tcp.crowd_efficiency
+        efficiency, now_s = self.tcp.crowd_efficiency, self._clock.now_s
         capacity = {link: self._capacity[link] * efficiency for group in groups for link in group.links}
-        rates = share(capacity, [Competitor(group.links, group.weight, group.limit, group.members) for group in groups])
-        load: dict[int, float] = dict.fromkeys(capacity, 0.0)
-        for group, rate in zip(groups, rates, strict=True):
-            group.mark(self._clock.now_s)
+        load = dict.fromkeys(capacity, 0.0)
+        freed = []
+        for group, rate in zip(groups, share(capacity, groups), strict=True):
+            group.mark(now_s)
             group.rate = rate
             for link in group.links:
-                load[link] += group.members * rate
+                load[link] += group.count * rate
+            lone = rate >= group.limit * _AT_LIMIT
+            if lone is not group.lone:
+                group.lone = lone
+                if lone:
+                    freed.append(group)
         self._load = load
         if self._meter is not None:
             self._meter.shared(load)
-        for group in groups:
-            lone = group.rate >= group.limit * (1 - 1e-9)
-            if lone and not group.lone:
-                self._pacing.on_their_own(group)
-            group.lone = lone
+        for group in freed:
+            self._pacing.on_their_own(group)
         if self._solving is None:
             self._plan()
 
@@ -320,10 +323,10 @@ class Flows:
             self._next = None
         wait_s = math.inf
         for group in self._groups.values():
-            group.forget_void()
-            if group.due and group.rate > 0:
-                wait_s = min(wait_s, (group.due[0][0] - group.served) / group.rate)
-        if math.isfinite(wait_s):
+            due = group.next_due()
+            if group.rate > 0 and (due - group.served) < wait_s * group.rate:
+                wait_s = (due - group.served) / group.rate
+        if wait_s < math.inf:
             self._next = self._clock.call_in(max(wait_s, 0.0), self._milestone)
 
     def _milestone(self) -> None:
@@ -331,10 +334,9 @@ class Flows:
         self._settle()
         reached = []
         for group in self._groups.values():
-            group.forget_void()
-            while group.due and group.due[0][0] - group.served <= group.rate * _SAME_MOMENT_S:
+            now_due = group.served + group.rate * _SAME_MOMENT_S
+            while group.next_due() <= now_due and group.due:
                 reached.append(heapq.heappop(group.due)[1:])
-                group.forget_void()
         changed = False
         for _, epoch, flow in sorted(reached, key=lambda entry: entry[0]):
             if flow.group is None:

@@ -68,7 +68,7 @@ class Pacing:
 
     def factor(self, luck: float) -> float:
         """What a draw from the standard normal distribution makes of a flow's share, in steps: groups stay few."""
-        return math.exp(self._unfairness * max(-2.5, min(2.5, round(2 * luck) / 2)))
+        return math.exp(self._unfairness * max(-2.4, min(2.4, 0.8 * round(luck / 0.8))))
 
     def weight(self, flow: Flow, shared: tuple[int, ...]) -> float:
         """The flow's share of crowded links, relative to others.

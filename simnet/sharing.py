@@ -7,9 +7,8 @@ together, each in proportion to its weight; a flow stops at its own limit or whe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +73,15 @@ def max_min(
     return np.where(hops == 0, limits, rate)
 
 
-@dataclass(frozen=True, slots=True)
-class Competitor:
+class Competitor(Protocol):
     """Flows that are alike: the links that they share with others, and see `max_min` for the rest."""
 
     links: tuple[int, ...]
-    weight: float = 1.0
-    limit: float = math.inf
-    count: int = 1
+    weight: float
+    limit: float
+    count: int
+    level: float
+    """limit / weight: the level at which the limit is reached."""
 
 
 def share(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> list[float]:
@@ -90,22 +90,24 @@ def share(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> l
     Where nobody shares more than one link, each link is filled by itself: the competitor whose limit is reached at the
     lowest level first, what it leaves goes to the others.
     """
-    if any(len(competitor.links) > 1 for competitor in competitors):
-        return _share_in_general(capacity, competitors)
-    rates = [competitor.limit for competitor in competitors]
     on_link: dict[int, list[int]] = {}
+    rates = []
     for index, competitor in enumerate(competitors):
-        if competitor.links:
-            on_link.setdefault(competitor.links[0], []).append(index)
+        links = competitor.links
+        rates.append(competitor.limit)
+        if len(links) > 1:
+            return _share_in_general(capacity, competitors)
+        if links:
+            on_link.setdefault(links[0], []).append(index)
     for link, indices in on_link.items():
-        left = capacity[link]
-        load = sum(competitors[index].weight * competitors[index].count for index in indices)
-        if len(indices) > 1:
-            indices.sort(key=lambda index: competitors[index].limit / competitors[index].weight)
+        left, load = capacity[link], 0.0
+        for index in indices:
+            load += competitors[index].weight * competitors[index].count
+        indices.sort(key=lambda index: competitors[index].level)
         for position, index in enumerate(indices):
             competitor = competitors[index]
             level = left / load
-            if competitor.limit > level * competitor.weight:
+            if competitor.level > level:
                 for other in indices[position:]:
                     rates[other] = level * competitors[other].weight
                 break
