@@ -51,6 +51,13 @@ def _listed_links(scenario: Scenario, network: LinksSettings) -> Iterator[tuple[
                 known = nearest(end, scenario.hosts[-1:] + scenario.hosts[: _MOST_NAMES - 1])
                 message = f'"{end}" is no host{known}; a node that only forwards needs another kind of name'
                 yield ("network", "links", index, "between"), message, ScenarioError
+    first: dict[frozenset[str], int] = {}
+    for index, link in enumerate(network.links):
+        earlier = first.setdefault(frozenset(link.between), index)
+        if earlier != index:
+            a, b = link.between
+            message = f"{a} and {b} are joined already, by links.{earlier}; there is one route, so keep one link"
+            yield ("network", "links", index, "between"), message, ScenarioError
     linked = {end for link in network.links for end in link.between}
     lone = [host for host in scenario.hosts if host not in linked]
     if lone:

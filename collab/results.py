@@ -158,8 +158,12 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -
 
 
 def _capacities(network: Network) -> dict[str, float]:
+    """The most that each link ever carries, by its name."""
     topology = network.topology
-    return {topology.link_name(index): bps for index, bps in enumerate(topology.capacities_bps())}
+    most_bps = topology.capacities_bps()
+    for link, schedule in topology.schedules():
+        most_bps[link] = max(most_bps[link], *(step.bandwidth_bps for step in schedule.steps))
+    return dict(zip(topology.link_names(), most_bps, strict=True))
 
 
 def environment(scenario: Scenario) -> dict[str, Any]:

@@ -187,9 +187,16 @@ BAD = [
     (TIERS, "stations: 2", "stations: 2\n  aggregations: 2", 3, 'aggregation nodes need a link "aggregation"'),
     (LISTED, "[client-2, box]", "[client-3, box]", 5, '"client-3" is no host; did you mean "client-'),
     (LISTED, "[client-2, box]", "[Client-2, box]", 5, '"Client-2" is no host; did you mean "client-2"?'),
-    (LISTED, "[client-2, box]", "[client-1, box]", 2, "host on no link: client-2; every client and the server needs"),
+    (
+        LISTED,
+        "[client-2, box]",
+        "[client-1, client-0]",
+        2,
+        "host on no link: client-2; every client and the server needs",
+    ),
     (LISTED, "[client-2, box]", "[client-2, other]", 2, "no route from client-2 to server: the links fall into pieces"),
     (LISTED, "[client-2, box]", "[box, box]", 5, "both ends are box; a link joins two different nodes"),
+    (LISTED, "[client-2, box]", "[box, client-1]", 5, "box and client-1 are joined already, by links.1; there is one"),
     (LISTED, "[client-2, box]", "client-2", 5, "found 'client-2'"),
     (STAR, "  topology: star", "  topology: star\n  hosts: {client-9: {uplink: 1 Mbit/s}}", 2, '"client-9" is no host'),
     (

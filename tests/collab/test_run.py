@@ -260,3 +260,13 @@ def test_a_method_of_one_site_runs_on_the_network_of_all():
     network = run.make_network(chosen, {}, real=False)
     assert network.topology == chosen.topology()
     assert len(network.topology.relays) == 6
+
+
+def test_the_report_knows_the_most_that_a_link_carries_by_its_schedule(tmp_path):
+    """Else a link would be used to more than all of it."""
+    schedule = "{steps: [{at: 0 s, bandwidth: 20 Mbit/s}, {at: 1 s, bandwidth: 1 Mbit/s}], every: 2 s}"
+    go(tmp_path, f"network.server.schedule={schedule}", "network.hosts={server: {downlink: 7 Mbit/s}}", "baselines=[]")
+    capacity_bps = find_run("latest", tmp_path).methods[0].outcome["capacity_bps"]
+    assert capacity_bps["hub > server"] == capacity_bps["server > hub"] == 20e6
+    assert capacity_bps["client-0 > hub"] == 2e6
+    assert capacity_bps["server (receiving)"] == 7e6

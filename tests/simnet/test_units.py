@@ -89,3 +89,24 @@ def test_energies_as_text(joules, text):
 def test_rates_of_operations_as_text():
     assert units.format_operation_rate(1.6e12) == "1.6 TFLOP/s"
     assert units.operation_rate(units.format_operation_rate(6.1e9)) == 6.1e9
+
+
+def test_lengths():
+    assert [units.length_m(text) for text in ("2.5 km", "300 m", 0)] == [2500.0, 300.0, 0.0]
+    assert units.format_length(2500) == "2.5 km"
+    with pytest.raises(UnitError, match="5 has no unit; a length is written with one"):
+        units.length_m(5)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, 0.0), (1, 1.0), (0.25, 0.25), ("0.1 %", 0.001), ("100%", 1.0), ("1e-3 %", 1e-5), (" .5 % ", 0.005)],
+)
+def test_probabilities(value, expected):
+    assert units.probability(value) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, "101 %", "-1 %", float("nan"), True, "0.1", "ten", None, "% 3", [0.1]])
+def test_what_is_no_probability(value):
+    with pytest.raises(UnitError, match="no probability"):
+        units.probability(value)
