@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import accumulate
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simnet import (
     CapacitySchedule,
@@ -66,6 +69,33 @@ def sending(net, size_bytes):
 def test_a_transfer_takes_what_the_schedule_gives(steps, every, arrival_s):
     link = Link("a", "b", 8e6, 0.0, schedule=schedule(*steps, every=every))
     assert sending(network(link), 4_000_000) == pytest.approx(arrival_s, abs=2e-6)
+
+
+def when_done_s(followed, own_bps, size_bytes):
+    """The moment at which the capacity, added up over time, is what is to be sent."""
+    left_bits, at_s, bps = 8.0 * size_bytes, 0.0, own_bps
+    for step in followed.changes():
+        if bps > 0 and left_bits <= bps * (step.at_s - at_s):
+            break
+        left_bits -= bps * (step.at_s - at_s)
+        at_s, bps = step.at_s, step.bandwidth_bps
+    return at_s + left_bits / bps
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.sampled_from([0.0, 1e6, 8e6, 33e6])), min_size=1, max_size=8),
+    st.integers(1, 4_000_000),
+)
+def test_no_bit_is_lost_or_made_up_by_a_schedule(gaps, size_bytes):
+    """Steps at whole centiseconds, the last of which leaves the link open or starts the schedule over."""
+    times = list(accumulate(gap for gap, _ in gaps))
+    steps = [(at / 100, bps) for at, (_, bps) in zip(times, gaps, strict=True)]
+    every = (times[-1] + 50) / 100 if any(bps for _, bps in steps) else None
+    followed = schedule(*steps, (times[-1] / 100 + 0.25, 8e6), every=every)
+    arrival_s = sending(network(Link("a", "b", 5e6, 0.0, schedule=followed)), size_bytes)
+    # A clock of microseconds rounds each step up, the end, too.
+    assert arrival_s == pytest.approx(when_done_s(followed, 5e6, size_bytes), rel=1e-9, abs=2e-5)
 
 
 def test_the_way_back_follows_its_own_schedule():
