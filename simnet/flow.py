@@ -17,7 +17,7 @@ from simnet.topology import CongestionControl, Path
 from simnet.window import PacketFlow
 
 Notice = Callable[[], None]
-_MARK_S = 0.25
+MARK_S = 0.25
 
 
 def always_one() -> float:
@@ -56,15 +56,14 @@ class Group:
         self.level = self.limit / self.weight
 
     def mark(self, now_s: float) -> None:
-        """Now and then, remember how far a member has come."""
-        if now_s - self.marked_s >= _MARK_S:
-            self.mean_before = self.recent_rate(now_s)
-            self.marked_s, self.marked_bytes = now_s, self.served
+        """Remember how far a member has come; to be done every `MARK_S`."""
+        self.mean_before = self.recent_rate(now_s)
+        self.marked_s, self.marked_bytes = now_s, self.served
 
     def recent_rate(self, now_s: float) -> float:
         """The mean rate of a member over the last quarter of a second or two."""
         since_s = now_s - self.marked_s
-        if since_s < _MARK_S / 2 and self.mean_before > 0:
+        if since_s < MARK_S / 2 and self.mean_before > 0:
             return self.mean_before
         return (self.served - self.marked_bytes) / since_s if since_s > 0 else self.rate
 
@@ -116,6 +115,7 @@ class Flow:
     packets_base: float = 0.0  # offset at which `packets` began to count
     round_start_s: float = -math.inf
     round_end: float = math.inf  # offset at which the window of this round is used up
+    left: Group | None = None  # the group that it has left just now
     recent_rate: float = 0.0  # before it came into its group
     last_sent_s: float = -math.inf
     last_arrival_s: float = 0.0

@@ -34,6 +34,14 @@ class LinkMeter:
             if wire_bps > 0:
                 self._load_bps[link] = wire_bps
 
+    def changed(self, links: Iterable[int], load: Mapping[int, float]) -> None:
+        """The load, from now on, of some of the links that several flows share; that of the others is as it was."""
+        for link in links:
+            wire_bps = round(load[link] * self._wire_bits_per_byte, 3)
+            if wire_bps != self._load_bps.get(link, 0.0):
+                self._trace.record(self._clock.now_s, self._names[link], "link", wire_bps=wire_bps)
+            self._load_bps[link] = wire_bps
+
     def alone(self, links: Iterable[int], since_s: float, sent_bytes: float) -> None:
         """What one flow has sent over links that it had for itself since `since_s`, now that it no longer has."""
         now_s = self._clock.now_s

@@ -36,7 +36,7 @@ more or less decides whether CoDel, 100 ms later, drops once or twice: the refer
 
 
 class Links(Protocol):
-    """What the rest of the network does; `simnet.flows.Flows`."""
+    """What the rest of the network does; `simnet.rates.Rates`."""
 
     @property
     def now_s(self) -> float:
@@ -58,8 +58,10 @@ class Links(Protocol):
 class Pacing:
     """Follows the flows whose windows matter."""
 
-    def __init__(self, links: Links, tcp: Tcp, traits: Sequence[LinkTraits], unfairness: float) -> None:
-        self._links = links
+    links: Links
+    """To be set before the first flow begins."""
+
+    def __init__(self, tcp: Tcp, traits: Sequence[LinkTraits], unfairness: float) -> None:
         self._tcp = tcp
         self._traits = traits
         self._unfairness = unfairness  # standard deviation of the logarithm of a flow's share of a droptail queue
@@ -122,7 +124,7 @@ class Pacing:
         if packets is None:
             self._next_bbr_round(flow)
             return
-        offered = self._links.offered(flow)
+        offered = self.links.offered(flow)
         if self._may_let_go(flow, packets, offered):
             self._let_go(flow)
         elif offered > 0:
@@ -136,14 +138,14 @@ class Pacing:
         elif loss > 0 and flow.congestion != "bbr" and self._tcp.slow_start and flow.group is not None:
             window = max(flow.group.rate * flow.rtt_s / self._tcp.segment_bytes, self._initial_segments())
             self._follow(flow, window, under_way=int(window), threshold=window)
-            self._links.regroup(flow)
+            self.links.regroup(flow)
         elif flow.congestion == "bbr" and flow.open_window:
             flow.limit = self._receive_limit(flow)
-            self._links.regroup(flow)
+            self.links.regroup(flow)
 
     def on_their_own(self, group: Group) -> None:
         """The members of a group have become free of others: what they share holds them back no more."""
-        now_s = self._links.now_s
+        now_s = self.links.now_s
         for flow in group.flows():
             if not flow.open_window or flow.congestion == "bbr" or not self._tcp.slow_start:
                 continue
@@ -161,24 +163,24 @@ class Pacing:
             window = max(window_bytes / self._tcp.segment_bytes, 2.0)
             under_way = int(min(window_bytes, pipe_bytes) / self._tcp.segment_bytes)
             self._follow(flow, window, under_way=under_way, threshold=window)
-            self._links.regroup(flow)
+            self.links.regroup(flow)
 
     # -- packet by packet ------------------------------------------------------------------------
 
     def _follow(self, flow: Flow, window: float, *, under_way: int = 0, threshold: float = math.inf) -> None:
         """From now on the flow is followed packet by packet, with a window of so many segments."""
-        limit = self._links.own_capacity(flow)
+        limit = self.links.own_capacity(flow)
         if not math.isfinite(limit):
-            limit = self._links.offered(flow)
+            limit = self.links.offered(flow)
         bottleneck = self._bottleneck(flow)
         congestion = CongestionWindow(flow.congestion, window, threshold)
         low, high = _TRAIN_SHARE
         congestion.train_share = low + (high - low) * flow.uniform()
         if math.isfinite(threshold):
             congestion.remember_loss()
-        packets = PacketFlow(congestion, bottleneck, flow.rtt_s, self._tcp.segment_bytes, self._links.now_s)
+        packets = PacketFlow(congestion, bottleneck, flow.rtt_s, self._tcp.segment_bytes, self.links.now_s)
         packets.receive_window_segments = self._tcp.receive_window_bytes / self._tcp.segment_bytes
-        offered = self._links.offered(flow)
+        offered = self.links.offered(flow)
         if under_way and offered > 0:
             packets.under_way(
                 under_way,
@@ -193,7 +195,7 @@ class Pacing:
         """Let a round trip pass in which the links offer so much; the flow's limit is what got through in it."""
         available = flow.queued_bytes - flow.packets_base
         before = packets.delivered_bytes
-        began_s = reached_s = max(packets.now_s, self._links.now_s)
+        began_s = reached_s = max(packets.now_s, self.links.now_s)
         packets.now_s = began_s
         while packets.delivered_bytes <= before:  # nothing may get through before a timeout
             reached_s = packets.advance(reached_s + flow.rtt_s, offered, available)
@@ -206,7 +208,7 @@ class Pacing:
         if self._loss_on(flow) > 0 or packets.window.slow_start:
             return False
         if self._codel_alone(flow):
-            return offered < self._links.own_capacity(flow) * _FULL  # it shares a full link: CoDel hurts nobody
+            return offered < self.links.own_capacity(flow) * _FULL  # it shares a full link: CoDel hurts nobody
         return packets.window.segments * self._tcp.segment_bytes >= offered * flow.rtt_s
 
     def _let_go(self, flow: Flow) -> None:
@@ -215,8 +217,8 @@ class Pacing:
         self.opened(flow)
 
     def _next_bbr_round(self, flow: Flow) -> None:
-        flow.round_start_s = self._links.now_s
-        if flow.window_bytes >= self._links.offered(flow) * flow.rtt_s:
+        flow.round_start_s = self.links.now_s
+        if flow.window_bytes >= self.links.offered(flow) * flow.rtt_s:
             self._let_go(flow)
         else:
             flow.window_bytes *= 2
@@ -235,7 +237,7 @@ class Pacing:
 
     def _receive_limit(self, flow: Flow) -> float:
         """What the receiver's window allows, if that is less than the links do; for BBR also what losses cost."""
-        own = self._links.own_capacity(flow)
+        own = self.links.own_capacity(flow)
         limit = self._tcp.receive_window_bytes / flow.rtt_s if flow.rtt_s > 0 else math.inf
         if flow.congestion == "bbr" and (loss := self._loss_on(flow)) > 0:
             limit = min(limit, own / (1 + _BBR_LOSS_COST * loss))
@@ -245,20 +247,20 @@ class Pacing:
         """Whether what holds the flow back is a link of its own that CoDel guards."""
         if not self._codel or not self._codel.intersection(flow.path.links):
             return False
-        own = self._links.own_capacity(flow)
-        return math.isfinite(own) and self._links.offered(flow) >= own * _FULL and self._narrowest(flow) in self._codel
+        own = self.links.own_capacity(flow)
+        return math.isfinite(own) and self.links.offered(flow) >= own * _FULL and self._narrowest(flow) in self._codel
 
     def _nearly_covers(self, flow: Flow, window_bytes: float) -> bool:
         """Whether the next window may fill the pipe: HyStart looks for that from half a round trip on."""
-        return 2 * window_bytes >= flow.rtt_s / 2 * self._links.own_capacity(flow)
+        return 2 * window_bytes >= flow.rtt_s / 2 * self.links.own_capacity(flow)
 
     def _narrowest(self, flow: Flow) -> int:
-        return min(flow.path.links, key=self._links.capacity)
+        return min(flow.path.links, key=self.links.capacity)
 
     def _queue_bits(self, flow: Flow, link: int) -> float:
         packets = self._traits[link].queue_packets if link < len(self._traits) else None
         if packets is None:
-            wire_bps = self._links.capacity(link) * 8 * self._tcp.header_factor
+            wire_bps = self.links.capacity(link) * 8 * self._tcp.header_factor
             return max(_SMALLEST_QUEUE_PACKETS * _PACKET_BITS, wire_bps * flow.rtt_s)
         return packets * _PACKET_BITS
 
@@ -266,9 +268,9 @@ class Pacing:
         """What full droptail queues add to the way."""
         factor = 8 * self._tcp.header_factor
         return sum(
-            self._queue_bits(flow, link) / (self._links.capacity(link) * factor)
+            self._queue_bits(flow, link) / (self.links.capacity(link) * factor)
             for link in flow.path.links
-            if link not in self._codel and self._links.capacity(link) > 0
+            if link not in self._codel and self.links.capacity(link) > 0
         )
 
     def _bottleneck(self, flow: Flow) -> Bottleneck:

@@ -90,30 +90,42 @@ def share(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> l
     Where nobody shares more than one link, each link is filled by itself: the competitor whose limit is reached at the
     lowest level first, what it leaves goes to the others.
     """
+    rates = [competitor.limit for competitor in competitors]
     on_link: dict[int, list[int]] = {}
-    rates = []
+    demand = dict.fromkeys(capacity, 0.0)
     for index, competitor in enumerate(competitors):
         links = competitor.links
-        rates.append(competitor.limit)
-        if len(links) > 1:
-            return _share_in_general(capacity, competitors)
         if links:
-            on_link.setdefault(links[0], []).append(index)
+            if len(links) > 1:
+                return _share_in_general(capacity, competitors)
+            link = links[0]
+            demand[link] += competitor.limit * competitor.count
+            if link in on_link:
+                on_link[link].append(index)
+            else:
+                on_link[link] = [index]
     for link, indices in on_link.items():
-        left, load = capacity[link], 0.0
-        for index in indices:
-            load += competitors[index].weight * competitors[index].count
-        indices.sort(key=lambda index: competitors[index].level)
-        for position, index in enumerate(indices):
-            competitor = competitors[index]
-            level = left / load
-            if competitor.level > level:
-                for other in indices[position:]:
-                    rates[other] = level * competitors[other].weight
-                break
-            left = max(left - competitor.limit * competitor.count, 0.0)
-            load -= competitor.weight * competitor.count
+        if demand[link] > capacity[link]:  # else all get what they can use
+            _fill(capacity[link], indices, competitors, rates)
     return rates
+
+
+def _fill(left: float, indices: list[int], competitors: Sequence[Competitor], rates: list[float]) -> None:
+    """Share `left` of one link among the competitors with these indices, in order of the levels of their limits."""
+    load = 0.0
+    for index in indices:
+        competitor = competitors[index]
+        load += competitor.weight * competitor.count
+    indices.sort(key=lambda index: competitors[index].level)
+    for position, index in enumerate(indices):
+        competitor = competitors[index]
+        level = left / load
+        if competitor.level > level:
+            for other in indices[position:]:
+                rates[other] = level * competitors[other].weight
+            break
+        left = max(left - competitor.limit * competitor.count, 0.0)
+        load -= competitor.weight * competitor.count
 
 
 def _share_in_general(capacity: Mapping[int, float], competitors: Sequence[Competitor]) -> list[float]:

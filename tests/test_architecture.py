@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 SIMNET = [
     "errors", "units", "draws", "clock", "jitter", "schedule", "routing", "topology", "builders",
     "pieces", "columns", "trace", "trace_file", "comparison", "meter",
-    "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flow", "pacing", "flows",
+    "sharing", "tcp", "window", "ledger", "limits", "rules", "zeros", "tenancy", "auditing", "flow", "rates", "pacing",
+    "flows",
     "outages", "capacities", "verdicts", "judged", "waiting", "refusals", "loop", "transport", "parcels", "streams",
     "faults", "fault_kinds", "devices", "profiles", "processor", "executors", "energy", "services", "sessions",
     "carriage", "http", "wire_size", "sized", "disk", "network", "power", "simulated", "sockets", "__init__",

@@ -237,7 +237,7 @@ def test_many_alike_are_one_group():
     bench = Bench([8e8, *[8e6] * 300], Tcp.plain())
     for index in range(300):
         bench.send(bench.flow([1 + index, 0]), str(index), 1_000_000 + 1000 * index)
-    bench.clock.call_at(0.1, lambda: sizes.append(len(bench.flows._groups)))
+    bench.clock.call_at(0.1, lambda: sizes.append(len(bench.flows._rates._groups)))
     sizes = []
     bench.run()
     assert sizes == [1]
