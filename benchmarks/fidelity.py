@@ -23,7 +23,7 @@ from simnet import SimulatedNetwork, Topology
 from simnet.draws import generator
 from simnet.topology import Host, Link
 
-DEFAULT_CASES = Path(__file__).parents[2] / "shared" / "reference" / "network_cases.json"
+DEFAULT_CASES = Path(__file__).parents[1] / "tests" / "reference" / "network_cases.json"
 QUEUES = ("fq_codel", "droptail")
 PORT = 5001
 _START_SPREAD_S = 0.001  # several flows start within a millisecond of each other, as in the reference

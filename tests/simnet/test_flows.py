@@ -10,44 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simnet.clock import Clock
-from simnet.flows import Flows
 from simnet.sharing import max_min
 from simnet.tcp import Tcp, transfer_time_s
-from simnet.topology import Path
-from simnet.trace import Trace
+from tests.simnet.benches import Bench
 
 REFERENCE = json.loads((FilePath(__file__).parents[1] / "reference" / "single_flows.json").read_text())["cases"]
-
-
-def still() -> float:
-    return 0.0
-
-
-class Bench:
-    """Flows on a clock, with the arrivals written down."""
-
-    def __init__(self, capacities_bps, tcp: Tcp) -> None:
-        self.clock = Clock()
-        self.trace = Trace()
-        names = [f"link {i}" for i in range(len(capacities_bps))]
-        self.flows = Flows(self.clock, capacities_bps, tcp, self.trace, names)
-        self.arrived: dict[str, float] = {}
-        self.sent: dict[str, float] = {}
-
-    def flow(self, links, latency_s=0.0, rtt_s=0.0, jitter=still):
-        return self.flows.open(Path(tuple(links), latency_s, ()), rtt_s, jitter)
-
-    def send(self, flow, name, size, at_s=0.0):
-        def note(where):
-            return lambda: where.__setitem__(name, self.clock.now_s)
-
-        self.clock.call_at(at_s, lambda: flow.send(size, note(self.sent), note(self.arrived)))
-
-    def run(self):
-        while not self.clock.idle():
-            self.clock.step()
-        return self.arrived
 
 
 def test_one_flow_alone():

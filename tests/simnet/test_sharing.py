@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simnet.sharing import max_min
+from simnet.sharing import max_min, share
 
 
 def solve(capacity, paths, weight=None, limit=None):
@@ -96,3 +98,48 @@ def test_scaling_all_capacities_scales_all_rates(network, factor):
     capacity, paths, weight = network
     scaled = solve([factor * value for value in capacity], paths, weight)
     assert scaled == pytest.approx(factor * solve(capacity, paths, weight), rel=1e-6)
+
+
+@dataclass
+class Row:
+    """A competitor in the simplest form."""
+
+    links: tuple[int, ...]
+    weight: float
+    limit: float
+    count: int
+
+    @property
+    def level(self):
+        return self.limit / self.weight
+
+
+rows = st.lists(
+    st.builds(
+        Row,
+        st.lists(st.integers(0, 3), max_size=3, unique=True).map(tuple),
+        st.sampled_from([0.5, 1.0, 1.7]),
+        st.sampled_from([0.3, 1.0, 4.0, 50.0]),
+        st.integers(1, 5),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(rows, st.booleans())
+def test_the_short_ways_lead_to_the_same_shares(competitors, one_link_each):
+    if one_link_each:
+        competitors = [Row(row.links[:1], row.weight, row.limit, row.count) for row in competitors]
+    capacity = {0: 10.0, 1: 3.0, 2: 7.5, 3: 1.0}
+    paths = [row.links for row in competitors]
+    start = np.concatenate(([0], np.cumsum([len(path) for path in paths]))).astype(np.int64)
+    expected = max_min(
+        np.array(list(capacity.values())),
+        start,
+        np.array([link for path in paths for link in path], dtype=np.int64),
+        np.array([row.weight for row in competitors]),
+        np.array([row.limit for row in competitors]),
+        np.array([row.count for row in competitors], dtype=float),
+    )
+    assert share(capacity, competitors) == pytest.approx(expected.tolist())
