@@ -49,8 +49,8 @@ def count(operations: int) -> None:
         meter.operations += operations
 
 
-def counted_job(name: str, function: Callable[..., T], *args: Any) -> Job[T]:
-    """A job that runs `function(*args)` and hands over the operations that it counted."""
+def counted_job(name: str, function: Callable[..., T], *args: Any, key: str | None = None) -> Job[T]:
+    """A job that runs `function(*args)` and hands over the operations that it counted; `key` as for `simnet.Job`."""
 
     def run() -> Computed[T]:
         meter = _Meter()
@@ -61,7 +61,7 @@ def counted_job(name: str, function: Callable[..., T], *args: Any) -> Job[T]:
             _meter.reset(token)
         return Computed(value, float(meter.operations))
 
-    return Job(name, run)
+    return Job(name, run, key)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collab.network_contradictions import network_contradictions
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
 from simnet import DEVICES, RADIOS
+from simnet.errors import FaultError, SimnetError
 
 
 def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
@@ -22,6 +23,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from tenancy_contradictions(scenario)
     yield from _device_contradictions(scenario)
     yield from network_contradictions(scenario)
+    yield from _fault_contradictions(scenario)
     side = getattr(scenario.dataset, "side", 28)
     if side % scenario.method.expand:
         message = f"images of {side} pixels cannot be cut into {scenario.method.expand} tiles a side"
@@ -30,6 +32,21 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     for index, name in enumerate(names[1:]):
         if name in names[: index + 1]:
             yield ("baselines", index), f"{name} is listed twice", ScenarioError
+
+
+def _fault_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """Faults that name what is not there. Nothing else can be wrong with one that is valid by itself."""
+    if not scenario.faults:
+        return
+    try:
+        topology = scenario.topology()
+    except SimnetError:
+        return  # a contradiction that is told elsewhere
+    for index, settings in enumerate(scenario.faults):
+        try:
+            settings.named().check(topology)
+        except FaultError as error:
+            yield ("faults", index), str(error), ScenarioError
 
 
 def _device_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

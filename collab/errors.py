@@ -80,6 +80,12 @@ class ReplayDiffersError(CollabError):
     exit_code = 13
 
 
+class ChaosError(CollabError):
+    """A run under faults did something that no run may do."""
+
+    exit_code = 14
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

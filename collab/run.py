@@ -8,7 +8,6 @@ system.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
@@ -18,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
-from collab.agents.client import take_part
-from collab.agents.server import ServerAgent
 from collab.compute import pick_device, reporting_to
 from collab.data import divide, load_dataset
-from collab.errors import AddressInUseError, RunFailedError
+from collab.ensemble import Ensemble
+from collab.errors import AddressInUseError, RunFailedError, ScenarioError
 from collab.evaluation import Accuracy, evaluate
+from collab.fault_settings import plan_of
 from collab.matching import SyntheticSet
 from collab.methods import Outcome, Site, Upload, read_synthetic
 from collab.nets import NetworkSpec
@@ -118,7 +117,7 @@ def run_method(
 ) -> MethodResult:
     """Run one method, all agents in this process, and judge its result."""
     device = pick_device(scenario.compute.device)
-    sites = _sites_of(scenario, settings, material, device)
+    sites = sites_of(scenario, settings, material, device)
     network = make_network(scenario, sites, real=real)
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
     listener.method_began(settings.name, len(sites), network)
@@ -127,30 +126,16 @@ def run_method(
         listener.uploaded(upload.site)
         keep_for_gallery(gallery, upload)
 
-    async def main() -> Outcome:
-        server = network.host(SERVER)
-        agent = ServerAgent(
-            server, list(sites), material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload
-        )
-        async with asyncio.TaskGroup() as group:
-            outcome = group.create_task(_as(server.start(agent.run(body_limit_bytes(scenario)), "refine")))
-            await agent.serving.wait()
-            for site in sites.values():
-                host = network.host(site.name)
-                group.create_task(_as(host.start(take_part(host, SERVER, site), "take part")))
-        result: Outcome = outcome.result()
-        return result
+    ensemble = Ensemble(
+        network, SERVER, sites, material.dataset.spec, settings, scenario.seed, device,
+        body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), on_upload=on_upload,
+    )  # fmt: skip
 
     with reporting_to(listener.progress):
-        outcome = run_network(network, main)
+        outcome = run_network(network, ensemble.play)
         spec = settings.network(material.dataset.spec)
         accuracy = judge(outcome.synthetic, scenario, material, spec, device)
     return MethodResult(settings.name, outcome, network, accuracy, spec, gallery)
-
-
-async def _as(task: asyncio.Task[Any]) -> Any:
-    """Await a host's task within a group: cancelling the one cancels the other."""
-    return await task
 
 
 def run_network(network: Network, main: Any) -> Outcome:
@@ -183,7 +168,8 @@ def _translated(error: BaseException) -> BaseException:
     return RunFailedError(str(error)) if isinstance(error, SimnetError) else error
 
 
-def _sites_of(scenario: Scenario, settings: Any, material: Material, device: torch.device) -> dict[str, Site]:
+def sites_of(scenario: Scenario, settings: Any, material: Material, device: torch.device) -> dict[str, Site]:
+    """The sites that take part in a method, with their data."""
     if methods.needs_one_site(methods.get(settings.name)):
         first = scenario.clients[0]
         return {first: Site(first, material.all_data(), device)}
@@ -191,7 +177,10 @@ def _sites_of(scenario: Scenario, settings: Any, material: Material, device: tor
 
 
 def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, **options: Any) -> Network:
-    """The network of a scenario for `sites`, whose data this process sees; `options` go to `SocketNetwork`."""
+    """The network of a scenario for `sites`, whose data this process sees; `options` go to its class.
+
+    Raises `ScenarioError` for faults on real sockets.
+    """
     tenant_of = scenario.tenant_of()
     boundaries = Boundaries(
         tenant_of,
@@ -199,12 +188,14 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         ContentInspector({name: RawDataGuard(site.data) for name, site in sites.items()}),
         budgets=scenario.budget_bytes(),
     )
+    if real and scenario.faults:
+        raise ScenarioError("faults need a simulated network: take them out of the scenario, or run it without --real")
     topology = scenario.topology()
     if real:
         return SocketNetwork(
             topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options
         )
-    return SimulatedNetwork(
+    network = SimulatedNetwork(
         topology,
         seed=scenario.seed,
         tcp=scenario.network.tcp.model(),
@@ -213,7 +204,10 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         devices=scenario.device_of(),
         radios=scenario.radio_of(),
         timing=scenario.compute.timing(),
+        **options,
     )
+    network.faults.schedule(plan_of(scenario.faults))
+    return network
 
 
 def body_limit_bytes(scenario: Scenario) -> int:

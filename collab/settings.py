@@ -19,6 +19,7 @@ from collab.compute import DeviceChoice
 from collab.data import DatasetSettings, PartitionSettings
 from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
 from collab.evaluation import EvaluationSettings
+from collab.fault_settings import AnyFault
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
 from collab.quantities import Duration, Size
@@ -93,6 +94,7 @@ class Scenario(Settings):
         {},
         description="client, server or a host's name -> its access to the network; without one, bits cost 0 J",
     )
+    faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
     compute: ComputeSettings = ComputeSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 

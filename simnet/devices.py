@@ -26,10 +26,14 @@ class Computed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[T]):
-    """A piece of computation: `run` does it, `name` is what the trace calls it."""
+    """A piece of computation: `run` does it, `name` is what the trace calls it.
+
+    Jobs with the same `key` compute the same, so that an executor may remember what came out; None says nothing.
+    """
 
     name: str
     run: Callable[[], Computed[T]]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

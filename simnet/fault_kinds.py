@@ -330,9 +330,10 @@ class _Between(FaultRule):
 
     def connection(self, attempt: Attempt) -> Verdict:
         """The verdict; an attempt that is held or reset would be so anyway once it says something."""
-        if self._verdict is not DROP or not self.concerns(attempt.source, attempt.target):
+        if self._verdict is not DROP:
             return PASS
-        return self._chance()
+        ways = ((attempt.source, attempt.target), (attempt.target, attempt.source))  # its own, and its answer's
+        return DROP if any(self.concerns(*way) and self._chance() is DROP for way in ways) else PASS
 
     def _chance(self) -> Verdict:
         return self._verdict if self._probability >= 1 or self._draws.random() < self._probability else PASS

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from simnet.clock import Alarm
@@ -29,6 +30,26 @@ def no_answer() -> NoAnswerError:
     return NoAnswerError(errno.ETIMEDOUT, f"Connection timed out: no answer for {RETRANSMISSION_TIMEOUT_S:g} s")
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Bytes from one host to another, over all connections, handshakes and headers apart."""
+
+    given: int = 0
+    """Handed to the network; sent once more after an outage counts again."""
+    left: int = 0
+    """Of messages that left as a whole."""
+    torn: int = 0
+    """Of messages that were broken off while they left."""
+    unsent: int = 0
+    """Taken back before they left."""
+    arrived: int = 0
+
+    @property
+    def under_way(self) -> int:
+        """Left, and not arrived yet."""
+        return self.left - self.arrived
+
+
 class _Arrival:
     """A message that has crossed the network; `pending` until it may be handed over."""
 
@@ -43,9 +64,20 @@ class _Arrival:
 class JudgedFlow:
     """A `simnet.flows.Flow` from `source` to `target` under rules; `on_broken` ends the connection, with a reason."""
 
-    __slots__ = ("_arrivals", "_broken", "_flow", "_outages", "_rules", "_source", "_target", "on_broken")
+    __slots__ = (
+        "_arrivals",
+        "_broken",
+        "_flow",
+        "_outages",
+        "_rules",
+        "_source",
+        "_target",
+        "_traffic",
+        "_waiting",
+        "on_broken",
+    )
 
-    def __init__(self, flow: Flow, source: str, target: str, rules: Rules, outages: Outages) -> None:
+    def __init__(self, flow: Flow, source: str, target: str, rules: Rules, outages: Outages, traffic: Traffic) -> None:
         self.on_broken: Callable[[Exception], None] = lambda _error: None
         self._flow = flow
         self._source = source
@@ -54,6 +86,8 @@ class JudgedFlow:
         self._outages = outages
         self._arrivals: list[_Arrival] = []  # short; in order; the first one is pending
         self._broken = False
+        self._traffic = traffic
+        self._waiting = 0  # bytes given, and not left
 
     @property
     def path(self) -> Path:
@@ -81,21 +115,36 @@ class JudgedFlow:
 
     def send(self, size_bytes: int, on_sent: Notice, on_arrived: Notice) -> None:
         """As `Flow.send`; `on_arrived` is called when the rules let it through."""
-        self._flow.send(size_bytes, on_sent, partial(self._arrived, size_bytes, on_arrived))
+        self._traffic.given += size_bytes
+        self._waiting += size_bytes
+        self._flow.send(
+            size_bytes, partial(self._left, size_bytes, on_sent), partial(self._arrived, size_bytes, on_arrived)
+        )
 
     def drop(self) -> None:
         """As `Flow.drop`."""
+        queued_bytes = self._flow.queued_bytes
         self._flow.drop()
+        unsent = queued_bytes - self._flow.queued_bytes
+        self._traffic.unsent += unsent
+        self._traffic.torn += self._waiting - unsent
+        self._waiting = 0
 
     def forget(self) -> None:
         """The sender is gone: what was lost is never sent again, so nothing behind it is handed over either."""
-        self._flow.drop()
+        self.drop()
         for arrival in self._arrivals:
             if arrival.pending is not None:
                 arrival.pending.cancel()
         self._arrivals.clear()
 
+    def _left(self, size_bytes: int, on_sent: Notice) -> None:
+        self._traffic.left += size_bytes
+        self._waiting -= size_bytes
+        on_sent()
+
     def _arrived(self, size_bytes: int, hand_over: Notice) -> None:
+        self._traffic.arrived += size_bytes
         if self._rules.silent and not self._arrivals:
             if not self._broken:
                 hand_over()

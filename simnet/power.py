@@ -140,7 +140,7 @@ class Power:
         elif error := task.exception():
             if not result.done():
                 result.set_exception(error)
-            else:
+            elif not result.cancelled() and result.exception() is None:  # else whoever waited was told of a failure
                 text = f"{task.get_name()} failed after its host's restart"
                 self._loop.call_exception_handler({"message": text, "exception": error, "task": task})
         elif not result.done():

@@ -13,7 +13,7 @@ import contextvars
 import errno
 import math
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from simnet.draws import LazyUniform, generator, standard_normal
 from simnet.errors import BoundaryError, NoAnswerError, NoHostError, PortInUseError, UnreachableError
 from simnet.flows import Flows
 from simnet.jitter import drawer
-from simnet.judged import JudgedFlow
+from simnet.judged import JudgedFlow, Traffic
 from simnet.loop import Address, ProtocolFactory, VirtualLoop, current_host
 from simnet.outages import CONNECT_ATTEMPTS_S, CONNECT_TIMEOUT_S, Outages
 from simnet.parcels import ParcelTransport
@@ -116,6 +116,8 @@ class StreamNetwork:
         self.listeners: dict[Address, StreamServer] = {}
         self.outages = Outages(topology, flows, self._after_outage)
         self.rules = Rules(loop.clock, trace)
+        self.traffic: defaultdict[tuple[str, str], Traffic] = defaultdict(Traffic)
+        """Bytes by source and target."""
         self._topology = topology
         self._flows = flows
         self._boundaries = boundaries
@@ -259,6 +261,26 @@ class StreamNetwork:
                 self._record(source, "fault", verdict="reset", what="connection", peer=target)
                 transport.break_off(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
 
+    def imbalances(self) -> list[str]:
+        """What contradicts that bytes are conserved, in words; nothing if they are. For after the run.
+
+        What was given arrived, was taken back, was torn or is under way; and every link carried what its flows say.
+        """
+        found = []
+        carried = self._flows.carried_bytes.tolist()
+        expected = [0] * len(carried)
+        for (source, target), traffic in self.traffic.items():
+            if traffic.given != traffic.left + traffic.torn + traffic.unsent or not traffic.under_way >= 0:
+                found.append(f"from {source} to {target}: {traffic} does not add up")
+            for link in self._topology.path(source, target).links:
+                expected[link] += traffic.left + traffic.torn
+        connections = sum(self._connections.values())
+        for link, (fluid, whole) in enumerate(zip(carried, expected, strict=True)):
+            if abs(fluid - whole) > connections + 1e-6 * whole:  # broken-off messages are counted in whole bytes
+                name = self._topology.link_name(link)
+                found.append(f"link {name} carried {fluid:.1f} B, its flows say {whole}")
+        return found
+
     def _after_outage(self) -> None:
         """Cut and mend connections, now that a host, a link or a path has gone or has come back."""
         for transport, (source, target) in tuple(self._open.items()):
@@ -318,7 +340,7 @@ class StreamNetwork:
             luck=standard_normal(self._seed, "luck", *name),
             uniform=LazyUniform(self._seed, "packets", *name),
         )
-        return JudgedFlow(flow, source, target, self.rules, self.outages)
+        return JudgedFlow(flow, source, target, self.rules, self.outages, self.traffic[source, target])
 
     async def _one_way(self, flow: JudgedFlow, hold_s: float = 0.0) -> None:
         await asyncio.sleep(max(flow.path.latency_s + flow.draw_jitter_s(), 0.0) + hold_s)

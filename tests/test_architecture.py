@@ -23,8 +23,9 @@ SIMNET = [
 COLLAB = [
     "errors", "quantities", "document", "wire", "compute", "augment", "nets", "data", "matching", "methods",
     "evaluation", "privacy", "agents", "link_settings", "network_settings", "boundary_settings", "device_settings",
-    "settings", "tenancy_contradictions", "network_contradictions", "contradictions", "scenario", "store",
-    "auditing", "results", "run", "replay", "standalone", "console", "options", "topology_layout", "topology_figure",
+    "fault_settings", "settings", "tenancy_contradictions", "network_contradictions", "contradictions", "scenario",
+    "store", "auditing", "results", "ensemble", "run", "replay", "chaos", "standalone", "console", "options",
+    "topology_layout", "topology_figure",
     "commands", "cli", "__init__",
 ]  # fmt: skip
 

@@ -1,8 +1,9 @@
 """The agent of a site: fetch a task, compute, upload, ask again, until told that the run is over.
 
 It only ever opens connections, so it works behind NAT; it asks with `Prefer: wait`, so that the server can hold
-a request until there is something to say. A request that fails for lack of a connection is repeated: the
-protocol survives repeats.
+a request until there is something to say. A request that fails for lack of a connection, or that is never answered, is
+repeated: the protocol survives repeats. What was computed is kept on the host's disk until the server has it, so that a
+site that crashes and starts anew goes on where it was.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from collab import wire
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
     TASK_PATH,
@@ -21,7 +23,7 @@ from collab.agents.messages import (
     upload_message,
 )
 from collab.compute import counted_job
-from collab.errors import RunFailedError
+from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Message, Reply
 from simnet.errors import RateError, UnreachableError
@@ -30,15 +32,27 @@ POLL_WAIT_S = 60
 TOO_FAST = 429
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 30.0
+_KEPT = "upload/"  # on the disk: the upload for each task
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a failed request is repeated: after 1, 2, 4, ... seconds, at most 30, `attempts` times in all."""
+    """How often a failed request is repeated: after 1, 2, 4, ... seconds, at most 30, `attempts` times in all.
 
-    attempts: int = 6
+    An answer may take `answer_s` beyond what the server was asked to wait and what the request takes at `slowest_bps`;
+    twice as long each time, so that a link that is slower still gets it through in the end. Whoever waits has nothing
+    to send, so TCP does not tell when the other end has crashed.
+    """
+
+    attempts: int = 9
     first_pause_s: float = 1.0
     longest_pause_s: float = 30.0
+    answer_s: float = 240.0
+    slowest_bps: float = 10_000.0
+
+    def limit_s(self, attempt: int, size_bytes: int) -> float:
+        """Seconds after which an attempt (the first is 1) to send so many bytes is given up."""
+        return (POLL_WAIT_S + self.answer_s + 8 * size_bytes / self.slowest_bps) * 2.0 ** (attempt - 1)
 
 
 async def take_part(host: Host, server: str, site: Site, patience: Patience | None = None) -> None:
@@ -60,54 +74,77 @@ async def take_part(host: Host, server: str, site: Site, patience: Patience | No
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
         task = read_task(content)
-        job = counted_job(task.method, partial(_work, task, site))
-        sections = await host.compute(job)
-        await _upload(host, server, task, Upload(site.name, sections), patience)
+        upload = await _finished(host, task, site, f"{site.name}/{reply.message.digest}")
+        await _upload(host, server, task, site, upload, patience)
 
 
 def _work(task: Task, site: Site) -> Sections:
     return get(task.method).client(task, site)
 
 
-async def _upload(host: Host, server: str, task: Task, upload: Upload, patience: Patience) -> None:
-    path = UPLOAD_PATH.format(task=task.identity, site=upload.site)
-    reply = await _persist(host, server, "PUT", path, upload_message(upload, task.identity), patience)
-    if reply.status == 409 and reply.code == ALREADY_ACCEPTED:
-        return  # an earlier attempt got through, only its answer was lost
-    _expect(reply, 201, "uploaded")
+async def _finished(host: Host, task: Task, site: Site, key: str) -> Message:
+    """The upload for a task: as it was computed before a crash, or computed now and kept. `key` names the content."""
+    place = _KEPT + task.identity
+    for old in host.disk.keys(_KEPT):
+        if old != place:
+            host.disk.delete(old)
+    try:
+        body = host.disk.read(place)
+        return Message(body, wire.unpack(body).kinds)
+    except (KeyError, WireError):
+        pass  # there is none, or none that is whole: then it is computed, again if need be
+    sections = await host.compute(counted_job(task.method, partial(_work, task, site), key=key))
+    message = upload_message(Upload(site.name, sections), task.identity)
+    host.disk.write(place, message.body)
+    return message
+
+
+async def _upload(host: Host, server: str, task: Task, site: Site, upload: Message, patience: Patience) -> None:
+    path = UPLOAD_PATH.format(task=task.identity, site=site.name)
+    reply = await _persist(host, server, "PUT", path, upload, patience)
+    # An earlier attempt may have got through, and only its answer was lost.
+    if not (reply.status == 409 and reply.code == ALREADY_ACCEPTED):
+        _expect(reply, 201, "uploaded")
+    host.disk.delete(_KEPT + task.identity)
 
 
 async def _persist(
     host: Host, server: str, method: str, path: str, message: Message | None, patience: Patience
 ) -> Reply:
-    """Send a request, again and again while there is no connection or the server is in trouble."""
+    """Send a request, again and again while there is no connection, no answer, or the server is in trouble."""
     pause_s = patience.first_pause_s
     headers = {"Prefer": f"wait={POLL_WAIT_S}"} if method == "GET" else {}
     for attempt in range(1, patience.attempts + 1):
         last = attempt == patience.attempts
+        limit_s = patience.limit_s(attempt, 0 if message is None else len(message.body))
         try:
-            reply = await _once_allowed(host, server, method, path, message, headers)
+            reply = await _once_allowed(host, server, method, path, message, headers, limit_s)
             if reply.status < 500 or last:
                 return reply
         except UnreachableError:
             if last:
                 raise
+        except TimeoutError as error:
+            if last:
+                raise UnreachableError(f"{server} did not answer {host.name} within {limit_s:g} s") from error
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, patience.longest_pause_s)
     raise AssertionError("the last attempt returns or raises")
 
 
 async def _once_allowed(
-    host: Host, server: str, method: str, path: str, message: Message | None, headers: Mapping[str, str]
+    host: Host, server: str, method: str, path: str, message: Message | None, headers: Mapping[str, str], limit_s: float
 ) -> Reply:
     """Send a request; if it comes faster than a boundary lets pass, wait as told and send it again.
 
-    Sites of one tenant that wait for the same boundary back off, so that not all of them ask at every turn.
+    Sites of one tenant that wait for the same boundary back off, so that not all of them ask at every turn. Raises
+    `TimeoutError` if one answer takes longer than `limit_s`.
     """
     pause_s = 0.0
     while True:
         try:
-            reply = await host.request(server, method, path, message, headers)
+            async with asyncio.timeout(limit_s):
+                reply = await host.request(server, method, path, message, headers)
             if reply.status != TOO_FAST:
                 return reply
             wait_s = _retry_after_s(reply)

@@ -3,12 +3,16 @@ it is over.
 
 It is the `Fleet` that a method's server function asks. An upload that is not what the task asked for changes
 nothing and gets an answer that says why; so does one that comes twice, late, or from the wrong site.
+
+A durable server writes each upload to its host's disk before it says that it was accepted. Started anew after a crash
+it hands out the same tasks, takes in what it has kept, and waits for the rest: no upload is lost and none counts twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,13 +32,14 @@ from collab.agents.messages import (
 )
 from collab.compute import counted_job
 from collab.data import ImageSpec
-from collab.errors import RefusedUploadError, WireError
+from collab.errors import RefusedUploadError, RunFailedError, WireError
 from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
 from simnet import Host, Message, Reply, Request, Route, problem
 from simnet.draws import key
 
 T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
+_ROUND = "round/"  # on the disk: the tasks that were handed out
 FAREWELL_S = 30.0
 UploadListener = Callable[[Upload], None]
 
@@ -46,11 +51,14 @@ class _Round:
     identity: str
     asks: Mapping[str, Ask]
     answered: dict[str, str] = field(default_factory=dict)  # site -> digest of its upload
-    arrived: asyncio.Queue[Upload] = field(default_factory=asyncio.Queue)
+    arrived: asyncio.Queue[Upload | RunFailedError] = field(default_factory=asyncio.Queue)
 
 
 class ServerAgent:
-    """One run of one method, seen from the server."""
+    """One run of one method, seen from the server.
+
+    `durable` keeps uploads on the disk; that disk, not the memory, then grows with the number of sites.
+    """
 
     def __init__(
         self,
@@ -62,6 +70,8 @@ class ServerAgent:
         seed: int,
         device: torch.device,
         on_upload: UploadListener | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
         self.sites = tuple(sites)
         self.images = images
@@ -73,6 +83,11 @@ class ServerAgent:
         self._host = host
         self._method = method
         self._on_upload = on_upload
+        self._durable = durable
+        self._lost: dict[str, str] = {}
+        self._jobs = 0
+        self.folded: dict[tuple[str, str], str] = {}
+        """What the method has been given: (task, site) -> digest of the upload."""
         self._rounds: dict[str, _Round] = {}
         self._current: _Round | None = None
         self._news = {site: asyncio.Event() for site in self.sites}
@@ -112,19 +127,56 @@ class ServerAgent:
         number = len(self._rounds) + 1
         mark = key(self.seed, "task", self._method, str(self.settings), number)
         this = _Round(f"{self._method}-{number}-{mark:016x}", dict(asks))
+        if self._durable:
+            self._host.disk.write(_ROUND + this.identity, b"")
+        kept = self._kept(this)
+        this.answered.update(kept)
         self._rounds[this.identity] = self._current = this
+        for site, reason in self._lost.items():
+            self._miss(this, site, reason)
         for site in asks:
             self._news[site].set()
-        for _ in asks:
-            upload = await this.arrived.get()
-            if self._on_upload is not None:
-                self._on_upload(upload)
+        for site in kept:
+            upload = read_upload(self._host.disk.read(_place(this.identity, site)), this.identity, site)
+            self._host.record("restored", site=site, method=self._method)
+            self.folded[this.identity, site] = this.answered[site]
             yield upload
+        for _ in range(len(this.asks) - len(kept)):
+            arrived = await this.arrived.get()
+            if isinstance(arrived, RunFailedError):
+                raise arrived
+            if self._on_upload is not None:
+                self._on_upload(arrived)
+            self.folded[this.identity, arrived.site] = this.answered[arrived.site]
+            yield arrived
         self._current = None
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""
-        return await self._host.compute(counted_job(name, function, *args))
+        self._jobs += 1
+        # A server function is a function of the uploads, in any order: so is what it computes.
+        known = (self._method, str(self.settings), self.seed, name, self._jobs, sorted(self.folded.items()))
+        digest = hashlib.sha256(repr(known).encode()).hexdigest()
+        return await self._host.compute(counted_job(name, function, *args, key=f"server/{digest}"))
+
+    def lose(self, site: str, reason: str) -> None:
+        """Take note that a site will never be back. The run fails if its upload is still wanted, now or later."""
+        self._lost[site] = reason
+        if self._current is not None:
+            self._miss(self._current, site, reason)
+
+    def _miss(self, this: _Round, site: str, reason: str) -> None:
+        if site in this.asks and site not in this.answered:
+            this.arrived.put_nowait(RunFailedError(f"{reason}, and its upload for {this.identity} is missing"))
+
+    def _kept(self, this: _Round) -> dict[str, str]:
+        """The sites whose uploads for a task were accepted before a crash, and the digests of these."""
+        kept = {}
+        for place in self._host.disk.keys(_place(this.identity, "")) if self._durable else ():
+            site = place.rsplit("/", 1)[1]
+            if site in this.asks:
+                kept[site] = Message(self._host.disk.read(place)).digest
+        return kept
 
     # -- the protocol ----------------------------------------------------------------------------
 
@@ -154,6 +206,8 @@ class ServerAgent:
         if refusal is not None:
             return refusal
         this = self._rounds.get(task)
+        if this is None and self._durable and self._host.disk.keys(_ROUND + task):
+            return problem(503, "catching-up", f"after a crash the server has not come to the task {task} again yet")
         if this is None or site not in this.asks:
             return not_found("task", task)
         if site in this.answered:
@@ -169,6 +223,8 @@ class ServerAgent:
             return problem(400, "unreadable", str(error))
         except RefusedUploadError as error:
             return problem(422, "not-as-asked", str(error))
+        if self._durable:
+            self._host.disk.write(_place(task, site), request.message.body)
         this.answered[site] = request.message.digest
         this.arrived.put_nowait(upload)
         self._host.record("upload", site=site, method=self._method, bytes=len(request.message.body))
@@ -202,6 +258,11 @@ class ServerAgent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self._all_told.wait()
+
+
+def _place(task: str, site: str) -> str:
+    """Where on the disk an accepted upload is."""
+    return f"accepted/{task}/{site}"
 
 
 def _preferred_wait_s(request: Request) -> float:

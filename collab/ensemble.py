@@ -1,0 +1,104 @@
+"""The agents of one run on one network, in one process: who starts when, who starts anew, and how it ends.
+
+The server's program and those of the sites are started with their hosts, and again after a crash. A run has its result
+once the server has it and every site has been told, or is never going to be: what befalls a site afterwards changes
+nothing. Before that, a site that cannot go on, or whose host has crashed for good, fails the run if it is still needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from collab.agents.client import take_part
+from collab.agents.server import ServerAgent, UploadListener
+from collab.data import ImageSpec
+from collab.methods import Outcome, Site
+from simnet import Network
+from simnet.errors import HostLostError, UnreachableError
+
+
+class Ensemble:
+    """One server and its sites. `durable`: the server keeps what it accepted on its disk."""
+
+    def __init__(
+        self,
+        network: Network,
+        server: str,
+        sites: Mapping[str, Site],
+        images: ImageSpec,
+        settings: Any,
+        seed: int,
+        device: torch.device,
+        *,
+        body_limit_bytes: int,
+        durable: bool,
+        on_upload: UploadListener | None = None,
+    ) -> None:
+        self._network = network
+        self._server = server
+        self._sites = sites
+        self._images = images
+        self._settings = settings
+        self._seed = seed
+        self._device = device
+        self._body_limit_bytes = body_limit_bytes
+        self._durable = durable
+        self._on_upload = on_upload
+        self._lost: dict[str, str] = {}
+        self.agent = self._new_agent()
+        """The server's agent; another one after each restart."""
+        self.outcome: Outcome | None = None
+        self.folded: dict[tuple[str, str], str] = {}
+        """What the outcome was made of: (task, site) -> digest of the upload."""
+
+    async def play(self) -> Outcome:
+        """Run all agents to the end. Raises an `ExceptionGroup` of what made them fail."""
+        server = self._network.host(self._server)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._await_outcome(server.boot(self._serve, "refine")))
+            await self.agent.serving.wait()
+            for site in self._sites.values():
+                group.create_task(self._attend(site))
+        if self.outcome is None:
+            raise AssertionError("the group ends with an outcome or an error")
+        return self.outcome
+
+    async def _await_outcome(self, program: asyncio.Future[Outcome]) -> None:
+        self.outcome = await program
+        self.folded = dict(self.agent.folded)
+
+    async def _serve(self) -> Outcome:
+        if self.agent.serving.is_set():  # that was before a crash
+            self.agent = self._new_agent()
+        return await self.agent.run(self._body_limit_bytes)
+
+    async def _attend(self, site: Site) -> None:
+        host = self._network.host(site.name)
+        try:
+            await host.boot(lambda: take_part(host, self._server, site), "take part")
+        except HostLostError as error:
+            self._lost[site.name] = str(error)
+            self.agent.lose(site.name, str(error))
+        except UnreachableError:
+            if self.outcome is None:
+                raise
+
+    def _new_agent(self) -> ServerAgent:
+        agent = ServerAgent(
+            self._network.host(self._server),
+            list(self._sites),
+            self._images,
+            self._settings.name,
+            self._settings,
+            self._seed,
+            self._device,
+            self._on_upload,
+            durable=self._durable,
+        )
+        for site, reason in self._lost.items():
+            agent.lose(site, reason)
+        return agent

@@ -1,0 +1,137 @@
+"""Random schedules of faults: they leave no run without an end, and bugs that were planted are found and shrunk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from collab import chaos, cli, commands
+from collab.agents import server
+from collab.agents.messages import message
+from collab.chaos import ChaosBench, as_yaml, trials
+from collab.commands import chaos as command
+from collab.errors import ChaosError, RunFailedError, ScenarioError
+from collab.scenario import parse
+from simnet import Reply
+from tests.collab.test_fault_settings import BASE
+
+TEN = """\
+name: ten
+dataset: {name: gaussians, side: 8, classes: 2, samples_per_class: 200}
+partition: {clients: 10, scheme: iid}
+method:
+  {name: collabdm, images_per_class: 1, width: 4, depth: 1, iterations: 2, batch_size: 4, local_steps: 1}
+network:
+  topology: star
+  access: {bandwidth: 50 kbit/s, latency: 20 ms, jitter: 4 ms}
+  server: {bandwidth: 300 kbit/s, latency: 5 ms}
+tenants: {sites: ["client-*"], cloud: [server]}
+boundaries: [{to: cloud, allow: [embeddings, synthetic]}]
+compute: {time: fixed, duration: 2 s}
+"""
+SLOW_LINK = BASE.replace("1 Mbit/s, latency: 10 ms", "20 kbit/s, latency: 10 ms").replace("faults:\n", "")
+
+
+@pytest.fixture(scope="module")
+def ten():
+    return ChaosBench(parse(TEN, "ten.yaml"))
+
+
+def schedules(bench, numbers, seed=0):
+    return list(trials(bench, seed, numbers, jobs=1))
+
+
+def no_complaints(tried):
+    assert {trial.index: trial.complaints for trial in tried if trial.complaints} == {}
+
+
+def test_a_dozen_schedules(ten):
+    tried = schedules(ten, range(12))
+    no_complaints(tried)
+    assert sum(not trial.failure for trial in tried) > 8
+    assert max(trial.ended_s for trial in tried) > 5 * ten.quiet_s  # they did bite
+
+
+@pytest.mark.slow
+def test_a_thousand_schedules(ten):
+    no_complaints(list(trials(ten, 1, range(1000), jobs=2)))
+
+
+def test_a_schedule_is_the_same_whenever_it_is_drawn(ten):
+    again = ChaosBench(parse(TEN, "ten.yaml"))
+    assert ten.draw(3, 8) == again.draw(3, 8) != ten.draw(3, 9)
+    assert ten.trial(8, ten.draw(3, 8)) == again.trial(8, again.draw(3, 8))
+
+
+def test_other_processes_come_to_the_same(ten):
+    assert list(trials(ten, 0, [0, 1], jobs=2)) == schedules(ten, [0, 1])
+
+
+def test_a_schedule_can_be_pasted_into_the_scenario(ten):
+    faults = ten.draw(0, 3)
+    pasted = parse(TEN + as_yaml(faults), "ten.yaml")
+    assert pasted.faults == faults
+
+
+def small():
+    return ChaosBench(parse(SLOW_LINK + "compute: {time: fixed, duration: 2 s}\n", "x.yaml"))
+
+
+def test_a_failure_without_a_cause_is_found(monkeypatch):
+    def fail(network, play):
+        raise RunFailedError("something went wrong")
+
+    bench = small()
+    monkeypatch.setattr(chaos, "run_network", fail)
+    trial = bench.trial(0, ())
+    assert [(complaint.kind, trial.failure) for complaint in trial.complaints] == [
+        (chaos.UNNAMED, "something went wrong")
+    ]
+
+
+def test_a_service_that_fails_unnoticed_is_found(monkeypatch):
+    async def failing(agent, request):
+        raise ZeroDivisionError("planted")
+
+    bench = small()
+    monkeypatch.setattr(server.ServerAgent, "_take_upload", failing)
+    kinds = {complaint.kind for complaint in bench.trial(0, ()).complaints}
+    assert kinds == {chaos.CRASHED}
+
+
+def test_time_from_the_wall_cannot_be_replayed():
+    with pytest.raises(ScenarioError, match=r"compute\.time is measured"):
+        ChaosBench(parse(SLOW_LINK + "compute: {time: measured}\n", "x.yaml"))
+
+
+def invoke(tmp_path, *arguments, text=SLOW_LINK):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    app = cli.app
+    if "chaos" not in {registered.name for registered in app.registered_commands}:
+        app.command(name="chaos")(dict(commands.found())["chaos"])
+    return CliRunner().invoke(app, ["chaos", str(path), *arguments])
+
+
+def test_the_command_tells_how_it_went(tmp_path):
+    result = invoke(tmp_path, "--schedules", "3")
+    assert result.exit_code == 0, result.output
+    assert "3 schedules" in result.stdout
+    told = json.loads(invoke(tmp_path, "--schedules", "3", "--json").stdout)
+    assert (told["schedules"], told["broken"], told["shrunk"]) == (3, {}, None)
+    shown = invoke(tmp_path, "--only", "2").stdout
+    assert shown.startswith("faults:\n  - {at: ")
+
+
+def test_the_command_prints_what_matters_and_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(server.ServerAgent, "_take_upload", _confirms_all)
+    result = invoke(tmp_path, "--schedules", "2")
+    assert isinstance(result.exception, (ChaosError, RunFailedError))
+    assert ChaosError.exit_code == 14
+    assert command.command.__doc__
+
+
+async def _confirms_all(agent, request):
+    return Reply(201, message({"accepted": True}))

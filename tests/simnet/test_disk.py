@@ -1,0 +1,88 @@
+"""Both kinds of disk do the same."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from simnet import Host, SocketNetwork
+from simnet.disk import FolderDisk, MemoryDisk
+
+
+@pytest.fixture(params=["memory", "folder"])
+def disk(request, tmp_path):
+    return MemoryDisk() if request.param == "memory" else FolderDisk(tmp_path / "client-0")
+
+
+def test_what_is_written_can_be_read(disk):
+    assert disk.keys() == []
+    disk.write("upload/b", b"one")
+    disk.write("upload/a", bytearray(b"two"))
+    disk.write("other ä.part", b"")
+    disk.write("upload/b", b"three")
+    assert disk.keys() == ["other ä.part", "upload/a", "upload/b"]
+    assert disk.keys("upload/") == ["upload/a", "upload/b"]
+    assert (disk.read("upload/a"), disk.read("upload/b"), disk.read("other ä.part")) == (b"two", b"three", b"")
+
+
+def test_what_is_deleted_is_gone(disk):
+    disk.write("a", b"1")
+    disk.delete("a")
+    disk.delete("a")
+    assert disk.keys() == []
+    with pytest.raises(KeyError, match="a"):
+        disk.read("a")
+
+
+@pytest.mark.parametrize("key", ["..", ".", "../../etc/passwd", "a/b\0c"[:3], "%2E"])
+def test_keys_are_names_not_paths(disk, key, tmp_path):
+    disk.write(key, b"x")
+    assert disk.keys() == [key]
+    assert {path.parent.name for path in tmp_path.rglob("*") if path.is_file()} <= {"client-0"}
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    disk = FolderDisk(tmp_path)
+    disk.write("a", b"old")
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        disk.write("a", b"new")
+    assert disk.keys() == ["a"]
+    assert disk.read("a") == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_without_power():
+    disk = MemoryDisk()
+    disk.off = True
+    for access in (lambda: disk.read("a"), lambda: disk.write("a", b""), lambda: disk.delete("a"), disk.keys):
+        with pytest.raises(OSError, match="switched off"):
+            access()
+
+
+def test_hosts_on_sockets_keep_folders_if_there_is_one(make_network, tmp_path):
+    topology = make_network().topology
+
+    async def write(host: Host):
+        host.disk.write("a", host.name.encode())
+
+    def run(**options):
+        network = SocketNetwork(topology, **options)
+
+        async def main():
+            for name in ("client-0", "server"):
+                host = network.host(name)
+                await host.boot(lambda host=host: write(host))
+                assert host.disk.keys() == ["a"]
+
+        network.run(main)
+
+    run()
+    run(disk_folder=tmp_path)
+    assert FolderDisk(tmp_path / "server").read("a") == b"server"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["client-0", "server"]
