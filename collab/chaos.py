@@ -5,7 +5,8 @@ A trial runs a scenario's method under one schedule, twice. It is judged by what
 - it ends, with a result or with a failure that says what or who is to blame, and nothing fails unnoticed;
 - bytes are conserved (`simnet.streams.StreamNetwork.imbalances`);
 - the second run has the same trace, event by event;
-- every upload that the server confirmed is in what it refined, and the result is that of a run without faults.
+- every upload that the server confirmed is in what it refined and was confirmed once; the result is that of a run
+  without faults.
 
 Computation is repeated in virtual time but not for real: a job is a function of its key (`simnet.Job.key`), so its
 outcome is remembered. A schedule that fails is shrunk: faults are left out and shortened as long as it fails in the
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ from simnet.errors import DeadlockError
 from simnet.executors import InlineExecutor
 
 _FAULT: TypeAdapter[FaultSettings] = TypeAdapter(AnyFault)
-LONGEST_RUN_S = 24 * 3600.0
+LONGEST_RUN_S = 4 * 3600.0
 """Virtual seconds after which a run counts as one that does not end."""
 MOST_FAULTS = 6
 _AT_ONCE = 5  # schedules that a process takes at a time
@@ -142,10 +144,10 @@ class ChaosBench:
         complaints: list[Complaint] = []
         failure = _played(network, ensemble, complaints)
         complaints += [Complaint(LEAKED, found) for found in network.streams.imbalances()]
+        complaints += _lost_uploads(network, ensemble)
         self._last_result = ""
         if ensemble.outcome is not None:
             self._last_result = synthetic_digest(ensemble.outcome.synthetic)
-            complaints += _lost_uploads(network, ensemble)
             if self._result is not None and self._last_result != self._result:
                 complaints.append(Complaint(WRONG, "the result is not that of a run without faults"))
         elif failure and not any(name in failure for name in (*scenario.clients, SERVER)):
@@ -181,16 +183,23 @@ def _played(network: SimulatedNetwork, ensemble: Ensemble, complaints: list[Comp
 
 
 def _lost_uploads(network: SimulatedNetwork, ensemble: Ensemble) -> list[Complaint]:
-    """Uploads that the server confirmed and did not use."""
-    confirmed = {
+    """Uploads that the server confirmed and did not use, or had lost so that it took them in once more."""
+    confirmed = Counter(
         tuple(str(event.values["path"]).split("/")[3::2])
         for event in network.trace.of_kind("answer")
         if event.host == SERVER and event.values["method"] == "PUT" and event.values["status"] == 201
-    }
-    return [
-        Complaint(LOST, f"the upload of {site} for {task} was confirmed, and is not in the result")
-        for task, site in sorted(confirmed - set(ensemble.folded))
-    ]
+    )
+    complaints = []
+    for (task, site), times in sorted(confirmed.items()):
+        if times > 1:
+            complaints.append(
+                Complaint(LOST, f"the upload of {site} for {task} was confirmed, lost and taken in again")
+            )
+        if ensemble.outcome is not None and (task, site) not in ensemble.folded:
+            complaints.append(
+                Complaint(LOST, f"the upload of {site} for {task} was confirmed, and is not in the result")
+            )
+    return complaints
 
 
 # -- many schedules ------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def command(
             tried.append(trial)
             advance(trial)
     broken = [trial for trial in tried if trial.complaints]
-    shrunk = shrink(bench, broken[0]) if broken else None
+    fewest = min(broken, key=lambda trial: (len(trial.faults), trial.index), default=None)
+    shrunk = None if fewest is None else shrink(bench, fewest)
     if as_json:
         print(json.dumps(_summary(bench, seed, tried, shrunk), indent=1))
     else:

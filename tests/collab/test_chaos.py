@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -9,12 +10,9 @@ from typer.testing import CliRunner
 
 from collab import chaos, cli, commands
 from collab.agents import server
-from collab.agents.messages import message
-from collab.chaos import ChaosBench, as_yaml, trials
-from collab.commands import chaos as command
+from collab.chaos import ChaosBench, as_yaml, shrink, trials
 from collab.errors import ChaosError, RunFailedError, ScenarioError
 from collab.scenario import parse
-from simnet import Reply
 from tests.collab.test_fault_settings import BASE
 
 TEN = """\
@@ -47,10 +45,10 @@ def no_complaints(tried):
     assert {trial.index: trial.complaints for trial in tried if trial.complaints} == {}
 
 
-def test_a_dozen_schedules(ten):
-    tried = schedules(ten, range(12))
+def test_thirty_schedules(ten):
+    tried = schedules(ten, range(30))
     no_complaints(tried)
-    assert sum(not trial.failure for trial in tried) > 8
+    assert sum(not trial.failure for trial in tried) > 20
     assert max(trial.ended_s for trial in tried) > 5 * ten.quiet_s  # they did bite
 
 
@@ -77,6 +75,59 @@ def test_a_schedule_can_be_pasted_into_the_scenario(ten):
 
 def small():
     return ChaosBench(parse(SLOW_LINK + "compute: {time: fixed, duration: 2 s}\n", "x.yaml"))
+
+
+def first_broken(bench, seed=0):
+    return next(trial for trial in (bench.trial(i, bench.draw(seed, i)) for i in range(300)) if trial.complaints)
+
+
+def test_an_agent_that_confirms_before_it_writes_is_found_and_shrunk_to_one_crash(monkeypatch):
+    """Planted: the server says 201 and writes to its disk two seconds later."""
+    take = server.ServerAgent._take_upload
+
+    async def hasty(agent, request):
+        durable, agent._durable = agent._durable, False
+        try:
+            reply = await take(agent, request)
+        finally:
+            agent._durable = durable
+        if reply.status == 201:
+            place = server._place(request.parameters["task"], request.parameters["site"])
+            asyncio.get_running_loop().call_later(2.0, write, agent._host.disk, place, request.message.body)
+        return reply
+
+    def write(disk, place, body):
+        if not disk.off:
+            disk.write(place, body)
+
+    monkeypatch.setattr(server.ServerAgent, "_take_upload", hasty)
+    bench = small()
+    broken = first_broken(bench, seed=2)
+    shrunk = shrink(bench, broken)
+    assert [fault.fault for fault in shrunk.faults] == ["crash"]
+    assert shrunk.faults[0].host == "server"
+    assert shrunk.fails_like(broken)
+
+
+SERVER_CRASHES = parse(
+    BASE
+    + "  - {at: 0 s, fault: slow, host: client-1, factor: 10}\n"  # so that client-0 waits for news
+    + "  - {at: 12 s, for: 1 s, fault: crash, host: server}\n",
+    "x.yaml",
+).faults
+
+
+def waits_for_ever(monkeypatch):
+    monkeypatch.setattr("collab.agents.client.Patience.limit_s", lambda *_: 1e9)
+    monkeypatch.setattr(chaos, "LONGEST_RUN_S", 1800.0)
+
+
+def test_a_run_that_never_ends_is_found(monkeypatch):
+    """Planted: a site that the server does not answer at once waits for ever."""
+    waits_for_ever(monkeypatch)
+    trial = small().trial(0, SERVER_CRASHES)
+    assert {complaint.kind for complaint in trial.complaints} == {chaos.ENDLESS}
+    assert "0.5 h of virtual time" in trial.complaints[0].found
 
 
 def test_a_failure_without_a_cause_is_found(monkeypatch):
@@ -126,12 +177,11 @@ def test_the_command_tells_how_it_went(tmp_path):
 
 
 def test_the_command_prints_what_matters_and_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(server.ServerAgent, "_take_upload", _confirms_all)
-    result = invoke(tmp_path, "--schedules", "2")
-    assert isinstance(result.exception, (ChaosError, RunFailedError))
+    waits_for_ever(monkeypatch)
+    monkeypatch.setattr(chaos, "draw_schedule", lambda *_: SERVER_CRASHES)
+    result = invoke(tmp_path, "--schedules", "1", text=SLOW_LINK + "compute: {time: fixed, duration: 2 s}\n")
+    assert isinstance(result.exception, ChaosError)
+    assert "1 of 1 schedules broke the run (numbers 0): it had not ended" in str(result.exception)
+    assert "schedule 0, shrunk to the faults that matter:\nfaults:\n  - {at: 0 us, for: " in result.stdout
+    assert "fault: crash, host: server}" in result.stdout
     assert ChaosError.exit_code == 14
-    assert command.command.__doc__
-
-
-async def _confirms_all(agent, request):
-    return Reply(201, message({"accepted": True}))
