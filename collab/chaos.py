@@ -217,7 +217,7 @@ def trials(bench: ChaosBench, seed: int, indices: Sequence[int], *, jobs: int) -
         try:
             yield from pool.map(_try_one, [seed] * len(indices), indices, chunksize=_AT_ONCE)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 _bench: ChaosBench | None = None  # of a worker process
