@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_its_example_prints_what_it_says(tmp_path):
-    program, printed = re.search(r"```python\n(.*?)```.*?```\n(.*?)```", TEXT, re.DOTALL).groups()
+@pytest.mark.parametrize("page", ["README.md", "docs/simnet.md"])
+def test_its_example_prints_what_it_says(tmp_path, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    program, printed = re.search(r"```python\n(.*?)```.*?```\n(.*?)```", text, re.DOTALL).groups()
     (tmp_path / "example.py").write_text(program)
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (printed, "")
