@@ -4,8 +4,8 @@
 
 Every case of the file (the format of network_cases.json: links, flows, reference times) is run through simnet's public
 interface with its default settings: asyncio streams between hosts, once per seed, under both queue disciplines, and
-under each congestion control for which the file has times of Linux. Seconds are from the start of a connection to the
-last byte at the receiver.
+under Reno and BBR where the file has times of Linux with them or packets are lost. Seconds are from the start of a
+connection to the last byte at the receiver.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from simnet.topology import Host, Link
 
 DEFAULT_CASES = Path(__file__).parents[1] / "tests" / "reference" / "network_cases.json"
 QUEUES = ("fq_codel", "droptail")
+OTHER_CONGESTION = ("reno", "bbr")
 PORT = 5001
 _START_SPREAD_S = 0.001  # several flows start within a millisecond of each other, as in the reference
 
@@ -123,11 +124,17 @@ def compare(cases: Mapping[str, Any], seeds: int, tell: Callable[[str], None]) -
     for name, case in cases.items():
         tell(name)
         ours[name] = {queue: times_of(case, queue, "cubic", seeds) for queue in QUEUES}
-        for key in case.get("linux", {}):
+        for key in other_settings(case):
             congestion, queue = key.split("_", 1)
-            if congestion in ("reno", "bbr"):
-                ours[name][key] = times_of(case, queue, congestion, seeds)
+            ours[name][key] = times_of(case, queue, congestion, seeds)
     return ours
+
+
+def other_settings(case: Mapping[str, Any]) -> list[str]:
+    """Reno and BBR, where Linux was measured with them and wherever packets are lost: there they differ most."""
+    measured = [key for key in case.get("linux", {}) if key.startswith(OTHER_CONGESTION)]
+    lossy = any(link.get("loss_a_to_b") or link.get("loss_b_to_a") for link in case["links"])
+    return list(dict.fromkeys([*measured, *(f"{name}_droptail" for name in OTHER_CONGESTION if lossy)]))
 
 
 def rows(cases: Mapping[str, Any], ours: Mapping[str, Mapping[str, Times]]) -> list[list[str]]:
@@ -135,7 +142,7 @@ def rows(cases: Mapping[str, Any], ours: Mapping[str, Mapping[str, Times]]) -> l
     table = []
     for name, case in cases.items():
         for setting, times in ours[name].items():
-            key = setting if "_" in setting and setting.split("_")[0] in ("reno", "bbr") else f"cubic_{setting}"
+            key = setting if setting.startswith(OTHER_CONGESTION) else f"cubic_{setting}"
             linux, ns3 = reference_of(case, "linux", key), reference_of(case, "ns3", key)
             simgrid = reference_of(case, "simgrid", "LV08")
             truth = linux or ns3
