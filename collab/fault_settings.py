@@ -60,11 +60,11 @@ class BandwidthSettings(FaultSettings):
 
 
 class LossSettings(FaultSettings):
-    """Messages, in pieces of at most 256 KiB, and attempts to connect are lost on a link; TCP repeats them."""
+    """Packets are lost at random on a link, beside those that it loses anyway; TCP repeats them and slows down."""
 
     fault: Literal["loss"]
     link: Link
-    probability: float = Field(gt=0, le=1)
+    probability: float = Field(ge=0, lt=1, description="of each packet; for a link that carries nothing: link-down")
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""

@@ -98,9 +98,9 @@ class Partition(Fault):
 
 @dataclass(frozen=True, slots=True)
 class BurstLoss(Fault):
-    """Each message and each attempt to connect that crosses a link is lost with this probability.
+    """Packets that cross a link are lost at random with this probability, beside those that it loses anyway.
 
-    A burst takes a message as a whole; see `simnet.verdicts` for what that is, and what TCP does then.
+    TCP repeats them and slows down (`simnet.pacing`); a handshake that is lost is repeated after a second or more.
     """
 
     kind: ClassVar[str] = "loss"
@@ -108,13 +108,26 @@ class BurstLoss(Fault):
     probability: float
 
     def begin(self, world: World, *, for_good: bool) -> Undo:
-        """Put the link's losses in force."""
-        return in_force(world, _Losses(world, self))
+        """Let the link lose packets."""
+        outages = world.streams.outages
+        links = links_named(world.topology, self.link)
+        for directed in links:
+            outages.lose(directed, self.probability)
+
+        def undo() -> None:
+            for directed in links:
+                outages.lose_no_more(directed, self.probability)
+
+        return undo
 
     def check(self, topology: Topology) -> None:
-        """Raise `FaultError` unless there is such a link and the probability is one."""
+        """Raise `FaultError` unless there is such a link and some packets, but not all, may be lost."""
         links_named(topology, self.link)
-        _check_probability(self.probability)
+        if not 0 <= self.probability < 1:
+            raise FaultError(
+                f"packets are lost with a probability of {self.probability}: expected at least 0 and below 1; "
+                "a link that carries nothing is down (link-down)"
+            )
 
     def where(self) -> str:
         """The link."""
@@ -278,30 +291,6 @@ class ResetConnections(Fault):
     def facts(self) -> dict[str, Value]:
         """Between whom."""
         return {"from": self.source, "to": self.target}
-
-
-class _Losses(FaultRule):
-    """The losses of a burst. Every burst draws numbers of its own."""
-
-    def __init__(self, world: World, burst: BurstLoss) -> None:
-        self._topology = world.topology
-        self._links = frozenset(links_named(world.topology, burst.link))
-        self._probability = burst.probability
-        self._draws = generator(world.seed, "loss", burst.link, int(world.clock.now))
-
-    def message(self, transfer: Transfer) -> Verdict:
-        """Lost or not."""
-        return self._chance(transfer.source, transfer.target)
-
-    def connection(self, attempt: Attempt) -> Verdict:
-        """Lost or not, on its way or on the answer's."""
-        there = self._chance(attempt.source, attempt.target)
-        return there if there is DROP else self._chance(attempt.target, attempt.source)
-
-    def _chance(self, source: str, target: str) -> Verdict:
-        if self._links.isdisjoint(self._topology.path(source, target).links):
-            return PASS
-        return DROP if self._draws.random() < self._probability else PASS
 
 
 class _Between(FaultRule):

@@ -74,6 +74,10 @@ class Flows:
         for flow in tuple(self._rates.users[link]):
             self._pacing.path_changed(flow)
 
+    def loss(self, path: Path) -> float:
+        """With what probability a packet is lost on the way, now."""
+        return self._pacing.loss_on(path)
+
     def active_on(self, link: int) -> tuple[Flow, ...]:
         """The flows that have something to send over a directed link and may."""
         return tuple(self._rates.users[link])
@@ -110,13 +114,13 @@ class Flows:
             flow.limit, flow.packets = math.inf, None
             self._begin_round(flow)
             self._pacing.began(flow)
-        elif flow.packets is not None:
-            self._pacing.next_round(flow)
-        elif now_s - flow.round_start_s >= flow.rtt_s:
-            self._begin_round(flow)
-        elif now_s > flow.last_sent_s:
-            # It paused within a round: what was sent before still counts, but the pipe must be filled anew.
-            flow.round_start_s = now_s
+        else:
+            if flow.packets is None and now_s - flow.round_start_s >= flow.rtt_s:
+                self._begin_round(flow)
+            elif flow.packets is None and now_s > flow.last_sent_s:
+                # It paused within a round: what was sent before still counts, but the pipe must be filled anew.
+                flow.round_start_s = now_s
+            self._pacing.resumed(flow)
         self._rates.enter(flow)
 
     def _begin_round(self, flow: Flow) -> None:

@@ -1,4 +1,4 @@
-"""What does not get through: hosts that are off, links that are down, pairs of hosts cut off from each other.
+"""What does not get through: hosts that are off, links that are down or lossy, pairs of hosts cut off from each other.
 
 Modelled: a packet towards a host that is off, over a link without capacity or between two hosts that are cut off from
 each other is lost; no error comes back. What that does to connections is up to `simnet.transport` (established
@@ -39,6 +39,8 @@ class Outages:
         self._cut_off: Counter[tuple[str, str]] = Counter()
         self._capacities_bps = topology.capacities_bps()
         self._factors: dict[int, list[float]] = {}
+        self._own_loss = [traits.loss for traits in topology.traits()]
+        self._bursts: dict[int, list[float]] = {}
 
     def set_capacity(self, link: int, bandwidth_bps: float) -> None:
         """Change the capacity of a directed link; at 0 the link is down."""
@@ -59,6 +61,21 @@ class Outages:
         """Change the capacity of a directed link as its schedule says; at 0 what is sent waits, nothing is lost."""
         self._capacities_bps[link] = bandwidth_bps
         self._apply(link, down=link in self._links_down)
+
+    def lose(self, link: int, probability: float) -> None:
+        """Lose packets on a directed link with this probability, independently of what else loses some there."""
+        self._bursts.setdefault(link, []).append(probability)
+        self._apply_loss(link)
+
+    def lose_no_more(self, link: int, probability: float) -> None:
+        """Take back one `lose` on this link with this probability. Raises `ValueError` if there was none."""
+        self._bursts.get(link, []).remove(probability)
+        self._apply_loss(link)
+
+    def _apply_loss(self, link: int) -> None:
+        own, bursts = self._own_loss[link], self._bursts[link]
+        kept = math.prod(1 - probability for probability in (own, *bursts))
+        self._flows.set_loss(link, 1 - kept if bursts else own)
 
     def _apply(self, link: int, *, down: bool) -> None:
         factor = math.prod(self._factors.get(link, ()))

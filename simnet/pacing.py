@@ -19,7 +19,7 @@ from typing import Protocol
 
 from simnet.flow import Flow, Group
 from simnet.tcp import Tcp
-from simnet.topology import LinkTraits
+from simnet.topology import LinkTraits, Path
 from simnet.window import CODEL_TARGET_S, Bottleneck, CoDel, CongestionWindow, PacketFlow
 
 _PACKET_BITS = 1500 * 8
@@ -29,6 +29,7 @@ _FULL = 1 - 1e-6
 _STARVED = 0.7  # of a full pipe; CUBIC's own losses take it down to that
 _BBR_LOSS_COST = 3.3  # relative to the share of packets lost; fitted to Linux at 1 %
 _SHORTEST_S = 1e-6
+_CREEP_BYTES = 1e-3  # what a flow sends while its sender waits in vain: next to nothing, but it comes to an end
 _STARVING = 2.8  # power of the number of crowds that a CUBIC flow meets; from the parking lot of three links
 _TRAIN_SHARE = (0.46, 0.505)
 """Linux ends slow start at half a round trip of acknowledgements, but for the jitter of its own timing. A hundredth
@@ -90,23 +91,49 @@ class Pacing:
         if probability > 0:
             self._loss[link] = probability
 
+    def loss_on(self, path: Path) -> float:
+        """With what probability a packet is lost on a path, now."""
+        if not self._loss:
+            return 0.0
+        return 1.0 - math.prod(1.0 - self._loss.get(link, 0.0) for link in path.links)
+
     # -- the turns of a flow's life --------------------------------------------------------------
 
     def began(self, flow: Flow) -> None:
         """A flow begins, or begins again after a pause, with its first window."""
-        if flow.congestion == "bbr" or not self._tcp.slow_start:
+        if flow.congestion == "bbr":
             return
-        if self._loss_on(flow) > 0 or (
-            flow.queued_bytes - flow.sent_bytes > flow.window_bytes
+        if self._loss_on(flow) > 0:
+            if self._tcp.slow_start:
+                self._follow(flow, self._initial_segments())
+            else:
+                self._follow_losses(flow, self.links.offered(flow))
+        elif (
+            self._tcp.slow_start
+            and flow.queued_bytes - flow.sent_bytes > flow.window_bytes
             and self._codel_alone(flow)
             and self._nearly_covers(flow, flow.window_bytes)
         ):
             self._follow(flow, self._initial_segments())
 
+    def resumed(self, flow: Flow) -> None:
+        """A flow goes on after a pause that was too short to forget its window."""
+        if flow.packets is not None:
+            self.next_round(flow)
+        elif flow.open_window and flow.congestion == "bbr":
+            flow.limit = self._receive_limit(flow)
+        elif self._loss_on(flow) > 0 and flow.congestion != "bbr":
+            if flow.open_window:
+                self._follow_losses(flow, self.links.offered(flow))
+            else:
+                self._follow(flow, flow.window_bytes / self._tcp.segment_bytes)
+
     def acknowledged(self, flow: Flow) -> None:
         """The next round of slow start begins: the acknowledgements of the last window are coming in."""
         if flow.congestion == "bbr":
             flow.limit = flow.window_bytes / flow.rtt_s
+        elif self._loss_on(flow) > 0:
+            self._follow(flow, flow.window_bytes / self._tcp.segment_bytes)
         elif self._codel_alone(flow) and self._nearly_covers(flow, flow.window_bytes / 2):
             before = flow.window_bytes / 2 / self._tcp.segment_bytes
             self._follow(flow, before, under_way=int(before))
@@ -135,9 +162,8 @@ class Pacing:
         loss = self._loss_on(flow)
         if flow.packets is not None:
             flow.packets.set_loss(loss, flow.uniform)
-        elif loss > 0 and flow.congestion != "bbr" and self._tcp.slow_start and flow.group is not None:
-            window = max(flow.group.rate * flow.rtt_s / self._tcp.segment_bytes, self._initial_segments())
-            self._follow(flow, window, under_way=int(window), threshold=window)
+        elif loss > 0 and flow.congestion != "bbr" and flow.group is not None:
+            self._follow_losses(flow, flow.group.rate, sending=True)
             self.links.regroup(flow)
         elif flow.congestion == "bbr" and flow.open_window:
             flow.limit = self._receive_limit(flow)
@@ -167,6 +193,11 @@ class Pacing:
 
     # -- packet by packet ------------------------------------------------------------------------
 
+    def _follow_losses(self, flow: Flow, rate: float, *, sending: bool = False) -> None:
+        """Packets get lost on the way of a flow whose window allows this rate; it may be `sending` already."""
+        window = max(rate * flow.rtt_s / self._tcp.segment_bytes, self._initial_segments())
+        self._follow(flow, window, under_way=int(window) if sending else 0, threshold=window)
+
     def _follow(self, flow: Flow, window: float, *, under_way: int = 0, threshold: float = math.inf) -> None:
         """From now on the flow is followed packet by packet, with a window of so many segments."""
         limit = self.links.own_capacity(flow)
@@ -195,11 +226,14 @@ class Pacing:
         """Let a round trip pass in which the links offer so much; the flow's limit is what got through in it."""
         available = flow.queued_bytes - flow.packets_base
         before = packets.delivered_bytes
-        began_s = reached_s = max(packets.now_s, self.links.now_s)
+        packets.set_loss(self._loss_on(flow), flow.uniform)  # it may have changed while the flow had nothing to send
+        began_s = max(packets.now_s, self.links.now_s)
         packets.now_s = began_s
-        while packets.delivered_bytes <= before:  # nothing may get through before a timeout
-            reached_s = packets.advance(reached_s + flow.rtt_s, offered, available)
+        reached_s = packets.advance(began_s + flow.rtt_s, offered, available)
         through = packets.delivered_bytes - before
+        if through <= 0:  # nothing gets through before a timeout; what is lost after it is decided then
+            through, reached_s = _CREEP_BYTES, max(reached_s, packets.next_event_s())
+            flow.packets_base += through
         flow.limit = through / max(reached_s - began_s, through / offered, _SHORTEST_S)
         flow.round_end = min(flow.packets_base + packets.delivered_bytes, float(flow.queued_bytes))
 
@@ -231,16 +265,14 @@ class Pacing:
         return float(self._tcp.initial_window_segments)
 
     def _loss_on(self, flow: Flow) -> float:
-        if not self._loss:
-            return 0.0
-        return 1.0 - math.prod(1.0 - self._loss.get(link, 0.0) for link in flow.path.links)
+        return self.loss_on(flow.path)
 
     def _receive_limit(self, flow: Flow) -> float:
         """What the receiver's window allows, if that is less than the links do; for BBR also what losses cost."""
         own = self.links.own_capacity(flow)
         limit = self._tcp.receive_window_bytes / flow.rtt_s if flow.rtt_s > 0 else math.inf
         if flow.congestion == "bbr" and (loss := self._loss_on(flow)) > 0:
-            limit = min(limit, own / (1 + _BBR_LOSS_COST * loss))
+            limit = min(limit, own / (1 + _BBR_LOSS_COST * loss), own * (1 - loss))
         return limit if limit < own else math.inf
 
     def _codel_alone(self, flow: Flow) -> bool:

@@ -211,17 +211,18 @@ class StreamNetwork:
     ) -> StreamServer | None:
         """Who listens there, asked as often as Linux does until there is an answer. Raises what `connect` does."""
         outages, began_s = self.outages, self.loop.time()
+        lossy = LazyUniform(self._seed, "handshake", source, target, self._connections[source, target])
         for attempt_s in CONNECT_ATTEMPTS_S:
             if began_s + attempt_s >= until_s:
                 break
             await self._until(began_s + attempt_s)
             verdict = PASS if self.rules.silent else self.rules.connection(Attempt(source, target, port))
-            if outages.passes(source, target) and not isinstance(verdict, Drop):
+            if outages.passes(source, target) and not isinstance(verdict, Drop) and self._crosses(there, lossy):
                 await self._one_way(there, verdict.seconds if isinstance(verdict, Hold) else 0.0)
                 server = self.listeners.get((self._address_of[target], port))
                 if isinstance(verdict, Reset):
                     server = None
-                if outages.passes(target, source):
+                if outages.passes(target, source) and self._crosses(back, lossy):
                     await self._one_way(back)
                     if outages.passes(source, target):  # else the other end never hears that it is open
                         return server
@@ -230,6 +231,11 @@ class StreamNetwork:
             raise TimeoutError(f"no answer from {target} until {until_s:g} s")
         self._record(source, "connect-timeout", peer=target, port=port)
         raise NoAnswerError(errno.ETIMEDOUT, f"no answer from {target} for {CONNECT_TIMEOUT_S:g} s")
+
+    def _crosses(self, flow: JudgedFlow, lossy: Callable[[], float]) -> bool:
+        """Whether a packet of a handshake is not one of those that links lose at random."""
+        loss = self._flows.loss(flow.path)
+        return loss == 0 or lossy() >= loss
 
     async def _until(self, when_s: float) -> None:
         now_s = self.loop.time()

@@ -27,6 +27,7 @@ _HYSTART_TRAIN_GAP_S = 0.002
 _REORDERING = 3
 CODEL_TARGET_S = 0.005
 _RETRANSMISSION_TIMEOUT_S = 0.2
+_LONGEST_TIMEOUT_S = 120.0
 
 
 @dataclass(slots=True)
@@ -225,6 +226,7 @@ class PacketFlow:
         self._recovery: _Recovery | None = None
         self.receive_window_segments = math.inf
         self._heard_s = now_s  # the last acknowledgement or timeout
+        self._timeouts = 0  # since the last acknowledgement
 
     def under_way(self, segments: int, spacing_s: float) -> None:
         """Begin with segments that were sent, and got through, before: they are acknowledged one after another."""
@@ -246,13 +248,8 @@ class PacketFlow:
         self._rate, self._available_bytes = rate, available_bytes
         self._send(self.now_s)
         while not self._is_through_by(until_s):
-            if self._acks:
-                arrival_s = self._acks[0][0]
-            elif self._lost or self._again:
-                arrival_s = self._heard_s + _RETRANSMISSION_TIMEOUT_S + self._rtt_s
-            else:
-                break
-            if arrival_s > until_s:
+            arrival_s = self.next_event_s()
+            if not -math.inf < arrival_s <= until_s:
                 break
             self.now_s = self._heard_s = max(self.now_s, arrival_s)
             if self._acks:
@@ -261,6 +258,18 @@ class PacketFlow:
                 self._time_out()
             self._send(self.now_s)
         return self._settle(until_s)
+
+    def next_event_s(self) -> float:
+        """When the next acknowledgement arrives or, if none is on its way, the sender's patience ends; -inf for never.
+
+        The timeout doubles each time that it runs out without an acknowledgement in between (RFC 6298, section 5.5).
+        """
+        if self._acks:
+            return self._acks[0][0]
+        if not (self._lost or self._again):
+            return -math.inf
+        timeout_s = (_RETRANSMISSION_TIMEOUT_S + self._rtt_s) * 2.0 ** min(self._timeouts, 20)
+        return self._heard_s + min(timeout_s, _LONGEST_TIMEOUT_S)
 
     def _is_through_by(self, until_s: float) -> bool:
         """Whether all that there is to send will be through at `until_s`, whatever acknowledgements still come."""
@@ -318,6 +327,7 @@ class PacketFlow:
     def _acknowledge(self) -> None:
         now_s, sent_s, order = self._acks.popleft()
         self._in_flight -= 1
+        self._timeouts = 0
         newly_lost = False
         while self._lost and self._lost[0][0] <= order - _REORDERING:
             lost_order, size = self._lost.popleft()
@@ -344,4 +354,5 @@ class PacketFlow:
             self._again.append(self._lost.popleft()[1])
             self._in_flight -= 1
         self._recovery = None
+        self._timeouts += 1
         self.window.timed_out()

@@ -84,7 +84,7 @@ def test_the_schema_knows_the_faults():
         ("{at: 1, fault: crash, host: server}", r"faults\.0\.at: 1 has no unit"),
         ("{fault: crash, host: server}", r'faults\.0\.at: the setting "at" is missing'),
         ("{at: 1 s, for: 0 s, fault: crash, host: server}", r"faults\.0\.for: .*greater than 0"),
-        ("{at: 1 s, fault: loss, link: client-0, probability: 2}", r"faults\.0\.probability: found 2"),
+        ("{at: 1 s, fault: loss, link: client-0, probability: 1}", r"faults\.0\.probability: found 1, .* less than 1"),
         ("{at: 1 s, fault: bandwidth, link: client-0, factor: 0}", r"faults\.0\.factor: found 0"),
         ("{at: 1 s, fault: partition, sides: [[server]]}", r"faults\.0\.sides: .*at least 2"),
         ("{at: 1 s, fault: partition, sides: [[server], []]}", r"faults\.0: a partition has two sides or more"),

@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from simnet import Message, Reply, Route, job
+from simnet import LinkSpec, Message, Reply, Route, Tcp, job
 from simnet.devices import Fixed
 from simnet.errors import FaultError, NoAnswerError, UnreachableError
 from simnet.fault_kinds import (
@@ -24,7 +24,7 @@ from simnet.fault_kinds import (
 )
 from simnet.faults import Planned, hosts_named, links_named
 from simnet.judged import FIRST_TIMEOUT_S
-from simnet.outages import RETRANSMISSION_TIMEOUT_S
+from simnet.outages import CONNECT_ATTEMPTS_S, RETRANSMISSION_TIMEOUT_S
 from simnet.verdicts import DROP, PASS, RESET, FaultRule, Hold, Rules, Transfer
 from tests.simnet.test_outages import SLOW, later, swallow
 from tests.simnet.test_streams import connected, run
@@ -221,15 +221,85 @@ def test_a_reset_ends_what_is_open_and_what_comes(make_network):
     assert run(make_network(access=SLOW), client, handler=swallow) == (2.0, b"5")
 
 
-def test_a_burst_of_losses_delays_but_loses_nothing(make_network):
-    plan = Planned(4.0, BurstLoss("client-0", 0.7), 2.0)
-    network = make_network(access=SLOW)
+def test_a_burst_of_losses_slows_tcp_down_and_loses_nothing(make_network):
+    plan = Planned(1.0, BurstLoss("client-0", 0.05), 2.0)
+    calm_s = uploaded_s(make_network(access=SLOW, tcp=Tcp()))
+    network = make_network(access=SLOW, tcp=Tcp())
     when_s = uploaded_s(network, plan)
-    assert when_s > 5.08 + 0.2
-    assert {values["verdict"] for _, _, values in faults_of(network) if "verdict" in values} == {"drop"}
-    again = make_network(access=SLOW)
+    assert calm_s + 0.5 < when_s < calm_s + 2.5  # next to nothing in those two seconds, and the way back
+    assert [(when, what["phase"]) for when, _, what in faults_of(network)] == [(1.0, "begins"), (3.0, "ends")]
+    assert network.streams.imbalances() == []
+    again = make_network(access=SLOW, tcp=Tcp())
     assert uploaded_s(again, plan) == when_s
     assert again.trace.digest() == network.trace.digest()
+
+
+def test_losses_are_a_matter_of_seeds(make_network):
+    plan = Planned(1.0, BurstLoss("client-0", 0.05), 2.0)
+    assert len({uploaded_s(make_network(access=SLOW, tcp=Tcp(), seed=seed), plan) for seed in range(4)}) == 4
+
+
+@pytest.mark.parametrize("tcp", [Tcp(), Tcp.plain()])
+@pytest.mark.parametrize("probability", [0.5, 0.9, 1 - 1e-12])
+def test_what_is_nearly_always_lost_waits_for_the_end_of_the_burst(make_network, tcp, probability):
+    """The sender tries again after 0.2, 0.4, 0.8, ... s and a round trip; so it finds out, at the latest, when the
+    burst has lasted as long once more.
+    """
+    network = make_network(access=SLOW, tcp=tcp)
+    when_s = uploaded_s(network, Planned(1.0, BurstLoss("client-0 > hub", probability), 8.0))
+    assert 9.0 < when_s < 17.0 + 5.2
+    assert network.streams.imbalances() == []
+
+
+def test_a_connection_that_rests_finds_out_about_losses_when_it_goes_on(make_network):
+    async def client(network):
+        async with connected() as (reader, writer):
+            writer.write(bytes(MEGABYTE))
+            await writer.drain()
+            await asyncio.sleep(1.5)
+            with network.faults.install(BurstLoss("client-0", 0.1)):
+                await asyncio.sleep(0.1)
+                writer.write(bytes(MEGABYTE))
+                writer.write_eof()
+                began_s = network.now()
+                assert await reader.read() == b"2000000"
+                return network.now() - began_s
+
+    took_s = run(make_network(access=SLOW, tcp=Tcp()), client, handler=swallow)
+    assert took_s > 3.0  # 1 s if nothing were lost
+
+
+def test_bursts_on_one_link_add_up_and_their_ends_restore_it(make_network):
+    network = make_network(access=LinkSpec(8e6, 0.010, loss=0.01))
+    path = network.topology.path("client-0", "server")
+
+    def kept():
+        return 1 - network.flows.loss(path)
+
+    before = kept()
+    assert before == pytest.approx(0.99)
+    first = network.faults.install(BurstLoss("client-0", 0.2))
+    second = network.faults.install(BurstLoss("client-0 > hub", 0.5))
+    assert kept() == pytest.approx(0.99 * 0.8 * 0.5)
+    first.remove()
+    assert kept() == pytest.approx(0.99 * 0.5)
+    second.remove()
+    assert kept() == before
+
+
+def test_a_lost_packet_of_a_handshake_costs_a_second_or_more(make_network):
+    """Each way is lost with 30 %: half the attempts succeed, the others are repeated after 1, 2, 4, ... s."""
+
+    async def client(network):
+        with network.faults.install(BurstLoss("client-0", 0.3)):
+            async with connected():
+                return round(network.now(), 6)
+
+    expected_s = [round(attempt_s + 0.04, 6) for attempt_s in CONNECT_ATTEMPTS_S]
+    times_s = [run(make_network(seed=seed), client) for seed in range(6)]
+    assert set(times_s) <= set(expected_s)
+    assert len(set(times_s)) > 2
+    assert times_s == [run(make_network(seed=seed), client) for seed in range(6)]
 
 
 # -- hosts ---------------------------------------------------------------------------------------
@@ -313,7 +383,8 @@ def test_names_of_links_and_hosts(make_network):
         (LinkDown("client-9"), 'there is no link "client-9"'),
         (LinkDown("client-0 > server"), 'there is no link "client-0 > server"'),
         (BandwidthCollapse("client-0", 0.0), "expected above 0"),
-        (BurstLoss("client-0", 1.5), "expected above 0, at most 1"),
+        (BurstLoss("client-0", 1.5), "at least 0 and below 1"),
+        (BurstLoss("client-0", 1.0), "at least 0 and below 1; a link that carries nothing is down"),
         (HostCrash("hub"), 'there is no host "hub"'),
         (SlowHost("server", -1.0), "expected a positive number"),
         (ClockSkew("server", drift=-1.0), "cannot go forward"),

@@ -196,3 +196,17 @@ def test_how_often_it_is_advanced_does_not_matter():
     whole = transfer(2_000_000, 20e6, 0.05, loss=0.003, seed=3)
     for step in (0.003, 0.02, 1.0, 100.0):
         assert transfer(2_000_000, 20e6, 0.05, loss=0.003, seed=3, step=step) == pytest.approx(whole, rel=1e-3)
+
+
+def test_the_timeout_doubles_until_something_is_acknowledged():
+    """Everything is lost: the sender tries after 0.25 s (0.2 s and a round trip), then after twice that, ..."""
+    sent_s = []
+
+    def lost():
+        sent_s.append(packets.now_s)
+        return 0.0
+
+    packets = PacketFlow(CongestionWindow("cubic", 1.0), Bottleneck(100, None, 0.5, lost), 0.05, SEGMENT, 0.0)
+    for _ in range(6):
+        packets.advance(packets.next_event_s(), 1e6, SEGMENT)
+    assert sent_s[-5:] == pytest.approx([0.25 * (2**times - 1) for times in range(1, 6)])
