@@ -135,8 +135,8 @@ def _rows(shown: Timeline) -> list[str]:
     return [*sites, "server"]
 
 
-def link_use_figure(uses: Sequence[LinkUse]) -> str:
-    """Use of the busiest links over virtual time, one panel a link."""
+def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
+    """Use of the busiest links over virtual time until `end_s`, one panel a link."""
     shown = list(uses[:6])
     with _drawn(0.75 + 0.78 * len(shown), len(shown)) as (_, panels, svg):
         for axes, use in zip(panels, shown, strict=True):
@@ -145,7 +145,7 @@ def link_use_figure(uses: Sequence[LinkUse]) -> str:
             axes.set_yticks([0, 100], ["0", "100 %"])
             axes.set_title(f"{use.name} · {format_size(use.carried_bytes)} on the wire", loc="left", fontsize=9)
         panels[-1].set_xlabel("virtual seconds")
-        panels[-1].set_xlim(left=0)
+        panels[-1].set_xlim(0, end_s * 1.01)
     return svg[0]
 
 

@@ -126,7 +126,7 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         row=run.summary["methods"][method.name],
         deviation=float(np.std(outcome["accuracies"])),
         gantt=figures.gantt(shown, unit),
-        links=figures.link_use_figure(uses) if uses else None,
+        links=figures.link_use_figure(uses, shown.end_s) if uses else None,
         sites=sites,
         energy=list(_energy_rows(outcome.get("energy", {}))),
         initial=figures.picture_strip(images["initial"], images["labels"], classes),

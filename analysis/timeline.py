@@ -107,7 +107,7 @@ def link_use(trace: Iterable[Event], capacity_bps: Mapping[str, float], end_s: f
     uses = []
     for name, changes in steps.items():
         changes.sort(key=lambda change: change[0])
-        times_s = [0.0, *(at_s for at_s, _ in changes), end_s]
+        times_s = [0.0, *(at_s for at_s, _ in changes), max(end_s, changes[-1][0])]
         rates = [0.0, *(bps for _, bps in changes)]
         carried = sum(bps / 8 * (end - start) for bps, (start, end) in zip(rates, pairwise(times_s), strict=True))
         share = [bps / capacity_bps[name] for bps in [*rates, rates[-1]]]

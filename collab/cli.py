@@ -21,7 +21,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from collab import commands
-from collab.errors import INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
+from collab.errors import BROKEN_PIPE_EXIT_CODE, INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
 from collab.options import RUNS_DIR, AsJson, Overrides, RunName, RunsDir, ScenarioPath
 
 P = ParamSpec("P")
@@ -42,6 +42,7 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()  # here, where a reader who has left (head, less) makes no traceback
         except CollabError as error:
             _leave(str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -49,6 +50,8 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
             _leave(f"interrupted{unfinished}", INTERRUPTED_EXIT_CODE)
         except MemoryError as error:
             _leave(f"not enough memory: {error}", RunFailedError.exit_code)
+        except BrokenPipeError:
+            _leave_quietly(BROKEN_PIPE_EXIT_CODE)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _leave(f"{where}{error.strerror or error}", RunDirectoryError.exit_code)
@@ -59,6 +62,10 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
 def _leave(message: str, exit_code: int) -> NoReturn:
     """End the process at once: a job may still compute in its thread, and Python's own exit would make it abort."""
     _say(f"collab: {message}")
+    _leave_quietly(exit_code)
+
+
+def _leave_quietly(exit_code: int) -> NoReturn:
     with suppress(OSError):  # a full disk or a closed pipe behind standard output may be why we leave
         sys.stdout.flush()
     os._exit(exit_code)
@@ -172,7 +179,7 @@ def list_(runs_dir: RunsDir = RUNS_DIR) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from collab.store import list_runs
+    from collab.store import damaged_runs, list_runs
 
     table = Table("run", "scenario", "seed", "world", "accuracy", "wall time")
     runs = list_runs(runs_dir)
@@ -189,7 +196,10 @@ def list_(runs_dir: RunsDir = RUNS_DIR) -> None:
         )
     if runs:
         Console(highlight=False).print(table)
-    else:
+    damaged = damaged_runs(runs_dir)
+    for path in damaged:
+        _say(f"not listed: {path} is damaged, its summary cannot be read; run the scenario again, or remove it")
+    if not runs and not damaged:
         _say(f"no runs in {runs_dir} yet; make one with: collab run scenarios/quickstart.yaml")
 
 

@@ -5,17 +5,22 @@ Each check yields where the mistake stands, a sentence, and the error that it is
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from collab.device_settings import CustomDevice
-from collab.document import nearest
+from collab.document import Where, nearest
 from collab.errors import ScenarioError
+from collab.fault_settings import FaultSettings, PartitionSettings
 from collab.network_contradictions import network_contradictions
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
-from simnet import DEVICES, RADIOS
+from simnet import DEVICES, RADIOS, Topology
 from simnet.errors import FaultError, SimnetError
+from simnet.faults import ANYONE
+
+_MOST_NAMES = 8
 
 
 def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
@@ -46,7 +51,40 @@ def _fault_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
         try:
             settings.named().check(topology)
         except FaultError as error:
-            yield ("faults", index), str(error), ScenarioError
+            where, name, known = _unknown_name(settings, topology)
+            hint = nearest(name, known[:_MOST_NAMES]) if name else ""
+            yield ("faults", index, *where), f"{error}{hint}", ScenarioError
+
+
+def _unknown_name(settings: FaultSettings, topology: Topology) -> tuple[Where, str, list[str]]:
+    """Where in a fault a name stands that means nothing, the name, and what it could mean; empty if all mean something.
+
+    The names that come to the mind first come first: a long list is cut.
+    """
+    hosts = [SERVER, *(host.name for host in topology.hosts if host.name != SERVER)]
+    tenants = list(dict.fromkeys(host.tenant for host in topology.hosts))
+    groups = [*tenants, *hosts]
+    named: list[tuple[Where, str, list[str]]] = []
+    if isinstance(settings, PartitionSettings):
+        for number, side in enumerate(settings.sides):
+            named += [(("sides", number, place), name, groups) for place, name in enumerate(side)]
+    for field, where, known in (
+        ("host", "host", hosts), ("source", "from", groups), ("to", "to", groups),
+    ):  # fmt: skip
+        if hasattr(settings, field):
+            named.append(((where,), getattr(settings, field), known))
+    for place, name, known in named:
+        if name not in known and name != ANYONE:
+            return place, name, known
+    link = getattr(settings, "link", None)
+    if link is not None:
+        links = [*(f"{link.a} -- {link.b}" for link in topology.links), *topology.relays, *hosts]
+        return ("link",), link, sorted(links, key=lambda known: -_likeness(link, known))
+    return (), "", []
+
+
+def _likeness(word: str, known: str) -> float:
+    return difflib.SequenceMatcher(None, word, known).ratio()
 
 
 def _device_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

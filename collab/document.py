@@ -21,6 +21,28 @@ from collab.errors import ScenarioError
 Where = tuple[str | int, ...]
 Schema = Mapping[str, Any]
 _QUOTES = "'"
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+_EXPECTED = {
+    "tuple_type": "a list, such as [a, b]",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a text",
+}
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+    "too_short": ("at least", "min_length"),
+    "too_long": ("at most", "max_length"),
+}
 
 
 class PlacedError(ValueError):
@@ -96,7 +118,10 @@ class Document:
         """Each complaint of pydantic as the path that it is about and a sentence; `schema` is the model's JSON
         Schema.
         """
-        for problem in error.errors():
+        problems = error.errors()
+        for problem in problems:
+            if _is_echo(problem, [other["loc"] for other in problems]):
+                continue
             where, fields = _locate(problem["loc"], schema)
             within = getattr(problem.get("ctx", {}).get("error"), "where", ())
             yield (*where, *within), _sentence(problem, where, fields)
@@ -109,6 +134,21 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     return f"{hint} (known: {', '.join(known)})"
+
+
+def _is_echo(problem: Any, places: Iterable[tuple[str | int, ...]]) -> bool:
+    """Whether a complaint only follows from those at other places.
+
+    Too few elements, as pydantic leaves out those that are wrong; or no text, where a map was written that is wrong.
+    """
+    location = problem["loc"]
+    if problem["type"] == "string_type" and isinstance(problem["input"], dict):
+        location = location[:-1] if location[-1:] == ("str",) else location
+    elif problem["type"] != "too_short":
+        return False
+    return any(
+        place[: len(location)] == location and len(place) > len(location) for place in places if place != problem["loc"]
+    )
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
@@ -233,9 +273,43 @@ def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:
             known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
             return f'found "{problem["input"]}"{nearest(str(problem["input"]), known)}'
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"found {reprlib.repr(problem['input'])}, expected a map of settings"
+            return f"found {_shown(problem['input'])}, expected a map of settings"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
-            text = problem["msg"][0].lower() + problem["msg"][1:]
-            return f"found {reprlib.repr(problem['input'])}, {text.replace('input should', 'it should')}"
+            return f"found {_shown(problem['input'])}, expected {_expected(problem)}"
+
+
+def _expected(problem: Any) -> str:
+    """What a setting must be, in words of YAML: pydantic's own speak of tuples, validation and parsing."""
+    kind = problem["type"]
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        bound = problem["ctx"][name]
+        return f"{words} {_elements(bound) if name.endswith('length') else _number(bound)}"
+    text: str = problem["msg"][0].lower() + problem["msg"][1:]
+    return text.removeprefix("input should ").removeprefix("be ")
+
+
+def _number(bound: float) -> str:
+    """A bound in every digit: 1000000, not 1e+06, which nobody would write into a scenario."""
+    return str(int(bound)) if bound == int(bound) and abs(bound) < 1e7 else f"{bound:g}"
+
+
+def _elements(number: int) -> str:
+    return "1 element" if number == 1 else f"{number} elements"
+
+
+def _shown(found: Any) -> str:
+    """What stands in the file, in YAML's spelling where that is short."""
+    match found:
+        case None:
+            return "nothing"
+        case bool():
+            return str(found).lower()
+        case str():
+            return f'"{_SHORT.repr(found)[1:-1]}"'
+        case _:
+            return _SHORT.repr(found)

@@ -99,3 +99,5 @@ class PrivateDataError(CollabError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+BROKEN_PIPE_EXIT_CODE = 141
+"""Nobody reads what is printed any more, as after `| head`: a shell's 128 and the number of SIGPIPE."""

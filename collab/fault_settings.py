@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collab.network_settings import Settings
-from collab.quantities import Duration
+from collab.quantities import Duration, Probability
 from simnet import fault_kinds
 from simnet.faults import Fault, Planned
 
@@ -19,6 +19,7 @@ Link = Annotated[
     str, Field(description='"client-3" for all links of a host or relay, "a -- b" for one, "a > b" one way')
 ]
 Group = Annotated[str, Field(description="a host, a tenant, or * for all")]
+Chance = Annotated[Probability, Field(gt=0)]
 
 
 class FaultSettings(Settings):
@@ -64,7 +65,9 @@ class LossSettings(FaultSettings):
 
     fault: Literal["loss"]
     link: Link
-    probability: float = Field(ge=0, lt=1, description="of each packet; for a link that carries nothing: link-down")
+    probability: Annotated[Probability, Field(lt=1)] = Field(
+        description="of each packet; for a link that carries nothing: link-down"
+    )
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""
@@ -137,7 +140,7 @@ class DropSettings(FaultSettings):
     fault: Literal["drop"]
     source: Group = Field("*", alias="from")
     to: Group = "*"
-    probability: float = Field(1.0, gt=0, le=1)
+    probability: Chance = 1.0
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""

@@ -72,7 +72,7 @@ def recorded_scenario(run: Run) -> Scenario:
 def check_recorded(run: Run, names: Sequence[str]) -> None:
     """Make sure that the records of the methods are whole. Raises `RunDirectoryError`."""
     for method in _chosen(run, names):
-        written = _outcome(method).get("trace_digest")
+        written = method.outcome.get("trace_digest")
         if method.trace.digest() != written:
             raise RunDirectoryError(
                 f"{method.path}: trace.parquet has the digest {method.trace.digest()[:12]}, outcome.json says "
@@ -105,13 +105,6 @@ def compare(recorded: Run, now: Run, scenario: Scenario, names: Sequence[str]) -
 def _chosen(run: Run, names: Sequence[str]) -> list[MethodRun]:
     methods = {method.name: method for method in run.methods}
     return [methods[name] for name in names]
-
-
-def _outcome(method: MethodRun) -> dict[str, Any]:
-    try:
-        return method.outcome
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{method.path / 'outcome.json'} is damaged: {error}") from error
 
 
 def _compare_method(recorded: Run, now: Run, theirs: MethodRun, ours: MethodRun, *, timeless: bool) -> MethodComparison:

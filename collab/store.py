@@ -26,7 +26,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
@@ -157,9 +158,8 @@ class MethodRun:
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
-        """accuracies, bytes of each site, energy of each host."""
-        result: dict[str, Any] = json.loads((self.path / "outcome.json").read_text(encoding="utf-8"))
-        return result
+        """accuracies, bytes of each site, energy of each host. Raises `RunDirectoryError` if it cannot be read."""
+        return _read_map(self.path / "outcome.json", json.loads)
 
     @cached_property
     def trace(self) -> Trace:
@@ -188,7 +188,7 @@ class MethodRun:
         """What was kept of the ledger beside it; None if nothing was, or what is there is none."""
         try:
             return Seal.read(self.outcome["ledger"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (RunDirectoryError, ValueError, KeyError, TypeError):
             return None
 
     def verified_ledger(self, seal: Seal) -> Iterator[LedgerEntry]:
@@ -198,8 +198,17 @@ class MethodRun:
 
     @cached_property
     def images(self) -> dict[str, NDArray[Any]]:
-        """Arrays by name: images, labels, initial, and site:<name> with site-labels:<name>."""
-        arrays: dict[str, NDArray[Any]] = load_file(self.path / "images.safetensors")
+        """Arrays by name: images, labels, initial, and site:<name> with site-labels:<name>.
+
+        Raises `RunDirectoryError` if they cannot be read.
+        """
+        path = self.path / "images.safetensors"
+        try:
+            arrays: dict[str, NDArray[Any]] = load_file(path)
+        except OSError as error:
+            raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
+        except SafetensorError as error:
+            raise RunDirectoryError(f"{path} is damaged: {error}") from error
         return arrays
 
 
@@ -212,35 +221,27 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
-        return self._json(SUMMARY)
+        return _read_map(self.path / SUMMARY, json.loads)
 
     @cached_property
     def scenario(self) -> dict[str, Any]:
         """The resolved scenario as plain data."""
-        data: dict[str, Any] = yaml.safe_load((self.path / SCENARIO).read_text(encoding="utf-8"))
-        return data
+        return _read_map(self.path / SCENARIO, yaml.safe_load)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads."""
-        return self._json("environment.json")
+        return _read_map(self.path / "environment.json", json.loads)
 
     @cached_property
     def partition(self) -> dict[str, Sequence[int]]:
         """Client -> number of samples of each class."""
-        return self._json("partition.json")
+        return _read_map(self.path / "partition.json", json.loads)
 
     @cached_property
     def methods(self) -> list[MethodRun]:
         """The methods, in the order of the scenario."""
         return [MethodRun(name, self.path / name) for name in self.summary["methods"]]
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            data: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"{self.path / name} is damaged: {error}") from error
-        return data
 
     def is_whole(self) -> bool:
         """Whether the summary can be read and is one."""
@@ -248,6 +249,19 @@ class Run:
             return bool(self.summary["methods"])
         except (RunDirectoryError, KeyError, TypeError):
             return False
+
+
+def _read_map(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """A file of a run that holds a map. Raises `RunDirectoryError` if it cannot be read, or holds something else."""
+    try:
+        data = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise RunDirectoryError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise RunDirectoryError(f"{path} is damaged: expected a map, found {'nothing' if data is None else data!r:.60}")
+    return data
 
 
 def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
@@ -265,7 +279,13 @@ def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
 
 def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:
     """All finished runs under a directory, by name, but for damaged ones."""
-    if not runs_dir.is_dir():
-        return []
-    runs = [Run(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{SUMMARY}"))]
-    return [run for run in runs if run.is_whole()]
+    return [run for run in _all_runs(runs_dir) if run.is_whole()]
+
+
+def damaged_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Path]:
+    """The run directories whose summary cannot be read, by name."""
+    return [run.path for run in _all_runs(runs_dir) if not run.is_whole()]
+
+
+def _all_runs(runs_dir: Path) -> list[Run]:
+    return [Run(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{SUMMARY}"))] if runs_dir.is_dir() else []

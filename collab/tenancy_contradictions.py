@@ -43,7 +43,8 @@ def _misplaced_hosts(scenario: Scenario, tenants: Mapping[str, Sequence[str]]) -
     for tenant, patterns in tenants.items():
         for index, pattern in enumerate(patterns):
             if pattern not in known and not fnmatch.filter(hosts, pattern):
-                message = f'"{pattern}" is no host{nearest(pattern, hosts[:8])}'
+                problem = "matches no host" if set("*?[") & set(pattern) else "is no host"
+                message = f'"{pattern}" {problem}{nearest(pattern, hosts[:8])}'
                 yield ("tenants", tenant, index), message, ScenarioError
     for host, claimed in claims(scenario.tenants or {}, hosts).items():
         if len(claimed) != 1:
@@ -108,8 +109,8 @@ def _unmet_need(
         needed_bytes = uploads * smallest_bytes
         if budgets.get(tenant, needed_bytes) < needed_bytes:
             return ("budgets", tenant), (
-                f"{settings.name} cannot run: {tenant} has at least {uploads} uploads of at least {smallest_bytes} B "
-                f"to send, {needed_bytes} B in all, but a budget of {budgets[tenant]} B"
+                f"{settings.name} cannot run: {tenant} has at least {needed_bytes} B to send (uploads: {uploads}, of "
+                f"at least {smallest_bytes} B each), but a budget of {budgets[tenant]} B"
             )
     tasks_bytes = sum(map(len, members.values())) * _SMALLEST_BODY_BYTES
     if not methods.needs_one_site(method) and budgets.get(server, tasks_bytes) < tasks_bytes:

@@ -72,7 +72,10 @@ def classes_of(links: Sequence[Link]) -> list[LinkClass]:
     for link in links:
         ends = tuple(re.sub(r"\d+", "*", end) for end in (link.a, link.b))
         found.setdefault((ends, *(getattr(link, name) for name in _ALIKE), *map(id, _schedules(link))), []).append(link)
-    return [LinkClass(f"{key[0][0]} -- {key[0][1]}", tuple(alike)) for key, alike in found.items()]
+    return [
+        LinkClass(" -- ".join(key[0]) if len(alike) > 1 else f"{alike[0].a} -- {alike[0].b}", tuple(alike))
+        for key, alike in found.items()
+    ]
 
 
 def _schedules(link: Link) -> tuple[CapacitySchedule | None, CapacitySchedule | None]:

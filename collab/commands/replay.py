@@ -15,7 +15,7 @@ from collab.options import RUNS_DIR, RunsDir
 def command(
     run: Annotated[str, typer.Argument(help="Run directory, its name, or latest.")] = "latest",
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="Only this method of the run; repeatable.")
+        list[str] | None, typer.Option("--method", metavar="METHOD", help="Only this method of the run; repeatable.")
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the new run in the directory of runs.")] = False,

@@ -66,19 +66,19 @@ def _print_links(topology: Topology, classes: list[LinkClass]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("links", "", "each of them", box=None)
+    table = Table("links", "number", "each of them", box=None)
+    table.columns[1].justify = "right"
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for alike in classes[:_MOST_ROWS]:
-        first = alike.first
-        name = alike.kind if len(alike.links) > 1 else f"{first.a} -- {first.b}"
-        table.add_row(name, f"{len(alike.links):,}", ", ".join(_facts(alike)))
+        table.add_row(alike.kind, f"{len(alike.links):,}", ", ".join(_facts(alike)))
     console = Console(highlight=False)
     console.print(table)
     if len(classes) > _MOST_ROWS:
-        console.print(f"and {len(classes) - _MOST_ROWS} kinds of links more")
+        console.print(f"and {len(classes) - _MOST_ROWS} more kinds of links")
     limited = [host for host in topology.hosts if host.uplink_bps is not None or host.downlink_bps is not None]
     if limited:
-        console.print(f"{len(limited)} of {len(topology.hosts)} hosts have a capacity of their own")
+        own = "has a capacity of its own" if len(limited) == 1 else "have a capacity of their own"
+        console.print(f"{len(limited)} of {len(topology.hosts)} hosts {own}")
 
 
 def _facts(alike: LinkClass) -> Iterator[str]:

@@ -56,3 +56,10 @@ def test_link_use_is_a_step_function_of_time():
     assert busiest.share == [0.0, 1.0, 0.5, 0.0, 0.0]
     assert busiest.carried_bytes == pytest.approx(2e6 + 0.5e6)
     assert other.carried_bytes == pytest.approx(0.1)
+
+
+def test_a_link_that_is_used_after_the_end_has_times_that_increase():
+    trace = [event(1.0, "a > b", "link", wire_bps=8e6), event(9.0, "a > b", "link", wire_bps=0.0)]
+    (use,) = link_use(trace, {"a > b": 8e6}, 5.0)
+    assert use.times_s == [0.0, 1.0, 9.0, 9.0]
+    assert use.carried_bytes == pytest.approx(8e6)

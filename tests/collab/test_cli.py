@@ -76,6 +76,23 @@ def test_the_schema_is_json(here):
     assert json.loads(collab(here, "schema").stdout)["title"] == "collab scenario"
 
 
+def test_a_reader_who_leaves_is_no_error(here):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "collab.cli", "schema"], stdout=nobody, stderr=subprocess.PIPE, cwd=here
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_damaged_run_is_not_passed_over_in_silence(here):
+    (here / "runs" / "damaged").mkdir(parents=True)
+    (here / "runs" / "damaged" / "summary.json").write_text("{")
+    done = collab(here, "list")
+    assert "not listed: runs/damaged is damaged" in done.stderr
+
+
 def test_help_needs_no_torch(here):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "collab.cli", "--help"], capture_output=True, text=True, cwd=here
@@ -89,7 +106,7 @@ BAD = [
     (["run", "missing.yaml"], 3, "missing.yaml cannot be read"),
     (["run", "unknown-key.yaml"], 3, 'unknown-key.yaml:1: sede: there is no setting "sede" here; did you mean "seed"?'),
     (["run", "unit.yaml"], 3, 'unit.yaml:10: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
-    (["run", "tiny.yaml", "--set", "partition.beta=0"], 3, "found 0, it should be greater than 0"),
+    (["run", "tiny.yaml", "--set", "partition.beta=0"], 3, "found 0, expected more than 0"),
     (["run", "no-rule.yaml"], 4, "no boundary rule lets sites"),
     (["run", "tiny.yaml", "--set", "dataset={name: mnist}"], 5, "no file"),
     (["run", "tiny.yaml", "--set", "partition.clients=999"], 6, "999 clients cannot share 160"),

@@ -76,20 +76,36 @@ def test_the_schema_knows_the_faults():
     [
         ("{at: 1 s, fault: link-dwon, link: x}", r'faults\.0: fault is "link-dwon"; did you mean "link-down"\?'),
         ("{at: 1 s, link: client-0}", r"faults\.0: fault is missing; it says which kind this is"),
-        ("{at: 1 s, fault: link-down, link: client-7}", r'faults\.0: there is no link "client-7"'),
+        (
+            "{at: 1 s, fault: link-down, link: client-7}",
+            r'faults\.0\.link: there is no link "client-7".*; did you mean "client-[01]"\?',
+        ),
         ("{at: 1 s, fault: link-down, link: client-0 > server}", r'there is no link "client-0 > server"'),
-        ("{at: 1 s, fault: crash, host: hub}", r'faults\.0: there is no host "hub"'),
+        (
+            "{at: 1 s, fault: crash, host: hub}",
+            r'faults\.0\.host: there is no host "hub" \(known: server, client-0, client-1\)',
+        ),
         ("{at: 1 s, fault: crash, hots: server}", r'there is no setting "hots" here; did you mean "host"\?'),
         ("{at: -1 s, fault: crash, host: server}", r"faults\.0\.at: .*-1 s"),
         ("{at: 1, fault: crash, host: server}", r"faults\.0\.at: 1 has no unit"),
         ("{fault: crash, host: server}", r'faults\.0\.at: the setting "at" is missing'),
-        ("{at: 1 s, for: 0 s, fault: crash, host: server}", r"faults\.0\.for: .*greater than 0"),
+        ("{at: 1 s, for: 0 s, fault: crash, host: server}", r"faults\.0\.for: .*more than 0"),
+        ("{at: 1 s, fault: loss, link: client-0, probability: 2}", r"faults\.0\.probability: 2 is no probability"),
         ("{at: 1 s, fault: loss, link: client-0, probability: 1}", r"faults\.0\.probability: found 1, .* less than 1"),
         ("{at: 1 s, fault: bandwidth, link: client-0, factor: 0}", r"faults\.0\.factor: found 0"),
         ("{at: 1 s, fault: partition, sides: [[server]]}", r"faults\.0\.sides: .*at least 2"),
+        ("{at: 1 s, fault: partition, sides: [[server], [sitse]]}", r'faults\.0\.sides\.1\.0: .*did you mean "sites"'),
+        (
+            "{at: 1 s, fault: partition, sides: [sites, cloud]}",
+            r'sides\.0: found "sites", expected a list, such as \[a, b',
+        ),
+        ("{at: 1 s, fault: drop, to: server, probability: 0 %}", r'probability: found "0 %", expected more than 0'),
         ("{at: 1 s, fault: partition, sides: [[server], []]}", r"faults\.0: a partition has two sides or more"),
         ("{at: 1 s, fault: partition, sides: [[cloud], [server]]}", r"faults\.0: server cannot be on two sides"),
-        ("{at: 1 s, fault: hold, from: nobody, delay: 1 s}", r'faults\.0: there is no host or tenant "nobody"'),
+        (
+            "{at: 1 s, fault: hold, from: nobody, delay: 1 s}",
+            r'faults\.0\.from: there is no host or tenant "nobody" \(known: sites, cloud, server',
+        ),
     ],
 )
 def test_mistakes_are_told_with_their_line(line, message):

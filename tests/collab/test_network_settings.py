@@ -163,7 +163,7 @@ BAD = [
     (STAR, "10 ms", "10 ms, jitter: {spred: 1 ms}", 2, 'no setting "spred" here; did you mean "spread"?'),
     (STAR, "10 ms", "10 ms, jitter: 2", 2, "access.jitter: 2 has no unit"),
     (STAR, "10 ms", "-10 ms", 2, "latency: "),
-    (STAR, "10 ms", "10 ms, loss: 1", 2, "loss: found 1, it should be less than 1"),
+    (STAR, "10 ms", "10 ms, loss: 1", 2, "loss: found 1, expected less than 1"),
     (STAR, "10 ms", "10 ms, loss: 120 %", 2, "loss: '120 %' is no probability: it must lie between 0 and 1"),
     (STAR, "10 ms", "10 ms, loss: high", 2, "'high' is no probability; expected a number from 0 to 1, or a percentage"),
     (STAR, "10 ms", "10 ms, loss: {up: 2}", 2, "access.loss.up: 2 is no probability"),
@@ -197,7 +197,7 @@ BAD = [
     (LISTED, "[client-2, box]", "[client-2, other]", 2, "no route from client-2 to server: the links fall into pieces"),
     (LISTED, "[client-2, box]", "[box, box]", 5, "both ends are box; a link joins two different nodes"),
     (LISTED, "[client-2, box]", "[box, client-1]", 5, "box and client-1 are joined already, by links.1; there is one"),
-    (LISTED, "[client-2, box]", "client-2", 5, "found 'client-2'"),
+    (LISTED, "[client-2, box]", "client-2", 5, 'found "client-2", expected a list'),
     (STAR, "  topology: star", "  topology: star\n  hosts: {client-9: {uplink: 1 Mbit/s}}", 2, '"client-9" is no host'),
     (
         STAR,
@@ -206,7 +206,7 @@ BAD = [
         2,
         'found "vegas" (known: cub',
     ),
-    (STAR, "  topology: star", "  topology: star\n  hosts: {client: {uplink: 0}}", 2, "greater than or equal to 1"),
+    (STAR, "  topology: star", "  topology: star\n  hosts: {client: {uplink: 0}}", 2, "expected at least 1"),
     (STAR, "topology: star", "topology: mesh", 0, 'topology is "mesh" (known: star, two-tier, ring, tree'),
 ]
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
-from collab.store import find_run, list_runs, open_run
+from collab.store import damaged_runs, find_run, list_runs, open_run
 from simnet.tenancy import Ledger, LedgerEntry
 from simnet.trace import Trace
 
@@ -126,3 +126,32 @@ def test_a_ledger_that_cannot_be_read_is_named(tmp_path):
         _ = find_run(str(path)).methods[0].ledger
     (path / "m" / "outcome.json").write_text("{}")
     assert find_run(str(path)).methods[0].seal is None
+
+
+READERS = {
+    "scenario.yaml": lambda run: run.scenario,
+    "environment.json": lambda run: run.environment,
+    "partition.json": lambda run: run.partition,
+    "m/outcome.json": lambda run: run.methods[0].outcome,
+    "m/images.safetensors": lambda run: run.methods[0].images,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("damage", [lambda data: b"{" + data[: len(data) // 2], lambda data: b"", None])
+def test_a_file_that_is_cut_short_empty_or_missing_is_named(tmp_path, name, damage):
+    path = write(tmp_path) / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunDirectoryError, match=f"{name} (is damaged|cannot be read): "):
+        READERS[name](find_run("latest", tmp_path))
+    assert [run.path.name for run in list_runs(tmp_path)] == ["s-001"]
+
+
+def test_a_run_without_a_readable_summary_is_told_apart(tmp_path):
+    folder = write(tmp_path)
+    (folder / "summary.json").write_text('{"methods": ')
+    assert list_runs(tmp_path) == []
+    assert damaged_runs(tmp_path) == [folder]
