@@ -224,20 +224,27 @@ def _label_links(axes: Axes, topology: Topology, placed: Layout, *, counted: boo
     if topology.places and not few:
         return
     low, high = axes.get_xlim()
+    room = _SHORT * (high - low)
+    written: list[tuple[float, float]] = []
     hosts = {host.name for host in topology.hosts}
     for index, alike in enumerate(classes):
         # One from another side for each kind, so that they do not lie on each other.
         middle = len(alike.links) * (index + 1) // (len(classes) + 1)
         for link in alike.links if few else alike.links[middle : middle + 1]:
             (x0, y0), (x1, y1) = start, end = placed.places[link.a], placed.places[link.b]
-            if few and math.dist(start, end) < _SHORT * (high - low):
+            if few and math.dist(start, end) < room:
                 continue  # the legend has it
             label = LinkClass(alike.kind, (link,) if few else alike.links)
             alone = few or len(alike.links) == 1 or not counted
             along = 0.5 + 0.12 * ((link.b in hosts) - (link.a in hosts))  # nearer hosts there is more room
+            at = (x0 + along * (x1 - x0), y0 + along * (y1 - y0))
+            nodes = (place for name, place in placed.places.items() if name not in (link.a, link.b))
+            if topology.places and any(math.dist(at, other) < room for other in (*nodes, *written)):
+                continue  # on a map, where it would lie on a node or on another label; the legend has it
+            written.append(at)
             axes.annotate(
                 f"{label.bandwidth()}\n{label.latency()}" + ("" if alone else f"\n{len(alike.links)} alike"),
-                (x0 + along * (x1 - x0), y0 + along * (y1 - y0)),
+                at,
                 fontsize=7,
                 color=INK,
                 ha="center",

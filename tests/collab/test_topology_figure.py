@@ -35,6 +35,7 @@ def test_links_that_are_alike_are_one_kind():
     access, server = classes_of(make(7).links)
     assert (access.kind, len(access.links)) == ("client-* -- hub", 7)
     assert (access.bandwidth(), access.latency()) == ("5 Mbit/s up, 20 Mbit/s down", "10 ms")
+    assert classes_of(make(1).links)[0].kind == "client-0 -- hub"
     assert (server.kind, server.bandwidth()) == ("hub -- server", "~1 Gbit/s")
 
 
@@ -53,6 +54,20 @@ def test_a_small_network_has_every_name_and_label(tmp_path):
         assert name in text
     assert text.count("5 Mbit/s up, 20 Mbit/s down") == 5
     assert "dashed, ~: follows a schedule" in text
+
+
+def test_on_a_map_no_label_lies_on_a_node_or_on_another_label(tmp_path):
+    spot = {
+        "hub": (0.0, 0.0),
+        "server": (0.0, 9.0),
+        "client-0": (4.0, 0.0),
+        "client-1": (8.0, 0.3),
+        "client-2": (4.2, 8.0),
+    }
+    text = drawn(tmp_path, dataclasses.replace(make(3), places=spot))
+    # client-0 lies where the label of client-1's link would be, that of client-2 has room.
+    assert text.count("5 Mbit/s up, 20 Mbit/s down") == 2
+    assert all(name in text for name in clients(3))
 
 
 def test_of_a_large_network_alike_links_are_labelled_once_and_every_client_has_its_name(tmp_path):
