@@ -260,7 +260,9 @@ def _read_map(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunDirectoryError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise RunDirectoryError(f"{path} is damaged: expected a map, found {'nothing' if data is None else data!r:.60}")
+        raise RunDirectoryError(
+            f"{path} is damaged: expected a map, found {'nothing' if data is None else repr(data)[:60]}"
+        )
     return data
 
 
