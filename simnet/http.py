@@ -28,7 +28,7 @@ from simnet.carriage import (
 )
 from simnet.errors import BoundaryError, PortInUseError, UnreachableError
 from simnet.loop import current_host
-from simnet.services import Reply, Request, Route, problem
+from simnet.services import Reply, Request, Route, too_large
 from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
 from simnet.streams import inspected
 from simnet.tenancy import Boundaries, Message
@@ -122,10 +122,9 @@ class HttpCarriage(Carriage):
     async def _read_and_served(
         self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int
     ) -> Reply:
-        try:
-            body = await _body_of(http, body_limit_bytes)
-        except web.HTTPRequestEntityTooLarge as error:
-            return problem(413, "too-large", error.text or "the body is too large")
+        body = await _body_of(http, body_limit_bytes)
+        if body is None:
+            return too_large(body_limit_bytes)
         message = Message(body, declared_kinds(http.headers), http.content_type)
         return await self._served(
             route, Request(source, http.method, http.path, http.match_info, http.headers, message)
@@ -152,8 +151,8 @@ class HttpCarriage(Carriage):
         return setting(current_host, self._place.name)
 
 
-async def _body_of(http: web.Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises `web.HTTPRequestEntityTooLarge`.
+async def _body_of(http: web.Request, limit_bytes: int) -> bytes | None:
+    """The whole body; None if it is longer than the limit.
 
     As `web.Request.read` does, but the request keeps none of it: aiohttp keeps the last request of a connection for as
     long as that is idle.
@@ -164,7 +163,7 @@ async def _body_of(http: web.Request, limit_bytes: int) -> bytes:
         chunks.append(chunk)
         size_bytes += len(chunk)
         if 0 < limit_bytes < size_bytes:
-            raise web.HTTPRequestEntityTooLarge(limit_bytes, size_bytes)
+            return None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

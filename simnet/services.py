@@ -64,6 +64,11 @@ def problem(status: int, code: str, detail: str) -> Reply:
     return Reply(status, Message(body, content_type=PROBLEM_TYPE))
 
 
+def too_large(limit_bytes: int) -> Reply:
+    """The refusal of a body that is longer than a service takes in."""
+    return problem(413, "too-large", f"Maximum request body size {limit_bytes} exceeded.")
+
+
 def as_refusal(reply: Reply) -> Reply | None:
     """The reply cut down to what a refusal may say (code, status, a short reason, whole seconds until a retry makes
     sense); None if it is no refusal.

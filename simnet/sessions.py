@@ -86,9 +86,13 @@ class _OrderedSet(MutableSet[Any]):
         self._members.pop(value, None)
 
 
+HEADS_GO_FIRST = not hasattr(AbstractStreamWriter, "send_headers")
+"""aiohttp before 3.12 writes every head at once, later ones with the beginning of what follows."""
+
+
 def is_sent_apart(body_bytes: int) -> bool:
-    """Whether a body of this length is written apart from the head of its request."""
-    return body_bytes > PIECE_BYTES
+    """Whether a body of this length is written apart from the head of its request, by the aiohttp that is installed."""
+    return body_bytes > PIECE_BYTES or (HEADS_GO_FIRST and body_bytes > 0)
 
 
 class Body(aiohttp.Payload):
@@ -108,6 +112,6 @@ class Body(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Hand the body over. A long one goes after its head, which aiohttp would else copy both to put together."""
-        if is_sent_apart(len(self._value)) and hasattr(writer, "send_headers"):  # aiohttp before 3.12 always does so
+        if is_sent_apart(len(self._value)) and not HEADS_GO_FIRST:
             writer.send_headers()
         await writer.write(self._value)

@@ -31,8 +31,8 @@ from simnet.http import Handler, HttpCarriage, add_routes, with_nowhere
 from simnet.loop import Address, current_host
 from simnet.parcels import ParcelProtocol, ParcelTransport
 from simnet.pieces import PIECE_BYTES
-from simnet.services import Reply, Request, Route, problem
-from simnet.sessions import CONNECT_TIMEOUT_S, is_sent_apart
+from simnet.services import Reply, Request, Route, too_large
+from simnet.sessions import CONNECT_TIMEOUT_S, HEADS_GO_FIRST, is_sent_apart
 from simnet.streams import StreamNetwork, inspected
 from simnet.tenancy import Boundaries, Message
 from simnet.trace import Trace
@@ -147,8 +147,7 @@ class SizedCarriage(HttpCarriage):
         message = as_received(head.message)
         reply = self._turned_away(route, source, head, has_body=bool(message.body))
         if reply is None and service.refuses(len(message.body)):
-            error = web.HTTPRequestEntityTooLarge(service.body_limit_bytes)
-            reply = problem(413, "too-large", error.text or "the body is too large")
+            reply = too_large(service.body_limit_bytes)
         if reply is None:
             request = Request(source, head.method, head.path, dict(match), head.headers, message)
             reply = await self._served(route, request)
@@ -232,7 +231,9 @@ class Service:
         except BaseException:  # there will be no answer: the asker must not wait for one
             end.transport.close()
             raise
-        end.transport.hand_over(answer.reply, answer.size_bytes + len(answer.reply.message.body))
+        body_bytes = len(answer.reply.message.body)
+        apart_bytes = answer.size_bytes if HEADS_GO_FIRST and body_bytes else 0
+        end.transport.hand_over(answer.reply, answer.size_bytes + body_bytes, apart_bytes)
 
     async def close(self) -> None:
         """Give the answers that are owed a moment, then close all connections."""

