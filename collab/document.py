@@ -6,6 +6,7 @@ found, what was expected and the nearest valid spelling.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import reprlib
@@ -66,10 +67,7 @@ class Document:
     def read(cls, text: str, source: str, overrides: Sequence[str] = ()) -> Document:
         """The document in `text`, with `key=value` overrides (dotted keys). Raises `ScenarioError`, with the line."""
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            if root is not None:
-                _refuse_duplicates(root, source)
-            data = yaml.safe_load(text)
+            root, data = _load(text, source)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
@@ -80,6 +78,10 @@ class Document:
             raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
             raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
+        except ValueError as error:  # a date or a number that is none
+            if isinstance(error, ScenarioError):
+                raise
+            raise ScenarioError(f"{source}: not valid YAML: {error}") from None
         if root is None:
             raise ScenarioError(f"{source}:1: the file is empty; expected a map of settings")
         if not isinstance(data, dict):
@@ -161,6 +163,25 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | No
     return None
 
 
+def _load(text: str, source: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a document and what they stand for.
+
+    libyaml, where PyYAML has it, is several times as fast. What it cannot read is read again without it: PyYAML's own
+    reader says what was found where, and so the same of a mistake everywhere.
+    """
+    if fast := getattr(yaml, "CSafeLoader", None):
+        with contextlib.suppress(yaml.YAMLError, UnicodeError, RecursionError):
+            return _load_with(fast, text, source)
+    return _load_with(yaml.SafeLoader, text, source)
+
+
+def _load_with(loader: Any, text: str, source: str) -> tuple[yaml.Node | None, Any]:
+    root: yaml.Node | None = yaml.compose(text, Loader=loader)
+    if root is not None:
+        _refuse_duplicates(root, source)
+    return root, yaml.load(text, Loader=loader)  # from the text: it would merge keys (<<) into `root`
+
+
 def _refuse_duplicates(root: yaml.Node, source: str) -> None:
     waiting, done = [root], set()
     while waiting:
@@ -189,7 +210,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise ScenarioError(f"--set {override}: expected key=value, e.g. --set partition.beta=0.3")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the latter for a date that is none
         raise ScenarioError(f"--set {override}: the value is not valid YAML") from None
     place: Any = data
     for part in parts[:-1]:

@@ -247,6 +247,7 @@ def test_boundaries_without_tenants_make_no_sense():
         ("baselines.7=x", "the list has the elements 0 to 1"),
         ("method.foo=1", '--set method.foo=1: there is no setting "foo" here'),
         ("seed=[1", "the value is not valid YAML"),
+        ("seed=2001-13-45", "the value is not valid YAML"),
     ],
 )
 def test_a_wrong_override_is_named(override, message):
