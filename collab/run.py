@@ -77,8 +77,12 @@ class Silence:
         """Nothing."""
 
 
-def prepare(scenario: Scenario, listener: Listener | None = None) -> Material:
-    """Load the data and divide it. Raises `collab.errors.DataError` or `PartitionError`."""
+def prepare(scenario: Scenario, listener: Listener | None = None, *, real: bool = False) -> Material:
+    """Load the data and divide it. Raises `collab.errors.DataError` or `PartitionError`, and before anything else
+    `ScenarioError` for what a `real` run cannot do.
+    """
+    if real:
+        _check_real(scenario)
     listener = listener or Silence()
     if scenario.compute.threads is not None:
         torch.set_num_threads(scenario.compute.threads)
@@ -101,7 +105,7 @@ def run_scenario(
     """
     started_s = time.perf_counter()
     listener = listener or Silence()
-    material = prepare(scenario, listener)
+    material = prepare(scenario, listener, real=real)
     results = []
     for settings in (scenario.method, *scenario.baselines):
         if only is not None and settings.name not in only:
@@ -188,10 +192,9 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         ContentInspector({name: RawDataGuard(site.data) for name, site in sites.items()}),
         budgets=scenario.budget_bytes(),
     )
-    if real and scenario.faults:
-        raise ScenarioError("faults need a simulated network: take them out of the scenario, or run it without --real")
     topology = scenario.topology()
     if real:
+        _check_real(scenario)
         return SocketNetwork(
             topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options
         )
@@ -208,6 +211,11 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
     )
     network.faults.schedule(plan_of(scenario.faults))
     return network
+
+
+def _check_real(scenario: Scenario) -> None:
+    if scenario.faults:
+        raise ScenarioError("faults need a simulated network: take them out of the scenario, or run it without --real")
 
 
 def body_limit_bytes(scenario: Scenario) -> int:

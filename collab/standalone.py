@@ -63,7 +63,7 @@ def serve_scenario(
     """
     started_s = time.perf_counter()
     listener = listener or Silence()
-    material = prepare(scenario, listener)
+    material = prepare(scenario, listener, real=True)
     settings = scenario.method
     device = pick_device(scenario.compute.device)
     network = make_network(scenario, {}, real=True, listen=(address, port))
@@ -149,7 +149,7 @@ def join_run(
     listener = listener or Silence()
     text, name = asyncio.run(_introduce(url, site, patience_s))
     scenario = scenario or parse(text, f"{url}{EXPERIMENT_PATH}")
-    material = prepare(scenario, listener)
+    material = prepare(scenario, listener, real=True)
     if name not in material.holdings:
         raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
     device = pick_device(scenario.compute.device)

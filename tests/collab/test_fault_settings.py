@@ -11,6 +11,7 @@ from collab import run
 from collab.errors import ScenarioError
 from collab.fault_settings import plan_of
 from collab.scenario import json_schema, parse
+from collab.standalone import serve_scenario
 from simnet import fault_kinds
 from simnet.faults import Planned
 
@@ -119,6 +120,15 @@ def test_real_sockets_have_no_faults():
     material = run.prepare(scenario)
     with pytest.raises(ScenarioError, match="faults need a simulated network"):
         run.run_method(scenario, scenario.method, material, real=True, listener=run.Silence())
+
+
+def test_real_runs_refuse_faults_before_they_prepare_anything(monkeypatch):
+    monkeypatch.setattr(run, "load_dataset", lambda *_, **__: pytest.fail("data was loaded"))
+    scenario = parse(BASE + ALL, "x.yaml")
+    with pytest.raises(ScenarioError, match="faults need a simulated network"):
+        run.run_scenario(scenario, None, real=True)
+    with pytest.raises(ScenarioError, match="faults need a simulated network"):
+        serve_scenario(scenario, None, address="127.0.0.1", port=0, on_listening=pytest.fail)
 
 
 def test_the_scenario_of_the_lesson_names_what_it_promises():
