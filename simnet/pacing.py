@@ -200,23 +200,18 @@ class Pacing:
 
     def _follow(self, flow: Flow, window: float, *, under_way: int = 0, threshold: float = math.inf) -> None:
         """From now on the flow is followed packet by packet, with a window of so many segments."""
-        limit = self.links.own_capacity(flow)
-        if not math.isfinite(limit):
-            limit = self.links.offered(flow)
-        bottleneck = self._bottleneck(flow)
         congestion = CongestionWindow(flow.congestion, window, threshold)
         low, high = _TRAIN_SHARE
         congestion.train_share = low + (high - low) * flow.uniform()
         if math.isfinite(threshold):
             congestion.remember_loss()
-        packets = PacketFlow(congestion, bottleneck, flow.rtt_s, self._tcp.segment_bytes, self.links.now_s)
+        packets = PacketFlow(congestion, self._bottleneck(flow), flow.rtt_s, self._tcp.segment_bytes, self.links.now_s)
         packets.receive_window_segments = self._tcp.receive_window_bytes / self._tcp.segment_bytes
         offered = self.links.offered(flow)
         if under_way and offered > 0:
-            packets.under_way(
-                under_way,
-                max(self._tcp.segment_bytes / offered, flow.rtt_s / under_way if math.isfinite(threshold) else 0.0),
-            )
+            adapted = math.isfinite(threshold)  # it has filled its round trip evenly; in slow start it comes in bursts
+            spacing_s = max(self._tcp.segment_bytes / offered, flow.rtt_s / under_way if adapted else 0.0)
+            packets.under_way(under_way, spacing_s)
         flow.packets, flow.packets_base = packets, flow.sent_bytes
         flow.window_bytes = math.inf
         if offered > 0:
