@@ -9,6 +9,7 @@ method is served.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ from collab.agents.messages import (
 )
 from collab.agents.server import ServerAgent
 from collab.compute import pick_device, reporting_to
-from collab.errors import RunFailedError, WireError
+from collab.errors import CollabError, RunFailedError, WireError
 from collab.methods import Outcome, Site, Upload
 from collab.results import MethodResult, write_run
 from collab.run import (
@@ -41,11 +42,14 @@ from collab.run import (
 )
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
-from simnet import Reply, Request, Route, problem
+from simnet import Host, Reply, Request, Route, problem
+from simnet.errors import SimnetError
 from simnet.sessions import new_session
 from simnet.tenancy import Message
 
 _BETWEEN_ATTEMPTS_S = 1.0
+_FAREWELL_S = 10.0
+_LONGEST_REASON = 500
 
 
 def serve_scenario(
@@ -79,7 +83,7 @@ def serve_scenario(
         agent = ServerAgent(
             host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload
         )
-        desk = _Reception(scenario)
+        desk = _Reception(scenario, agent.lose)
         running = host.start(agent.run(body_limit_bytes(scenario), desk.routes()))
         serving = asyncio.create_task(agent.serving.wait())
         await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,8 +104,9 @@ def serve_scenario(
 class _Reception:
     """Describes the experiment to newcomers and gives them the names of sites."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, lose: Callable[[str, str], None]) -> None:
         self._scenario = scenario
+        self._lose = lose
         self._claimed: set[str] = set()
 
     def routes(self) -> list[Route]:
@@ -110,6 +115,7 @@ class _Reception:
             Route("GET", EXPERIMENT_PATH, self._describe, open_to_all=True),
             Route("POST", SITES_PATH, self._claim_any, open_to_all=True),
             Route("POST", CLAIM_PATH, self._claim, open_to_all=True),
+            Route("DELETE", CLAIM_PATH, self._gives_up),
         ]
 
     async def _describe(self, request: Request) -> Reply:
@@ -124,6 +130,19 @@ class _Reception:
     async def _claim(self, request: Request) -> Reply:
         site = request.parameters["site"]
         return self._claimed_by(site) if site in self._scenario.clients else not_found("site", site)
+
+    async def _gives_up(self, request: Request) -> Reply:
+        site = request.parameters["site"]
+        if site not in self._scenario.clients:
+            return not_found("site", site)
+        if request.source != site:
+            return problem(403, "not-you", f"{request.source} may not speak for {site}")
+        try:
+            reason = wire.unpack(request.message.body).fields["reason"]
+        except (WireError, KeyError) as error:
+            return problem(400, "unreadable", f"a site that gives up says why: {error}")
+        self._lose(site, f"{site} has given up: {str(reason)[:_LONGEST_REASON]}")
+        return Reply(200, message({"site": site}))
 
     def _claimed_by(self, site: str) -> Reply:
         # A site may come back after a crash; who it really is, is not checked yet.
@@ -160,11 +179,29 @@ def join_run(
 
     async def main() -> None:
         host = network.host(name)
-        await host.start(take_part(host, SERVER, me), "take part")
+        try:
+            await host.start(take_part(host, SERVER, me), "take part")
+        except Exception as error:
+            await host.start(_give_up(host, error), "give up")
+            raise
 
     with reporting_to(listener.progress):
         run_network(network, main)
     return name
+
+
+async def _give_up(host: Host, error: Exception) -> None:
+    """Tell the server that this site will not be back, and why; it would wait for its upload for ever.
+
+    The words of this package's errors are meant for others to read; of any other only the kind is told.
+    """
+    reason = str(error) if isinstance(error, CollabError | SimnetError) else type(error).__name__
+    told = message({"reason": reason[:_LONGEST_REASON]})
+    with contextlib.suppress(
+        SimnetError, TimeoutError
+    ):  # the server may be why; what went wrong is raised all the same
+        async with asyncio.timeout(_FAREWELL_S):
+            await host.request(SERVER, "DELETE", CLAIM_PATH.format(site=host.name), told)
 
 
 async def _introduce(url: str, site: str | None, patience_s: float) -> tuple[str, str]:

@@ -200,6 +200,28 @@ def test_serve_and_join_in_six_processes_end_like_one(here):
     }  # fmt: skip
 
 
+@pytest.mark.slow  # the server waits 30 s for the other sites, to tell them
+def test_a_site_that_fails_for_good_ends_the_run(here):
+    """Its own boundaries let no upload out: it tells the server, which would else wait for it for ever."""
+    (here / "strict.yaml").write_text(TEXT.replace("at_most: 1 MB", "at_most: 3 kB"))
+    server = subprocess.Popen(
+        command("serve", "tiny.yaml", "--port", "0"), cwd=here, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
+        joined = collab(here, "join", url, "--site", "client-1", "--scenario", "strict.yaml")
+        stdout, stderr = server.communicate(timeout=120)
+    finally:
+        server.kill()
+    assert joined.returncode == 9, joined.stderr
+    assert (server.returncode, stdout) == (9, "")
+    assert "client-1 has given up: " in stderr
+    assert "its upload for collabdm-1" in stderr
+    assert "Traceback" not in joined.stderr + stderr
+    assert not list((here / "runs").iterdir())
+
+
 def test_joining_nobody_and_joining_what_is_no_server(here):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,0 +1,32 @@
+"""What the reception of `collab serve` says to sites that give up; the rest is tested with the command."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from collab.agents.messages import message
+from collab.scenario import parse
+from collab.standalone import _Reception
+from simnet import Message, Request
+from tests.collab.test_run import TEXT
+
+
+@pytest.mark.parametrize(
+    ("site", "source", "body", "status"),
+    [
+        ("client-1", "client-1", message({"reason": "no disk"}), 200),
+        ("client-1", "client-2", message({"reason": "no disk"}), 403),
+        ("client-9", "client-9", message({"reason": "no disk"}), 404),
+        ("client-1", "client-1", message({}), 400),
+        ("client-1", "client-1", Message(b"x"), 400),
+    ],
+)
+def test_only_a_site_itself_can_give_up_and_says_why(site, source, body, status):
+    lost = []
+    desk = _Reception(parse(TEXT, "tiny.yaml"), lambda *told: lost.append(told))
+    (route,) = [route for route in desk.routes() if route.method == "DELETE"]
+    request = Request(source, "DELETE", f"/v1/sites/{site}", {"site": site}, {}, body)
+    assert asyncio.run(route.handler(request)).status == status
+    assert lost == ([("client-1", "client-1 has given up: no disk")] if status == 200 else [])
