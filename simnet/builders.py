@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import networkx as nx
 import numpy as np
 
 from simnet.draws import generator
@@ -211,10 +210,12 @@ def geometric(
 
 def _neighbours(places: np.ndarray, radius_km: float) -> list[tuple[int, int, float]]:
     """Pairs of places within the radius, and the shortest pairs that join what is left apart; with distances."""
+    from networkx.utils import UnionFind  # here: it takes 20 MB, and most networks need none of it
+
     first, second = np.triu_indices(len(places), 1)
     distances = np.hypot(*(places[first] - places[second]).T)
     order = np.argsort(distances, kind="stable")
-    pieces = nx.utils.UnionFind(range(len(places)))
+    pieces = UnionFind(range(len(places)))
     chosen = []
     for index in order.tolist():
         a, b, km = int(first[index]), int(second[index]), float(distances[index])

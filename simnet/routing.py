@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Protocol
-
-import networkx as nx
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from simnet.draws import key
 from simnet.errors import TopologyError
+
+if TYPE_CHECKING:  # at run time only where there is something to search: it takes 20 MB
+    import networkx as nx
 
 _PS_PER_S = 10**12
 _TREES = 256  # best ways from so many gateways are remembered
@@ -46,8 +48,11 @@ class Routes:
     def __init__(self, hosts: Iterable[str], links: Sequence[Edge]) -> None:
         self._links = links
         self._stubs = _stubs(hosts, links)
-        self._core = _core(links, self._stubs)
         self._trees: OrderedDict[str, dict[str, list[str]]] = OrderedDict()
+
+    @cached_property
+    def _core(self) -> nx.Graph:
+        return _core(self._links, self._stubs)
 
     def between(self, source: str, target: str) -> tuple[int, ...]:
         """The directed links from one node to another. Raises `TopologyError` if there is no way."""
@@ -88,6 +93,8 @@ class Routes:
     def _tree(self, root: str) -> dict[str, list[str]]:
         """For each core node its neighbour on the best way to `root`."""
         if root not in self._trees:
+            import networkx as nx
+
             self._trees[root], _ = nx.dijkstra_predecessor_and_distance(self._core, root, weight="length")
             if len(self._trees) > _TREES:
                 self._trees.popitem(last=False)
@@ -113,6 +120,8 @@ def _stubs(hosts: Iterable[str], links: Sequence[Edge]) -> dict[str, int]:
 
 
 def _core(links: Sequence[Edge], stubs: dict[str, int]) -> nx.Graph:
+    import networkx as nx
+
     core: nx.Graph = nx.Graph()
     for index, link in enumerate(links):
         for end, directed in ((link.a, 2 * index), (link.b, 2 * index + 1)):
