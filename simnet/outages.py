@@ -39,7 +39,7 @@ class Outages:
         self._cut_off: Counter[tuple[str, str]] = Counter()
         self._capacities_bps = topology.capacities_bps()
         self._factors: dict[int, list[float]] = {}
-        self._own_loss = [traits.loss for traits in topology.traits()]
+        self._own_loss = [link.loss_of(direction) for link in topology.links for direction in (0, 1)]
         self._bursts: dict[int, list[float]] = {}
 
     def set_capacity(self, link: int, bandwidth_bps: float) -> None:

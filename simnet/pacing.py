@@ -103,7 +103,7 @@ class Pacing:
         """A flow begins, or begins again after a pause, with its first window."""
         if flow.congestion == "bbr":
             return
-        if self._loss_on(flow) > 0:
+        if self.loss_on(flow.path) > 0:
             if self._tcp.slow_start:
                 self._follow(flow, self._initial_segments())
             else:
@@ -122,7 +122,7 @@ class Pacing:
             self.next_round(flow)
         elif flow.open_window and flow.congestion == "bbr":
             flow.limit = self._receive_limit(flow)
-        elif self._loss_on(flow) > 0 and flow.congestion != "bbr":
+        elif self.loss_on(flow.path) > 0 and flow.congestion != "bbr":
             if flow.open_window:
                 self._follow_losses(flow, self.links.offered(flow))
             else:
@@ -132,7 +132,7 @@ class Pacing:
         """The next round of slow start begins: the acknowledgements of the last window are coming in."""
         if flow.congestion == "bbr":
             flow.limit = flow.window_bytes / flow.rtt_s
-        elif self._loss_on(flow) > 0:
+        elif self.loss_on(flow.path) > 0:
             self._follow(flow, flow.window_bytes / self._tcp.segment_bytes)
         elif self._codel_alone(flow) and self._nearly_covers(flow, flow.window_bytes / 2):
             before = flow.window_bytes / 2 / self._tcp.segment_bytes
@@ -159,7 +159,7 @@ class Pacing:
 
     def path_changed(self, flow: Flow) -> None:
         """The loss on the path of a flow that sends has changed."""
-        loss = self._loss_on(flow)
+        loss = self.loss_on(flow.path)
         if flow.packets is not None:
             flow.packets.set_loss(loss, flow.uniform)
         elif loss > 0 and flow.congestion != "bbr" and flow.group is not None:
@@ -221,7 +221,9 @@ class Pacing:
         """Let a round trip pass in which the links offer so much; the flow's limit is what got through in it."""
         available = flow.queued_bytes - flow.packets_base
         before = packets.delivered_bytes
-        packets.set_loss(self._loss_on(flow), flow.uniform)  # it may have changed while the flow had nothing to send
+        packets.set_loss(
+            self.loss_on(flow.path), flow.uniform
+        )  # it may have changed while the flow had nothing to send
         began_s = max(packets.now_s, self.links.now_s)
         packets.now_s = began_s
         reached_s = packets.advance(began_s + flow.rtt_s, offered, available)
@@ -234,7 +236,7 @@ class Pacing:
 
     def _may_let_go(self, flow: Flow, packets: PacketFlow, offered: float) -> bool:
         """Whether the fluid model is enough again."""
-        if self._loss_on(flow) > 0 or packets.window.slow_start:
+        if self.loss_on(flow.path) > 0 or packets.window.slow_start:
             return False
         if self._codel_alone(flow):
             return offered < self.links.own_capacity(flow) * _FULL  # it shares a full link: CoDel hurts nobody
@@ -259,14 +261,11 @@ class Pacing:
     def _initial_segments(self) -> float:
         return float(self._tcp.initial_window_segments)
 
-    def _loss_on(self, flow: Flow) -> float:
-        return self.loss_on(flow.path)
-
     def _receive_limit(self, flow: Flow) -> float:
         """What the receiver's window allows, if that is less than the links do; for BBR also what losses cost."""
         own = self.links.own_capacity(flow)
         limit = self._tcp.receive_window_bytes / flow.rtt_s if flow.rtt_s > 0 else math.inf
-        if flow.congestion == "bbr" and (loss := self._loss_on(flow)) > 0:
+        if flow.congestion == "bbr" and (loss := self.loss_on(flow.path)) > 0:
             limit = min(limit, own / (1 + _BBR_LOSS_COST * loss), own * (1 - loss))
         return limit if limit < own else math.inf
 
@@ -304,4 +303,4 @@ class Pacing:
         link = self._narrowest(flow)
         queue_segments = self._queue_bits(flow, link) / _PACKET_BITS
         codel = CoDel() if link in self._codel else None
-        return Bottleneck(queue_segments, codel, self._loss_on(flow), flow.uniform)
+        return Bottleneck(queue_segments, codel, self.loss_on(flow.path), flow.uniform)

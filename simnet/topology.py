@@ -224,9 +224,9 @@ class Topology:
     def traits(self) -> list[LinkTraits]:
         """What each directed link does to packets; the capacities of hosts, which come after those, do nothing."""
         return [
-            LinkTraits(link.queue, link.queue_packets, loss)
+            LinkTraits(link.queue, link.queue_packets, link.loss_of(direction))
             for link in self.links
-            for loss in (link.loss, link.loss if link.reverse_loss is None else link.reverse_loss)
+            for direction in (0, 1)
         ]
 
     def schedules(self) -> Iterator[tuple[int, CapacitySchedule]]:
