@@ -39,9 +39,9 @@ class MethodView:
     gantt: str
     links: str | None
     sites: Sequence[tuple[str, str]]
-    initial: str
+    initial: str | None
     energy: Sequence[tuple[str, Mapping[str, Any]]]
-    refined: str
+    refined: str | None
     is_refined: bool
     shown: Timeline
 
@@ -119,19 +119,24 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         for name in sorted(images)
         if name.startswith("site:")
     ]
+
+    def strip(name: str) -> str | None:
+        return figures.picture_strip(images[name], images["labels"], classes) if name in images else None
+
+    refined = "initial" in images and not np.array_equal(images["initial"], images["images"])
     unit = "virtual" if run.summary["world"] == "simulated" else "real"
     return MethodView(
         name=method.name,
         title=_SECTION_NAMES.get(method.name, method.name),
         row=run.summary["methods"][method.name],
-        deviation=float(np.std(outcome["accuracies"])),
+        deviation=float(np.std(next(iter(outcome["accuracies"].values())))),
         gantt=figures.gantt(shown, unit),
         links=figures.link_use_figure(uses, shown.end_s) if uses else None,
         sites=sites,
         energy=list(_energy_rows(outcome.get("energy", {}))),
-        initial=figures.picture_strip(images["initial"], images["labels"], classes),
-        refined=figures.picture_strip(images["images"], images["labels"], classes),
-        is_refined=not np.array_equal(images["initial"], images["images"]),
+        initial=strip("initial"),
+        refined=strip("images"),
+        is_refined=refined,
         shown=shown,
     )
 

@@ -32,7 +32,7 @@ from collab.compute import pick_device
 from collab.ensemble import Ensemble
 from collab.errors import CollabError, RunFailedError, ScenarioError
 from collab.fault_settings import AnyFault, FaultSettings
-from collab.results import Material, synthetic_digest
+from collab.results import Material, result_digest
 from collab.run import body_limit_bytes, make_network, prepare, run_network, sites_of
 from collab.scenario import parse
 from collab.settings import SERVER, Scenario
@@ -147,7 +147,7 @@ class ChaosBench:
         complaints += _lost_uploads(network, ensemble)
         self._last_result = ""
         if ensemble.outcome is not None:
-            self._last_result = synthetic_digest(ensemble.outcome.synthetic)
+            self._last_result = result_digest(ensemble.outcome)
             if self._result is not None and self._last_result != self._result:
                 complaints.append(Complaint(WRONG, "the result is not that of a run without faults"))
         elif failure and not any(name in failure for name in (*scenario.clients, SERVER)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from simnet import Computed, Job
 
 T = TypeVar("T")
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -30,16 +32,35 @@ _meter: contextvars.ContextVar[_Meter | None] = contextvars.ContextVar("collab_m
 _progress: contextvars.ContextVar[Progress | None] = contextvars.ContextVar("collab_progress", default=None)
 
 
-def pick_device(choice: DeviceChoice) -> torch.device:
-    """The torch device for a choice; `auto` takes a GPU if there is one.
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where torch works, and how: `precision` is that of embeddings of real data, for which no gradient is needed."""
+
+    torch: torch.device
+    precision: Precision = "float32"
+
+    def __str__(self) -> str:
+        return str(self.torch)
+
+
+CPU = Device(torch.device("cpu"))
+
+
+def as_device(device: Device | torch.device | str) -> Device:
+    """A device of torch as one of ours."""
+    return device if isinstance(device, Device) else Device(torch.device(device))
+
+
+def pick_device(choice: DeviceChoice) -> Device:
+    """The device for a choice; `auto` takes a GPU if there is one.
 
     Raises `ScenarioError` for one that is not there.
     """
     if choice == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return as_device("cuda" if torch.cuda.is_available() else "cpu")
     if choice == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("compute.device is cuda, but torch finds no such GPU here; use auto or cpu")
-    return torch.device(choice)
+    return as_device(choice)
 
 
 def count(operations: int) -> None:

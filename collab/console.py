@@ -123,7 +123,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             *([_energy(row["energy_j_per_client"])] if energy else []),
             f"{row['last_upload_s']:.3f} s",
             f"{row['result_s']:.3f} s",
-            row["synthetic_digest"][:8],
+            row["result_digest"][:8],
         )
     output.print(table)
     output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the synthetic set", soft_wrap=True)

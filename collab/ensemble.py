@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from collab.agents.client import take_part
 from collab.agents.server import ServerAgent, UploadListener
+from collab.compute import Device
 from collab.data import ImageSpec
 from collab.methods import Outcome, Site
 from simnet import Network
@@ -32,7 +31,7 @@ class Ensemble:
         images: ImageSpec,
         settings: Any,
         seed: int,
-        device: torch.device,
+        device: Device,
         *,
         body_limit_bytes: int,
         durable: bool,

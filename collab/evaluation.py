@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from collab.augment import per_sample
-from collab.compute import report
+from collab.compute import CPU, Device, report
 from collab.data import Dataset
 from collab.matching import SyntheticSet
-from collab.nets import ConvNet, NetworkSpec, chunk_size, seeded_network
+from collab.methods import Predictor, Start
+from collab.nets import ArchitectureName, Network, NetworkSpec, chunk_size, seeded_network
 from simnet.draws import generator, key
 
 
@@ -30,7 +30,9 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    networks: tuple[Literal["convnet"], ...] = Field(("convnet",), min_length=1)
+    networks: tuple[ArchitectureName, ...] = Field(
+        ("convnet",), min_length=1, description="architectures to train and test"
+    )
     width: int | None = Field(None, ge=1, description="filters per block; the method's width if not given")
     epochs: int = Field(1001, ge=1, description="passes over the synthetic set")
     repeats: int = Field(1, ge=1, description="freshly initialised networks, of which the mean is reported")
@@ -64,22 +66,29 @@ def evaluate(
     spec: NetworkSpec,
     settings: EvaluationSettings,
     seed: int,
-    device: torch.device | str = "cpu",
+    device: Device = CPU,
+    start: Start | None = None,
 ) -> Accuracy:
-    """Train `settings.repeats` networks of `spec` on the set (expanded if it is a mosaic) and test each."""
+    """Train `settings.repeats` networks of `spec` on the set (expanded if it is a mosaic) and test each.
+
+    They are freshly drawn, or start near the weights that `start` gives.
+    """
     expanded = synthetic.expanded()
-    images, labels = expanded.images.to(device), expanded.labels.to(device)
+    images, labels = expanded.images.to(device.torch), expanded.labels.to(device.torch)
     values = []
     for repeat in range(settings.repeats):
-        network = seeded_network(spec, key(seed, "evaluation", "network", repeat), device)
+        if start is None:
+            network = seeded_network(spec, key(seed, "evaluation", "network", repeat), device)
+        else:
+            network = start.network_near(key(seed, "evaluation", "near", repeat), device)
         _train(network, images, labels, dataset, settings, key(seed, "evaluation", "training", repeat))
-        values.append(_test(network, dataset, device))
+        values.append(tested(network, dataset, spec, device))
         report("judging", repeat + 1, settings.repeats)
     return Accuracy(tuple(values))
 
 
 def _train(
-    network: ConvNet,
+    network: Network,
     images: Tensor,
     labels: Tensor,
     dataset: Dataset,
@@ -117,13 +126,13 @@ def _sgd(
 
 
 @torch.no_grad()
-def _test(network: ConvNet, dataset: Dataset, device: torch.device | str) -> float:
+def tested(network: Predictor, dataset: Dataset, spec: NetworkSpec, device: Device) -> float:
+    """The share of the test data of which a network of the size of `spec` gives its label the highest score."""
     correct = 0
-    size = chunk_size(network.spec)
+    size = chunk_size(spec)
     for start in range(0, len(dataset.test), size):
         chunk = slice(start, start + size)
-        predicted = (
-            network.scores(dataset.spec.normalise(dataset.test.images[chunk], device)).argmax(dim=1).cpu().numpy()
-        )
+        images = dataset.spec.normalise(dataset.test.images[chunk], device.torch)
+        predicted = network.scores(images).argmax(dim=1).cpu().numpy()
         correct += int((predicted == dataset.test.labels[chunk]).sum())
     return correct / len(dataset.test)

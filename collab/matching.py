@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from collab.augment import Augmentation
 from collab.compute import count
-from collab.nets import ConvNet, embed_in_chunks, operations_per_image
+from collab.nets import Network, embed_in_chunks, operations_per_image
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Moments:
 
 
 def class_moments(
-    network: ConvNet,
+    network: Network,
     images_of: Sequence[Tensor],
     classes: Sequence[int],
     augmentations: Sequence[Augmentation],
@@ -116,7 +116,7 @@ def class_moments(
 
 
 def matching_loss(
-    network: ConvNet, synthetic: SyntheticSet, target: Moments, augmentations: Sequence[Augmentation]
+    network: Network, synthetic: SyntheticSet, target: Moments, augmentations: Sequence[Augmentation]
 ) -> Tensor:
     """The matching loss of a synthetic set against `target`, a scalar; classes without target do not count.
 

@@ -23,7 +23,7 @@ from collab.store import SCENARIO, SCENARIO_SHA256, MethodRun, Run, RunWriter
 from simnet.comparison import Difference, first_difference
 
 RECORDED, NOW = "recorded", "now"
-_TIMELESS = ("accuracy", "bytes_up_per_client", "bytes_down_per_client", "synthetic_digest")
+_TIMELESS = ("accuracy", "bytes_up_per_client", "bytes_down_per_client", "result_digest")
 """Of a method's row in the summary: what does not depend on when things happened."""
 
 
@@ -34,7 +34,7 @@ class MethodComparison:
     name: str
     events: int
     trace_digest: str
-    synthetic_digest: str
+    result_digest: str
     complaints: Sequence[str]
     difference: Difference | None
 
@@ -47,7 +47,7 @@ class MethodComparison:
         """One line if it is the same, else some lines that say what differs."""
         if self.same:
             events = "" if timeless else f"{self.events} events, trace {self.trace_digest[:12]}, ledger, "
-            return f"{self.name}: the same ({events}synthetic set {self.synthetic_digest[:12]})"
+            return f"{self.name}: the same ({events}synthetic set {self.result_digest[:12]})"
         parts = list(self.complaints)
         if self.difference is not None:
             parts.insert(0, self.difference.in_words(RECORDED, NOW))
@@ -120,7 +120,7 @@ def _compare_method(recorded: Run, now: Run, theirs: MethodRun, ours: MethodRun,
         name=theirs.name,
         events=len(ours.trace),
         trace_digest=ours.trace.digest(),
-        synthetic_digest=str(now.summary["methods"][theirs.name]["synthetic_digest"]),
+        result_digest=str(now.summary["methods"][theirs.name]["result_digest"]),
         complaints=complaints,
         difference=None if timeless else first_difference(theirs.trace, ours.trace),
     )

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from collab.compute import pick_device
 from collab.data import Dataset, SiteData
 from collab.evaluation import Accuracy
-from collab.matching import SyntheticSet
 from collab.methods import Outcome
-from collab.nets import NetworkSpec
+from collab.nets import Network as NeuralNetwork
 from collab.settings import SERVER, Scenario
 from collab.store import SCENARIO, RunWriter, ledger_identity
 from simnet import Network
@@ -53,9 +52,19 @@ class MethodResult:
     name: str
     outcome: Outcome
     network: Network
-    accuracy: Accuracy
-    spec: NetworkSpec
+    accuracies: Mapping[str, Accuracy]
+    """By the name of the network that was judged; the first is the method's result."""
     gallery: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The accuracy of the method's result."""
+        return next(iter(self.accuracies.values()))
+
+    @property
+    def yields(self) -> str:
+        """What the result is: a synthetic set, or a network."""
+        return "network" if self.outcome.synthetic is None else "synthetic set"
 
     @property
     def sites(self) -> list[str]:
@@ -89,12 +98,17 @@ class MethodResult:
         trace = self.network.trace
         return {
             "accuracy": round(self.accuracy.mean, 6),
+            "accuracies": {
+                name: {"mean": round(found.mean, 6), "deviation": round(found.deviation, 6)}
+                for name, found in self.accuracies.items()
+            },
+            "yields": self.yields,
             "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
             "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
             "energy_j_per_client": self._energy_j_per_client(),
             "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
             "result_s": trace.of_kind("result")[-1].at_s,
-            "synthetic_digest": synthetic_digest(self.outcome.synthetic),
+            "result_digest": result_digest(self.outcome),
         }
 
 
@@ -136,16 +150,16 @@ def write_run(
 
 def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -> Seal:
     outcome = result.outcome
-    images: dict[str, NDArray[Any]] = {
-        "images": outcome.synthetic.images.numpy(),
-        "labels": outcome.synthetic.labels.numpy(),
-        "initial": outcome.initial.images.numpy(),
-    }
+    images: dict[str, NDArray[Any]] = {}
+    if outcome.synthetic is not None:
+        images |= {"images": outcome.synthetic.images.numpy(), "labels": outcome.synthetic.labels.numpy()}
+    if outcome.initial is not None:
+        images["initial"] = outcome.initial.images.numpy()
     for site, (pictures, labels) in result.gallery.items():
         images[f"site:{site}"], images[f"site-labels:{site}"] = pictures, labels
     facts = {
-        "accuracies": list(result.accuracy.values),
-        "expand": outcome.synthetic.expand,
+        "accuracies": {name: list(found.values) for name, found in result.accuracies.items()},
+        "expand": 1 if outcome.synthetic is None else outcome.synthetic.expand,
         "sites": sorted(set(result.sites)),
         "bytes_up": result.bytes_of("arrival"),
         "bytes_down": result.bytes_of("answer"),
@@ -178,11 +192,19 @@ def environment(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def synthetic_digest(synthetic: SyntheticSet) -> str:
-    """SHA-256 over labels and images of a synthetic set, as 64 hexadecimal digits."""
+def result_digest(outcome: Outcome) -> str:
+    """SHA-256 of a method's result, as 64 hexadecimal digits: labels and images of the synthetic set; the weights of
+    the networks if there is no set.
+    """
     sha = hashlib.sha256()
-    sha.update(synthetic.labels.numpy().astype("<i8").tobytes())
-    sha.update(synthetic.images.numpy().astype("<f4").tobytes())
+    if outcome.synthetic is not None:
+        sha.update(outcome.synthetic.labels.numpy().astype("<i8").tobytes())
+        sha.update(outcome.synthetic.images.numpy().astype("<f4").tobytes())
+        return sha.hexdigest()
+    for name, network in outcome.networks.items():
+        sha.update(name.encode())
+        if isinstance(network, NeuralNetwork):
+            sha.update(network.checksum().encode())
     return sha.hexdigest()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,18 +18,17 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
-from collab.compute import pick_device, reporting_to
+from collab.compute import Device, pick_device, reporting_to
 from collab.data import divide, load_dataset
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
-from collab.evaluation import Accuracy, evaluate
+from collab.evaluation import Accuracy, evaluate, tested
 from collab.fault_settings import plan_of
-from collab.matching import SyntheticSet
 from collab.methods import Outcome, Site, Upload, read_synthetic
 from collab.nets import NetworkSpec
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
-from collab.results import Material, MethodResult, synthetic_digest, write_run
+from collab.results import Material, MethodResult, result_digest, write_run
 from collab.settings import SERVER, Scenario
 from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
@@ -138,8 +138,8 @@ def run_method(
     with reporting_to(listener.progress):
         outcome = run_network(network, ensemble.play)
         spec = settings.network(material.dataset.spec)
-        accuracy = judge(outcome.synthetic, scenario, material, spec, device)
-    return MethodResult(settings.name, outcome, network, accuracy, spec, gallery)
+        accuracies = judge(outcome, scenario, material, spec, device)
+    return MethodResult(settings.name, outcome, network, accuracies, gallery)
 
 
 def run_network(network: Network, main: Any) -> Outcome:
@@ -172,7 +172,7 @@ def _translated(error: BaseException) -> BaseException:
     return RunFailedError(str(error)) if isinstance(error, SimnetError) else error
 
 
-def sites_of(scenario: Scenario, settings: Any, material: Material, device: torch.device) -> dict[str, Site]:
+def sites_of(scenario: Scenario, settings: Any, material: Material, device: Device) -> dict[str, Site]:
     """The sites that take part in a method, with their data."""
     if methods.needs_one_site(methods.get(settings.name)):
         first = scenario.clients[0]
@@ -235,14 +235,28 @@ def keep_for_gallery(gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.in
 
 
 def judge(
-    synthetic: SyntheticSet, scenario: Scenario, material: Material, spec: NetworkSpec, device: torch.device
-) -> Accuracy:
-    """The accuracy of networks trained on a synthetic set."""
-    settings = scenario.evaluation
-    judged = NetworkSpec(settings.width or spec.width, spec.depth, spec.channels, spec.side, spec.classes)
-    if len(synthetic.images) == 0:
-        raise RunFailedError("no site had anything to give: the synthetic set is empty")
-    return evaluate(synthetic, material.dataset, judged, settings, scenario.seed, device)
+    outcome: Outcome, scenario: Scenario, material: Material, spec: NetworkSpec, device: Device
+) -> dict[str, Accuracy]:
+    """Accuracies by the name of the network: of those trained on the synthetic set, and of those the method trained.
+
+    The first is the method's result. Raises `RunFailedError` for an empty synthetic set.
+    """
+    settings, dataset = scenario.evaluation, material.dataset
+    found: dict[str, Accuracy] = {}
+    if outcome.synthetic is not None:
+        if len(outcome.synthetic.images) == 0:
+            raise RunFailedError("no site had anything to give: the synthetic set is empty")
+        for architecture in settings.networks:
+            judged = replace(spec, architecture=architecture, width=settings.width or spec.width)
+            found[architecture] = evaluate(outcome.synthetic, dataset, judged, settings, scenario.seed, device)
+        if outcome.start is not None:
+            near = evaluate(
+                outcome.synthetic, dataset, outcome.start.network.spec, settings, scenario.seed, device, outcome.start
+            )
+            found["near the start"] = near
+    for name, network in outcome.networks.items():
+        found[name] = Accuracy((tested(network, dataset, spec, device),))
+    return found
 
 
 __all__ = [
@@ -252,7 +266,7 @@ __all__ = [
     "Route",
     "Silence",
     "prepare",
+    "result_digest",
     "run_method",
     "run_scenario",
-    "synthetic_digest",
 ]

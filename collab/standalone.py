@@ -95,8 +95,8 @@ def serve_scenario(
     with reporting_to(listener.progress):
         outcome = run_network(network, main)
         spec = settings.network(material.dataset.spec)
-        accuracy = judge(outcome.synthetic, scenario, material, spec, device)
-    result = MethodResult(settings.name, outcome, network, accuracy, spec, gallery)
+        accuracies = judge(outcome, scenario, material, spec, device)
+    result = MethodResult(settings.name, outcome, network, accuracies, gallery)
     listener.method_ended(result)
     return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
 

@@ -18,8 +18,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import torch
-
 from collab import methods
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
@@ -30,7 +28,7 @@ from collab.agents.messages import (
     read_upload,
     task_message,
 )
-from collab.compute import counted_job
+from collab.compute import Device, counted_job
 from collab.data import ImageSpec
 from collab.errors import RefusedUploadError, RunFailedError, WireError
 from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
@@ -68,7 +66,7 @@ class ServerAgent:
         method: str,
         settings: MethodSettings,
         seed: int,
-        device: torch.device,
+        device: Device,
         on_upload: UploadListener | None = None,
         *,
         durable: bool = False,

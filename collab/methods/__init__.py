@@ -24,13 +24,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from collab.augment import Operation
+from collab.compute import Device
 from collab.data import ImageSpec, SiteData
 from collab.errors import RefusedUploadError
 from collab.matching import SyntheticSet
-from collab.nets import NetworkSpec
-from collab.wire import Section, Tensor, encode
+from collab.nets import ArchitectureName, Network, NetworkSpec
+from collab.wire import Section, encode
+from collab.wire import Tensor as WireTensor
+from simnet.draws import generator
 
 T = TypeVar("T")
 Sections = Mapping[str, Section]
@@ -44,13 +48,14 @@ class MethodSettings(BaseModel):
 
     images_per_class: int = Field(50, ge=1, le=10_000, description="size of the global synthetic set")
     expand: int = Field(1, ge=1, le=4, description="partition-and-expand: tiles per side of an image; 1 for none")
-    width: int = Field(128, ge=1, le=4096, description="filters per block of the ConvNet that embeds")
+    architecture: ArchitectureName = Field("convnet", description="the network that embeds or learns")
+    width: int = Field(128, ge=1, le=4096, description="filters per block of a ConvNet")
     depth: int = Field(3, ge=1, le=5, description="blocks of the ConvNet")
     augment: bool = Field(True, description="match under siamese augmentation by the data set's strategy")
 
     def network(self, images: ImageSpec) -> NetworkSpec:
         """The network that embeds such images."""
-        return NetworkSpec(self.width, self.depth, images.channels, images.side, images.classes)
+        return NetworkSpec(self.width, self.depth, images.channels, images.side, images.classes, self.architecture)
 
     def strategy(self, images: ImageSpec) -> tuple[Operation, ...]:
         """The augmentations in use."""
@@ -73,7 +78,7 @@ class Expected:
     unique: bool = False
     among: tuple[str, str] | None = None
 
-    def check(self, name: str, tensor: Tensor, extents: dict[str, int]) -> None:
+    def check(self, name: str, tensor: WireTensor, extents: dict[str, int]) -> None:
         """Raise `RefusedUploadError`, with the tensor's name, if `tensor` is not like that or not finite.
 
         `extents` holds the named extents seen so far in the section.
@@ -144,7 +149,7 @@ def check_sections(sections: Sections, expected: Expectations) -> None:
                 _check_among(f"{kind}.{name}", section[name], sections, *expectation.among)
 
 
-def _check_among(name: str, tensor: Tensor, sections: Sections, kind: str, other: str) -> None:
+def _check_among(name: str, tensor: WireTensor, sections: Sections, kind: str, other: str) -> None:
     strangers = set(tensor.values().ravel().tolist()) - set(sections[kind][other].values().ravel().tolist())
     if strangers:
         raise RefusedUploadError(f"{name} names {min(strangers)}, which {kind}.{other} does not hold")
@@ -184,15 +189,57 @@ class Site:
 
     name: str
     data: SiteData
-    device: torch.device
+    device: Device
+
+
+class Predictor(Protocol):
+    """Whatever scores images: a network, or several that vote."""
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Class scores [n, classes] of images [n, channels, side, side]."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights near which a network is to start that trains on a synthetic set: those of `network`, and on each tensor
+    normal noise of `spread` times its own standard deviation (the soft reset of DOSFL).
+    """
+
+    network: Network
+    spread: float
+
+    @torch.no_grad()
+    def network_near(self, seed: int, device: Device) -> Network:
+        """One such network. The noise is drawn on the CPU."""
+        weights = []
+        for index, weight in enumerate(self.network.parameters()):
+            mean = weight.detach().cpu()
+            noise = torch.from_numpy(generator(seed, "near", index).standard_normal(mean.shape, dtype=np.float32))
+            # Tensors that are constant, such as the scales of a norm, stay as they are.
+            width = float(mean.std()) if mean.numel() > 1 else 0.0
+            weights.append((mean + self.spread * width * noise).to(device.torch))
+        return Network(self.network.spec, weights, device)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method yields: the global synthetic set, and the one that it was refined from (the same if it was not)."""
+    """What a method yields: a global synthetic set, or trained networks, or both.
 
-    synthetic: SyntheticSet
-    initial: SyntheticSet
+    Attributes:
+        synthetic: the global synthetic set; None from a method that yields a network.
+        initial: the set that it was refined from, where there is one.
+        networks: trained networks by name, the method's result first; judged as they are.
+        start: where networks should start that train on the set; they are judged beside freshly drawn ones.
+    """
+
+    synthetic: SyntheticSet | None
+    initial: SyntheticSet | None = None
+    networks: Mapping[str, Predictor] = field(default_factory=dict)
+    start: Start | None = None
+
+    def __post_init__(self) -> None:
+        if self.synthetic is None and not self.networks:
+            raise ValueError("an outcome holds a synthetic set or a network")
 
 
 class Fleet(Protocol):
@@ -219,7 +266,7 @@ class Fleet(Protocol):
         """Images per class that each site is to distil."""
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> Device:
         """Where the server computes."""
 
     def ask(self, asks: Mapping[str, Ask]) -> AsyncIterator[Upload]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from collab.augment import Augmentation, siamese
-from collab.compute import report
+from collab.compute import Device, report
 from collab.data import ImageSpec
 from collab.matching import Descent, Moments, SyntheticSet, class_moments, matching_loss
 from collab.methods import (
@@ -95,7 +95,7 @@ def _class_means(
     for position, (iteration, network_seed) in enumerate(zip(iterations.tolist(), seeds.tolist(), strict=True)):
         network.reseed(network_seed)
         batches = [
-            data.draw(label, size, generator(seed, "batch", site.name, iteration, label), site.device)
+            data.draw(label, size, generator(seed, "batch", site.name, iteration, label), site.device.torch)
             for label in classes
         ]
         augmentations = _augmentations(settings, data.spec, network_seed, classes)
@@ -209,10 +209,10 @@ def refine(
     seeds: Sequence[int],
     settings: Settings,
     images: ImageSpec,
-    device: torch.device,
+    device: Device,
 ) -> SyntheticSet:
     """One step of the synthetic set for each network, toward the mean embeddings of the sites."""
-    synthetic = SyntheticSet(initial.images.to(device), initial.labels, initial.expand)
+    synthetic = SyntheticSet(initial.images.to(device.torch), initial.labels, initial.expand)
     descent = Descent(synthetic, settings.learning_rate, settings.momentum)
     network = seeded_network(settings.network(images), 0, device)
     present = synthetic.classes()
@@ -222,7 +222,7 @@ def refine(
             continue
         network.reseed(network_seed)
         augmentations = _augmentations(settings, images, network_seed, target.classes)
-        moments = Moments(target.classes, target.means.to(device))
+        moments = Moments(target.classes, target.means.to(device.torch))
         descent.step(lambda current: matching_loss(network, current, moments, augmentations))  # noqa: B023
         report("server refines", iteration + 1, len(seeds))
     return SyntheticSet(synthetic.images.cpu(), synthetic.labels, synthetic.expand)

@@ -88,7 +88,7 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
 
     def draw(label: int, size: int) -> Tensor:
         indices = draw_with_spares(int(data.counts[label]), size, starts)
-        return data.of_class(label, indices, site.device)
+        return data.of_class(label, indices, site.device.torch)
 
     synthetic = initial_set(draw, classes, share, settings.expand)
     descent = Descent(synthetic, settings.local_learning_rate, settings.local_momentum)
@@ -99,7 +99,7 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
         network.reseed(step_key)
         augmentations = [siamese(strategy, generator(step_key, "augment", label)) for label in classes]
         batches = [
-            data.draw(label, settings.local_batch_size, generator(step_key, "batch", label), site.device)
+            data.draw(label, settings.local_batch_size, generator(step_key, "batch", label), site.device.torch)
             for label in classes
         ]
         target = class_moments(network, batches, classes, augmentations, deviations=settings.expand > 1)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from collab import methods
+from collab.compute import CPU
 from collab.data import Dataset, GaussiansSettings, SiteData, load_dataset
 from collab.methods import Site, Task, Upload, check_sections
 
@@ -25,7 +25,7 @@ class LocalFleet:
     def __init__(self, method: Any, settings: Any, dataset: Dataset, parts: list[np.ndarray], seed: int = 1) -> None:
         self.method, self.settings, self.seed = method, settings, seed
         self.images = dataset.spec
-        self.device = torch.device("cpu")
+        self.device = CPU
         self.data = {f"client-{i}": SiteData(dataset.train.take(part), dataset.spec) for i, part in enumerate(parts)}
         self.sites = tuple(self.data)
         self.uploads: list[Upload] = []

@@ -192,7 +192,7 @@ def test_serve_and_join_in_six_processes_end_like_one(here):
             process.kill()
     served = json.loads(stdout)
     ours, theirs = alone["methods"]["collabdm"], served["methods"]["collabdm"]
-    for field in ("synthetic_digest", "bytes_up_per_client", "bytes_down_per_client"):
+    for field in ("result_digest", "bytes_up_per_client", "bytes_down_per_client"):
         assert ours[field] == theirs[field]
     assert [join.returncode for join in joins] == [0, 0, 0, 0], messages
     assert {re.search(r"(client-\d) takes part in tiny", text)[1] for text in messages} == {

@@ -55,7 +55,8 @@ def test_drawing_leaves_the_global_generators_alone():
 
 def test_weights_follow_torchs_default_law():
     network = seeded_network(MNIST, 11)
-    for weight, fan_in in ((network.blocks[1].kernel, 128 * 9), (network.head_weight, 2048)):
+    weights = network.named()
+    for weight, fan_in in ((weights["block1.kernel"], 128 * 9), (weights["head.weight"], 2048)):
         bound = fan_in**-0.5
         assert float(weight.abs().max()) <= bound
         assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.01)
@@ -65,14 +66,15 @@ def test_weights_follow_torchs_default_law():
 def test_the_same_function_as_torchs_modules():
     network = seeded_network(CIFAR, 4)
     layers: list[nn.Module] = []
-    for index, block in enumerate(network.blocks):
+    weights = network.named()
+    for index in range(3):
         convolution = nn.Conv2d(3 if index == 0 else 128, 128, 3, padding=1)
         norm = nn.GroupNorm(128, 128)
-        convolution.weight.data, convolution.bias.data = block.kernel, block.bias
-        norm.weight.data, norm.bias.data = block.scale, block.shift
+        convolution.weight.data, convolution.bias.data = weights[f"block{index}.kernel"], weights[f"block{index}.bias"]
+        norm.weight.data, norm.bias.data = weights[f"block{index}.scale"], weights[f"block{index}.shift"]
         layers += [convolution, norm, nn.ReLU(), nn.AvgPool2d(2)]
     head = nn.Linear(2048, 10)
-    head.weight.data, head.bias.data = network.head_weight, network.head_bias
+    head.weight.data, head.bias.data = weights["head.weight"], weights["head.bias"]
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = nn.Sequential(*layers, nn.Flatten(), head)(images)
     torch.testing.assert_close(network.scores(images), expected)

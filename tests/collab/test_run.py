@@ -35,7 +35,7 @@ def go(tmp_path, *overrides, real=False, text=TEXT):
 
 
 def digests(summary):
-    return {name: row["synthetic_digest"] for name, row in summary["methods"].items()}
+    return {name: row["result_digest"] for name, row in summary["methods"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_summary_says_what_was_asked_for(simulated):
         "last_upload_s",
         "ledger",
         "result_s",
-        "synthetic_digest",
+        "result_digest",
     }
     assert 0 <= row["accuracy"] <= 1
     assert 0 < row["last_upload_s"] < row["result_s"]
@@ -143,7 +143,7 @@ def test_computation_costs_what_the_device_needs(tmp_path):
     fast = go(tmp_path, "devices={client: {rate: 1000 GFLOP/s}}", "baselines=[]")["methods"]["collabdm"]
     free = go(tmp_path, "devices={}", "baselines=[]")["methods"]["collabdm"]
     assert slow["last_upload_s"] > fast["last_upload_s"] > free["last_upload_s"]
-    assert slow["synthetic_digest"] == fast["synthetic_digest"] == free["synthetic_digest"]
+    assert slow["result_digest"] == fast["result_digest"] == free["result_digest"]
 
 
 def test_energy_is_that_of_the_parts_of_every_host(tmp_path):

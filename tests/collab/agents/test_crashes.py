@@ -11,6 +11,7 @@ import torch
 from collab.agents.client import Patience, take_part
 from collab.agents.server import ServerAgent
 from collab.chaos import RememberingExecutor
+from collab.compute import CPU
 from collab.ensemble import Ensemble
 from collab.errors import RunFailedError
 from collab.methods import Site, localdm
@@ -60,9 +61,9 @@ class Run:
         self.network.faults.schedule(plan)
         self.parts = even_parts(self.dataset, 3)
         data = LocalFleet(localdm, SETTINGS, self.dataset, self.parts).data
-        sites = {site: Site(site, data[site], torch.device("cpu")) for site in SITES}
+        sites = {site: Site(site, data[site], CPU) for site in SITES}
         self.ensemble = Ensemble(
-            self.network, "server", sites, self.dataset.spec, SETTINGS, 1, torch.device("cpu"),
+            self.network, "server", sites, self.dataset.spec, SETTINGS, 1, CPU,
             body_limit_bytes=100_000, durable=durable,
         )  # fmt: skip
         self.outcome = run_network(self.network, self.ensemble.play)
@@ -171,9 +172,7 @@ def test_a_task_that_the_server_has_not_come_to_again_is_not_unknown():
     """Of a durable server that restarts in a later round, a site is told to come again, not that it is mistaken."""
 
     async def main():
-        agent = ServerAgent(
-            network.host("server"), SITES, gaussians().spec, "localdm", SETTINGS, 1, torch.device("cpu"), durable=True
-        )
+        agent = ServerAgent(network.host("server"), SITES, gaussians().spec, "localdm", SETTINGS, 1, CPU, durable=True)
         network.host("server").disk.write("round/localdm-2-beef", b"")
         serving = network.host("server").start(agent.run(10_000))
         await agent.serving.wait()
@@ -208,7 +207,7 @@ def test_a_request_that_is_never_answered_is_given_up():
 
         await network.host("server").start(listen())
         patience = Patience(attempts=2, answer_s=0.0)
-        site = Site("client-0", None, torch.device("cpu"))
+        site = Site("client-0", None, CPU)
         with pytest.raises(UnreachableError, match="server did not answer client-0 within 120 s"):
             await network.host("client-0").start(take_part(network.host("client-0"), "server", site, patience))
         return network.now()

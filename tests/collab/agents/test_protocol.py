@@ -15,6 +15,7 @@ from collab import wire
 from collab.agents.client import Patience, take_part
 from collab.agents.messages import message, read_task, state_of, upload_message
 from collab.agents.server import ServerAgent
+from collab.compute import CPU
 from collab.errors import RunFailedError
 from collab.methods import Site, Upload, localdm
 from collab.methods.localdm import Settings
@@ -43,12 +44,9 @@ class Bench:
         self.network = kind(topology, boundaries=boundaries)
         parts = even_parts(self.dataset, 3)
         self.sites = {
-            site: Site(site, LocalFleet(localdm, SETTINGS, self.dataset, parts).data[site], torch.device("cpu"))
-            for site in SITES
+            site: Site(site, LocalFleet(localdm, SETTINGS, self.dataset, parts).data[site], CPU) for site in SITES
         }
-        self.agent = ServerAgent(
-            self.network.host("server"), SITES, self.dataset.spec, "localdm", SETTINGS, 1, torch.device("cpu")
-        )
+        self.agent = ServerAgent(self.network.host("server"), SITES, self.dataset.spec, "localdm", SETTINGS, 1, CPU)
 
     def run(self, play):
         """Run the server beside `play(bench)`; returns what both return."""

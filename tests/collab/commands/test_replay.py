@@ -88,7 +88,7 @@ def test_an_edited_seed_is_named_and_so_is_the_first_event_that_differs(recorded
         said,
     )
     assert re.search(r"    3: 0\.000000 s, client-3, request peer=", said)
-    assert re.search(r"  synthetic_digest: [0-9a-f]{12}\.\.\. recorded, [0-9a-f]{12}\.\.\. now\n", said)
+    assert re.search(r"  result_digest: [0-9a-f]{12}\.\.\. recorded, [0-9a-f]{12}\.\.\. now\n", said)
     assert re.search(r"  ledger entry \d+ differs \(at 0\.\d{6} s, client-\d to server\): at_s: ", said)
     assert [path.name for path in recorded.parent.iterdir()] == ["tiny-001"]
     assert ReplayDiffersError.exit_code == 13
@@ -150,7 +150,7 @@ def test_of_measured_time_what_is_deterministic_is_compared(tmp_path, capsys):
     record(tmp_path, TEXT, "baselines=[]", "compute.time=measured", *SHORT)
     command("latest", runs_dir=tmp_path)
     assert "compute.time is measured" in capsys.readouterr().out
-    edit(tmp_path / "tiny-001" / "summary.json", '"synthetic_digest": "', '"synthetic_digest": "0')
+    edit(tmp_path / "tiny-001" / "summary.json", '"result_digest": "', '"result_digest": "0')
     with pytest.raises(ReplayDiffersError):
         command("latest", runs_dir=tmp_path)
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from collab.augment import siamese
-from collab.compute import counted_job
+from collab.compute import CPU, counted_job
 from collab.matching import Descent, Moments, class_moments, matching_loss
 from collab.methods import Ask, collabdm, localdm
 from collab.methods.collabdm import EmbeddingSums, Settings, network_seeds, participants, refine, upload_bytes
@@ -78,7 +78,7 @@ def test_clients_with_weighted_full_data_means_equal_one_client_with_the_union()
     for ours, theirs in zip(*targets, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-6)
     refined = [
-        refine(start, collect(each), network_seeds(1, 4), each.settings, dataset.spec, torch.device("cpu")).images
+        refine(start, collect(each), network_seeds(1, 4), each.settings, dataset.spec, CPU).images
         for each in (several, alone)
     ]
     torch.testing.assert_close(*refined, atol=1e-4, rtol=1e-4)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from collab.compute import CPU
 from collab.methods import localdm
 from collab.methods.localdm import InitialPool, Settings, distil_locally
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
@@ -32,7 +33,7 @@ def test_defaults_are_the_papers():
 def test_distillation_moves_the_images():
     each = fleet()
     data = each.data["client-0"]
-    site = type("Site", (), {"name": "client-0", "data": data, "device": torch.device("cpu")})
+    site = type("Site", (), {"name": "client-0", "data": data, "device": CPU})
     still = distil_locally(Settings(**{**QUICK, "local_steps": 0}), site, 1, 1)
     moved = distil_locally(Settings(**QUICK), site, 1, 1)
     again = distil_locally(Settings(**QUICK), site, 1, 1)

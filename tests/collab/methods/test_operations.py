@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from collab.compute import counted_job
+from collab.compute import CPU, counted_job
 from collab.data import ImageSpec, Samples, SiteData, partition
 from collab.methods import Site, Task, collabdm, localdm, share_of_site
 from collab.nets import NetworkSpec, operations_per_image
@@ -33,7 +32,7 @@ def counted(method, settings, spec, counts, share, sections):
     draws = generator(0, "test")
     shape = (len(labels), spec.channels, spec.side, spec.side)
     samples = Samples(draws.integers(0, 256, shape, dtype=np.uint8), labels.astype(np.int64))
-    site = Site("client-0", SiteData(samples, spec), torch.device("cpu"))
+    site = Site("client-0", SiteData(samples, spec), CPU)
     task = Task("t", "m", settings, 1, share, sections)
     return counted_job("test", method.client, task, site).run().operations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from collab import wire
 from collab.agents.messages import message
+from collab.compute import CPU
 from collab.errors import PrivateDataError
 from collab.methods import Site
 from collab.methods.localdm import Settings, distil_locally
@@ -111,7 +111,7 @@ def attempt(world, data, smuggled):
 
 def test_distilled_images_may_leave(data):
     guard = RawDataGuard(data)
-    site = Site("client-0", data, torch.device("cpu"))
+    site = Site("client-0", data, CPU)
     for expand in (1, 2):
         settings = Settings(images_per_class=3, expand=expand, width=8, depth=2, local_steps=40, local_batch_size=10)
         synthetic = distil_locally(settings, site, 2, 1)
@@ -119,7 +119,7 @@ def test_distilled_images_may_leave(data):
 
 
 def test_images_that_never_moved_may_not(data):
-    site = Site("client-0", data, torch.device("cpu"))
+    site = Site("client-0", data, CPU)
     still = distil_locally(Settings(images_per_class=3, local_steps=0, width=4), site, 1, 1)
     with pytest.raises(PrivateDataError, match=r"copy of a private sample .*raise method\.local_steps"):
         RawDataGuard(data).check(wire.Content({}, sections(still.images.numpy())))

@@ -1,0 +1,75 @@
+"""ConvNet: `depth` blocks of convolution 3x3, instance norm, ReLU and 2x2 average pooling.
+
+The network of the dataset-distillation literature (Gidaris and Komodakis 2018; Zhao et al., ICLR 2021). Instance norm
+has an affine scale and shift and no running statistics, so samples never influence each other. The first convolution
+of one-channel images is padded by 3 whatever their size, as in the published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import conv_flop_count
+
+from collab.nets.spec import NetworkSpec, Parameter
+
+PER_BLOCK = 4  # kernel, bias, scale, shift
+
+
+def first_padding(spec: NetworkSpec) -> int:
+    """Padding of the first convolution."""
+    return 3 if spec.channels == 1 else 1
+
+
+def sides(spec: NetworkSpec) -> list[int]:
+    """Sides of the feature maps that come out of the convolutions, and of the last one after pooling."""
+    side, found = spec.side + 2 * first_padding(spec) - 2, []
+    for _ in range(spec.depth):
+        found.append(side)
+        side //= 2
+    return [*found, side]
+
+
+def layout(spec: NetworkSpec) -> tuple[Parameter, ...]:
+    """Kernel [width, channels, 3, 3], bias, scale and shift [width] of each block."""
+    found: list[Parameter] = []
+    channels, width = spec.channels, spec.width
+    for block in range(spec.depth):
+        fan_in = channels * 9
+        found += [
+            Parameter(f"block{block}.kernel", (width, channels, 3, 3), fan_in),
+            Parameter(f"block{block}.bias", (width,), fan_in),
+            Parameter(f"block{block}.scale", (width,), constant=1.0),
+            Parameter(f"block{block}.shift", (width,), constant=0.0),
+        ]
+        channels = width
+    return tuple(found)
+
+
+def embed(spec: NetworkSpec, parameters: Sequence[Tensor], images: Tensor) -> Tensor:
+    """Embeddings [n, D] of images [n, channels, side, side]."""
+    x, padding = images, first_padding(spec)
+    for block in range(spec.depth):
+        kernel, bias, scale, shift = parameters[PER_BLOCK * block : PER_BLOCK * (block + 1)]
+        x = functional.conv2d(x, kernel, bias, padding=padding)
+        x = functional.group_norm(x, spec.width, scale, shift)
+        x = functional.avg_pool2d(functional.relu(x), 2)
+        padding = 1
+    return x.flatten(1)
+
+
+def embedding_size(spec: NetworkSpec) -> int:
+    """Width times the area of the last map."""
+    return spec.width * sides(spec)[-1] ** 2
+
+
+def forward_operations(spec: NetworkSpec) -> int:
+    """By the formulas of torch's own counter: convolutions only, a multiply-add counts two."""
+    operations, side, channels = 0, spec.side, spec.channels
+    for wide in sides(spec)[:-1]:
+        kernel = [spec.width, channels, 3, 3]
+        operations += int(conv_flop_count([1, channels, side, side], kernel, [1, spec.width, wide, wide]))
+        side, channels = wide // 2, spec.width
+    return operations

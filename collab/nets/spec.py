@@ -1,0 +1,89 @@
+"""Which network, in numbers that every party knows, and what its weights are called.
+
+An architecture is a module of this package with four pure functions of a spec::
+
+    def layout(spec) -> tuple[Parameter, ...]        # the weights before the head, in the order of drawing
+    def embed(spec, parameters, images) -> Tensor    # [n, channels, side, side] -> [n, D]
+    def embedding_size(spec) -> int                  # D
+    def forward_operations(spec) -> int              # floating-point operations to embed one image
+
+The linear head that makes class scores of an embedding is the same for all, see `collab.nets.network`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol, cast, get_args
+
+from torch import Tensor
+
+ArchitectureName = Literal["convnet", "alexnet", "vgg11", "resnet18"]
+ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One tensor of weights: drawn uniformly on +-1/sqrt(`fan_in`), or `constant` everywhere if there is no fan-in."""
+
+    name: str
+    shape: tuple[int, ...]
+    fan_in: int | None = None
+    constant: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Which network, for images of `channels` x `side` x `side`.
+
+    `width` (filters per block) and `depth` (blocks) are ConvNet's; the other architectures have sizes of their own.
+    """
+
+    width: int
+    depth: int
+    channels: int
+    side: int
+    classes: int
+    architecture: ArchitectureName = "convnet"
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of an embedding: the flattened last feature map, before the linear head."""
+        return architecture_of(self).embedding_size(self)
+
+
+class Architecture(Protocol):
+    """What a module of this package offers, see above."""
+
+    def layout(self, spec: NetworkSpec) -> tuple[Parameter, ...]:
+        """The weights before the head."""
+
+    def embed(self, spec: NetworkSpec, parameters: Sequence[Tensor], images: Tensor) -> Tensor:
+        """Embeddings of images."""
+
+    def embedding_size(self, spec: NetworkSpec) -> int:
+        """Length of an embedding."""
+
+    def forward_operations(self, spec: NetworkSpec) -> int:
+        """Operations to embed one image."""
+
+
+def architecture_of(spec: NetworkSpec) -> Architecture:
+    """The module of the spec's architecture."""
+    return cast("Architecture", importlib.import_module(f"collab.nets.{spec.architecture}"))
+
+
+@lru_cache(maxsize=256)
+def full_layout(spec: NetworkSpec) -> tuple[Parameter, ...]:
+    """All weights of a network, the linear head last."""
+    size = spec.embedding_size
+    head = (Parameter("head.weight", (spec.classes, size), size), Parameter("head.bias", (spec.classes,), size))
+    return (*architecture_of(spec).layout(spec), *head)
