@@ -51,6 +51,8 @@ def test_the_summary_says_what_was_asked_for(simulated):
     row = simulated["methods"]["collabdm"]
     assert set(row) == {
         "accuracy",
+        "accuracies",
+        "yields",
         "bytes_up_per_client",
         "bytes_down_per_client",
         "energy_j_per_client",
