@@ -13,17 +13,26 @@ from collab.augment import Operation
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images, uint8 [n, channels, side, side], and their labels, int64 [n]."""
+    """Images, uint8 [n, channels, side, side], and their labels, int64 [n].
+
+    `sites`, if the data set knows it, names the site at which each sample was taken, text [n] (a hospital, a base
+    station, a writer); the partition scheme `by_column` gives every site to a client of its own. A data set offers it
+    by filling `sites` of its training samples; those of a file tree, for instance, from the name of a folder or with
+    `collab.data.sites.read_sites` from a table beside the images. It then stays with its samples, whatever is taken
+    of them.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    sites: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """The samples at `indices`, copied."""
-        return Samples(self.images[indices], self.labels[indices])
+        sites = None if self.sites is None else self.sites[indices]
+        return Samples(self.images[indices], self.labels[indices], sites)
 
 
 @dataclass(frozen=True, slots=True)
