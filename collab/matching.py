@@ -150,14 +150,21 @@ class Descent:
     """
 
     def __init__(self, synthetic: SyntheticSet, learning_rate: float, momentum: float) -> None:
-        self._synthetic = synthetic
+        self.synthetic = synthetic
         self._learning_rate = learning_rate
         self._momentum = momentum
         self._velocity = torch.zeros_like(synthetic.images)
 
+    def copy(self) -> Descent:
+        """A descent that goes on from here and leaves this one, and its images, as they are."""
+        synthetic = SyntheticSet(self.synthetic.images, self.synthetic.labels, self.synthetic.expand)
+        other = Descent(synthetic, self._learning_rate, self._momentum)
+        other._velocity = self._velocity.clone()
+        return other
+
     def step(self, loss_of: Callable[[SyntheticSet], Tensor]) -> float:
         """Move the images along the gradient of `loss_of`; returns the loss before the step."""
-        synthetic = self._synthetic
+        synthetic = self.synthetic
         images = synthetic.images.detach().requires_grad_()
         loss = loss_of(SyntheticSet(images, synthetic.labels, synthetic.expand))
         (gradient,) = torch.autograd.grad(loss, images)

@@ -13,6 +13,7 @@ a class simply says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -80,10 +81,10 @@ def client(task: Task, site: Site) -> Sections:
     seeds = task.sections["seeds"]["networks"].values()
     if len(seeds) == 0:
         return local
-    return {**local, "embeddings": _class_means(settings, site, iterations, seeds, task.seed)}
+    return {**local, "embeddings": class_means(settings, site, iterations, seeds, task.seed)}
 
 
-def _class_means(
+def class_means(
     settings: Settings, site: Site, iterations: NDArray[np.uint32], seeds: NDArray[np.uint64], seed: int
 ) -> Section:
     """Mean embeddings [T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
@@ -127,7 +128,7 @@ async def server(fleet: Fleet) -> Outcome:
     sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
     takers = participants(settings, fleet.sites, fleet.seed)
-    asks = {site: _ask(fleet, spec, seeds, takers[site]) for site in fleet.sites}
+    asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in fleet.sites}
     async for upload in fleet.ask(asks):
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
@@ -154,7 +155,8 @@ def participants(settings: Settings, sites: Sequence[str], seed: int) -> Mapping
     return takers
 
 
-def _ask(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequence[int]) -> Ask:
+def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequence[int]) -> Ask:
+    """What a site is asked for that serves these iterations: its images and, if there are any, its class means."""
     settings: Settings = fleet.settings
     images = fleet.images
     sent = {
@@ -212,20 +214,44 @@ def refine(
     device: Device,
 ) -> SyntheticSet:
     """One step of the synthetic set for each network, toward the mean embeddings of the sites."""
-    synthetic = SyntheticSet(initial.images.to(device.torch), initial.labels, initial.expand)
-    descent = Descent(synthetic, settings.learning_rate, settings.momentum)
-    network = seeded_network(settings.network(images), 0, device)
-    present = synthetic.classes()
+    refinement = Refinement(initial, settings, images, device)
     for iteration, network_seed in enumerate(seeds):
-        target = sums.target(iteration, present)
-        if not target.classes:
-            continue
-        network.reseed(network_seed)
-        augmentations = _augmentations(settings, images, network_seed, target.classes)
-        moments = Moments(target.classes, target.means.to(device.torch))
-        descent.step(lambda current: matching_loss(network, current, moments, augmentations))  # noqa: B023
+        refinement.step(network_seed, sums.target(iteration, refinement.classes))
         report("server refines", iteration + 1, len(seeds))
-    return SyntheticSet(synthetic.images.cpu(), synthetic.labels, synthetic.expand)
+    return refinement.synthetic()
+
+
+class Refinement:
+    """The server's synthetic set on its way, one step for each network."""
+
+    def __init__(self, initial: SyntheticSet, settings: Settings, images: ImageSpec, device: Device) -> None:
+        synthetic = SyntheticSet(initial.images.to(device.torch), initial.labels, initial.expand)
+        self.classes = synthetic.classes()
+        """The classes that the set has images of."""
+        self._descent = Descent(synthetic, settings.learning_rate, settings.momentum)
+        self._network = seeded_network(settings.network(images), 0, device)
+        self._settings = settings
+        self._images = images
+
+    def step(self, network_seed: int, target: Moments) -> None:
+        """One step toward the mean embeddings `target` under the network of a seed; none if there is no class."""
+        if not target.classes:
+            return
+        network = self._network.reseed(network_seed)
+        augmentations = _augmentations(self._settings, self._images, network_seed, target.classes)
+        moments = Moments(target.classes, target.means.to(network.device.torch))
+        self._descent.step(lambda current: matching_loss(network, current, moments, augmentations))
+
+    def synthetic(self) -> SyntheticSet:
+        """The set as it is now, on the CPU."""
+        current = self._descent.synthetic
+        return SyntheticSet(current.images.cpu(), current.labels, current.expand)
+
+    def copy(self) -> Refinement:
+        """A refinement that goes on from here and leaves this one as it is."""
+        other = copy(self)
+        other._descent = self._descent.copy()
+        return other
 
 
 def upload_bytes(settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int) -> int:

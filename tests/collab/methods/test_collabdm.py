@@ -39,7 +39,7 @@ async def round_by_round(fleet):
             "iterations": encode(np.array([iteration], dtype=np.uint32)),
             "networks": encode(np.array([seed], dtype=np.uint64)),
         }
-        whole = collabdm._ask(fleet, spec, seeds, [iteration])
+        whole = collabdm.ask_for(fleet, spec, seeds, [iteration])
         async for upload in fleet.ask(dict.fromkeys(fleet.sites, Ask({"seeds": section}, whole.expects))):
             sums.add(upload.sections["embeddings"], [0])
             if iteration == 0:
@@ -92,7 +92,7 @@ def collect(each):
     async def gather(fleet):
         seeds = network_seeds(fleet.seed, fleet.settings.iterations)
         whole = list(range(fleet.settings.iterations))
-        async for upload in fleet.ask({site: collabdm._ask(fleet, spec, seeds, whole) for site in fleet.sites}):
+        async for upload in fleet.ask({site: collabdm.ask_for(fleet, spec, seeds, whole) for site in fleet.sites}):
             sums.add(upload.sections["embeddings"], whole)
 
     each.run(gather)
