@@ -73,3 +73,13 @@ def forward_operations(spec: NetworkSpec) -> int:
         operations += int(conv_flop_count([1, channels, side, side], kernel, [1, spec.width, wide, wide]))
         side, channels = wide // 2, spec.width
     return operations
+
+
+def largest_map(spec: NetworkSpec) -> int:
+    """Numbers in the largest map that one image leaves."""
+    return spec.width * sides(spec)[0] ** 2
+
+
+def smallest_side(spec: NetworkSpec) -> int:
+    """`depth` times halved, a pixel must be left; the padding of one-channel images adds four."""
+    return max(1, (1 << spec.depth) - 2 * (first_padding(spec) - 1))

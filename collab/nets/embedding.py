@@ -27,6 +27,9 @@ class Operations:
 def operations_per_image(spec: NetworkSpec) -> Operations:
     """By the formulas of torch's own counter; no sample influences another, so both grow linearly with the images.
 
+    Only convolutions count, and by those formulas a gradient costs on its way to the input of a convolution what the
+    input cost on its way out, whatever the stride; weights take none here. So both are the same.
+
     The counter itself (`FlopCounterMode`) gives the same, as a test says, but watching makes a small network
     twice as slow, and its import takes a second.
     """
@@ -44,5 +47,4 @@ def embed_in_chunks(network: Network, images: Tensor) -> Tensor:
 @lru_cache(maxsize=32)
 def chunk_size(spec: NetworkSpec) -> int:
     """Images that go through the network at a time."""
-    widest = spec.width * (spec.side + 4) ** 2 * 4
-    return max(8, _CACHE_BYTES // widest)
+    return max(8, _CACHE_BYTES // (4 * architecture_of(spec).largest_map(spec)))

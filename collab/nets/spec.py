@@ -1,11 +1,13 @@
 """Which network, in numbers that every party knows, and what its weights are called.
 
-An architecture is a module of this package with four pure functions of a spec::
+An architecture is a module of this package with pure functions of a spec::
 
     def layout(spec) -> tuple[Parameter, ...]        # the weights before the head, in the order of drawing
     def embed(spec, parameters, images) -> Tensor    # [n, channels, side, side] -> [n, D]
     def embedding_size(spec) -> int                  # D
     def forward_operations(spec) -> int              # floating-point operations to embed one image
+    def largest_map(spec) -> int                     # numbers in the largest map of one image: for the size of chunks
+    def smallest_side(spec) -> int                   # of images that leave something to embed
 
 The linear head that makes class scores of an embedding is the same for all, see `collab.nets.network`.
 """
@@ -20,6 +22,8 @@ from functools import lru_cache
 from typing import Literal, Protocol, cast, get_args
 
 from torch import Tensor
+
+from collab.errors import ScenarioError
 
 ArchitectureName = Literal["convnet", "alexnet", "vgg11", "resnet18"]
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
@@ -45,6 +49,7 @@ class NetworkSpec:
     """Which network, for images of `channels` x `side` x `side`.
 
     `width` (filters per block) and `depth` (blocks) are ConvNet's; the other architectures have sizes of their own.
+    Raises `ScenarioError` for images too small to leave anything to embed.
     """
 
     width: int
@@ -53,6 +58,16 @@ class NetworkSpec:
     side: int
     classes: int
     architecture: ArchitectureName = "convnet"
+
+    def __post_init__(self) -> None:
+        if self.side < (smallest := architecture_of(self).smallest_side(self)):
+            depth = f" of depth {self.depth}" if self.architecture == "convnet" else ""
+            colour = "one channel" if self.channels == 1 else f"{self.channels} channels"
+            raise ScenarioError(
+                f"{self.architecture}{depth} cannot take images of {self.side}x{self.side} pixels and {colour}: too "
+                f"little is left of them to embed; expected at least {smallest}x{smallest}. Take larger images or "
+                f"another network{' or depth' if depth else ''}"
+            )
 
     @property
     def embedding_size(self) -> int:
@@ -74,6 +89,12 @@ class Architecture(Protocol):
 
     def forward_operations(self, spec: NetworkSpec) -> int:
         """Operations to embed one image."""
+
+    def largest_map(self, spec: NetworkSpec) -> int:
+        """Numbers in the largest map that one image leaves."""
+
+    def smallest_side(self, spec: NetworkSpec) -> int:
+        """Side of the smallest images that leave something to embed."""
 
 
 def architecture_of(spec: NetworkSpec) -> Architecture:
