@@ -107,13 +107,13 @@ class Document:
         return f"{self.source}:{mark.line + 1}" + (f": {dotted}" if dotted else "")
 
     def has(self, where: Where) -> bool:
-        """Whether the path is written in the document."""
-        node: yaml.Node = self.root
-        for part in where:
-            found = _child(node, part)
-            if found is None:
+        """Whether the path is given, in the document or by an override."""
+        part: Any = self.data
+        for step in where:
+            keys = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+            if step not in keys:
                 return False
-            node = found[1]
+            part = part[step]
         return True
 
     def explain(self, error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str]]:

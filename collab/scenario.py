@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from collab import methods
 from collab.contradictions import contradictions
-from collab.document import Document
+from collab.document import Document, Where
 from collab.errors import ScenarioError
 from collab.settings import SERVER, Scenario
 
@@ -46,17 +46,57 @@ def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name
     except ValidationError as error:
         raise ScenarioError("\n".join(_complaints(error, document))) from None
     for where, message, kind in contradictions(scenario):
-        raise kind(f"{document.place(where)}: {message}")
+        raise kind(f"{document.place(_origin(where, document))}: {message}")
     return scenario
 
 
 def _complaints(error: ValidationError, document: Document) -> list[str]:
+    told = list(document.explain(error, json_schema()))
+    places = {where for where, _ in told}
     said: dict[str, None] = {}
-    for where, sentence in document.explain(error, json_schema()):
-        origin = ("method", *where[2:])
-        inherited = where[:1] == ("baselines",) and not document.has(where) and document.has(origin)
-        said[f"{document.place(origin if inherited else where)}: {sentence}"] = None
+    for where, sentence in told:
+        origin = _origin(where, document)
+        if origin == where or origin not in places:  # else it is told where it comes from
+            said[f"{document.place(origin)}: {sentence}{_hint(where, document)}"] = None
     return list(said)
+
+
+def _origin(where: Where, document: Document) -> Where:
+    """Where the setting at `where` was given: there, in its method's section of `methods`, or, for a baseline, where
+    the method has it from.
+    """
+    depth = {"method": 1, "baselines": 2}.get(str(where[0]), len(where)) if where else 0
+    entry, rest = where[:depth], where[depth:]
+    if not rest or document.has(where):
+        return where
+    section = ("methods", _name_at(entry, document), *rest)
+    if document.has(section):
+        return section
+    if where[0] == "baselines":
+        origin = _origin(("method", *rest), document)
+        return origin if document.has(origin) else where
+    return where
+
+
+def _name_at(entry: Where, document: Document) -> str:
+    """The name of the method that an entry of the document names."""
+    found: Any = document.data
+    for step in entry:
+        found = found[step]
+    return str(found.get("name") if isinstance(found, dict) else found)
+
+
+def _hint(where: Where, document: Document) -> str:
+    """What to do about a setting of `method` that was meant for another method than the one that --set has chosen."""
+    chosen = any(override.split("=", 1)[0].strip() == "method.name" for override in document.overrides)
+    if not chosen or where[:1] != ("method",) or len(where) != 2:
+        return ""
+    owners = [name for name in methods.names() if where[1] in methods.get(name).Settings.model_fields]
+    if not owners or _name_at(("method",), document) in (*owners, "None"):
+        return ""
+    return (
+        f"; it belongs to {', '.join(owners)}: give it as methods.{owners[0]}.{where[1]}, then any method can be chosen"
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from collab import methods
 from collab.boundary_settings import BoundarySettings, Tenants, tenants_of
@@ -62,10 +62,22 @@ def _method_models() -> Any:
     return functools.reduce(operator.or_, models)
 
 
-if TYPE_CHECKING:  # the union is made at run time, from whatever methods there are
+def _section_models() -> Any:
+    """A map with a section for each method, which has that method's settings."""
+    fields: Any = {
+        name: (settings, Field(default_factory=settings, description=f"settings of {name}, wherever it runs"))
+        for name, settings in ((name, methods.get(name).Settings) for name in methods.names())
+    }
+    return create_model("methods", __base__=Settings, __doc__="Settings by the name of the method.", **fields)
+
+
+_NO_SECTIONS: Any = _section_models()
+if TYPE_CHECKING:  # these are made at run time, from whatever methods there are
     MethodUnion: TypeAlias = Any
+    MethodSections: TypeAlias = Any
 else:
     MethodUnion = Annotated[_method_models(), Field(discriminator="name")]
+    MethodSections = _NO_SECTIONS
 
 
 class Scenario(Settings):
@@ -78,6 +90,11 @@ class Scenario(Settings):
     method: MethodUnion
     baselines: tuple[MethodUnion, ...] = Field(
         (), description="methods to run beside it on the same data, network and evaluation"
+    )
+    methods: MethodSections = Field(
+        default_factory=_NO_SECTIONS,
+        exclude=True,  # once read, it is spelt out in the method and the baselines
+        description="method -> what it takes that is not given where it is named, so that method.name can be changed",
     )
     network: NetworkSettings
     tenants: Tenants | None = Field(
@@ -100,14 +117,25 @@ class Scenario(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _spell_out_baselines(cls, data: Any) -> Any:
-        """A baseline takes from the method what it is not given itself."""
+    def _spell_out_methods(cls, data: Any) -> Any:
+        """What the method is not given itself it takes from its section of `methods`; a baseline from its own section,
+        then from the method.
+        """
         if not isinstance(data, dict) or not isinstance(data.get("method"), dict):
             return data
+        sections = data.get("methods")
+        sections = sections if isinstance(sections, dict) else {}
+        method = {**_section_of(data["method"], sections), **data["method"]}
         baselines = data.get("baselines")
-        if not isinstance(baselines, (list, tuple)):
-            return data
-        return {**data, "baselines": [_spelt_out(entry, data["method"]) for entry in baselines]}
+        if isinstance(baselines, (list, tuple)):
+            baselines = [_spelt_out(entry, method, sections) for entry in baselines]
+        return {**data, "method": method, **({} if baselines is None else {"baselines": baselines})}
+
+    @field_validator("methods", mode="after")
+    @classmethod
+    def _forget_sections(cls, sections: Any) -> Any:
+        """Two scenarios that run the same are the same, however their settings were given."""
+        return type(sections)()
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -162,9 +190,17 @@ def _name_first(settings: dict[str, Any]) -> dict[str, Any]:
     return {"name": settings["name"], **settings}
 
 
-def _spelt_out(entry: Any, method: Mapping[str, Any]) -> Any:
+def _section_of(entry: Mapping[str, Any], sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section of the method that an entry names; empty if there is none that could be used."""
+    name = entry.get("name")
+    section = sections.get(name) if isinstance(name, str) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any]) -> Any:
     given = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict) or given.get("name") not in methods.names():
         return given
     shared = set(methods.get(given["name"]).Settings.model_fields)
-    return {**{key: value for key, value in method.items() if key in shared}, **given}
+    inherited = {key: value for key, value in method.items() if key in shared}
+    return {**inherited, **_section_of(given, sections), **given}

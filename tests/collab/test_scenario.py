@@ -69,6 +69,80 @@ def test_baselines_take_what_they_are_not_given_from_the_method():
     assert (central.name, central.steps, central.images_per_class, central.width) == ("central", 9, 2, 8)
 
 
+SECTIONS = TEXT.replace("iterations: 5, expand: 2, ", "").replace("{name: central, steps: 9}", "central").replace(
+    "baselines:",
+    """methods:
+  collabdm: {iterations: 5, local_steps: 7, expand: 2}
+  localdm: {local_steps: 3, width: 4}
+  central: {steps: 9, batch_size: 6}
+baselines:""",
+)  # fmt: skip
+
+
+def test_methods_take_what_they_are_not_given_from_their_sections():
+    read = parse(SECTIONS)
+    localdm, central = read.baselines
+    assert (read.method.iterations, read.method.local_steps, read.method.expand, read.method.width) == (5, 7, 2, 8)
+    # their own sections first, then what the method has, from wherever
+    assert (localdm.local_steps, localdm.width, localdm.expand, localdm.images_per_class) == (3, 4, 2, 2)
+    assert (central.steps, central.batch_size, central.width, central.expand) == (9, 6, 8, 2)
+    assert "methods" not in yaml.safe_load(read.dump())
+    assert parse(read.dump()) == read
+
+
+def test_any_method_can_be_chosen_where_each_has_its_section():
+    read = parse(SECTIONS, "method.name=central", "baselines=[collabdm]", "method.width=6")
+    assert (read.method.name, read.method.steps, read.method.images_per_class, read.method.width) == (
+        "central",
+        9,
+        2,
+        6,
+    )
+    (collabdm,) = read.baselines
+    assert (collabdm.iterations, collabdm.batch_size, collabdm.width) == (5, 6, 6)
+    assert parse(SECTIONS, "methods.collabdm.iterations=3").method.iterations == 3
+    assert parse(SECTIONS, "methods.collabdm.iterations=3", "method.iterations=4").method.iterations == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "overrides", "message"),
+    [
+        ("local_steps: 3", "local_stepz: 3", [], 'test.yaml:7: methods.localdm.local_stepz: there is no setting "loc'),
+        ("local_steps: 3", "local_steps: -3", [], "test.yaml:7: methods.localdm.local_steps: found -3, expected at le"),
+        ("iterations: 5", "iterations: x", [], 'test.yaml:6: methods.collabdm.iterations: found "x", expected a whole'),
+        ("batch_size: 6", "batch_size: 0", ["baselines=[]"], "test.yaml:8: methods.central.batch_size: found 0, expec"),
+        ("localdm: {", "lokaldm: {", [], 'test.yaml:7: methods.lokaldm: there is no setting "lokaldm" here; did you m'),
+        ("expand: 2", "expand: 3", [], "test.yaml:6: methods.collabdm.expand: images of 16 pixels cannot be cut into"),
+        ("", "", ["methods.collabdm.iterations=-1"], "--set methods.collabdm.iterations=-1: found -1, expected at lea"),
+        ("", "", ["methods.central="], "--set methods.central=: found nothing, expected a map of settings"),
+        ("", "", ["methods=3"], "--set methods=3: found 3, expected a map of settings"),
+        ("", "", ["baselines.0=collabdm"], "--set baselines.0=collabdm: collabdm is listed twice"),
+        ("", "", ["method.name=central", "baselines=[]", "method.iterations=3"], "--set method.iterations=3: there is"),
+    ],
+)
+def test_a_mistake_in_a_section_is_told_once_where_it_stands(old, new, overrides, message):
+    assert old in SECTIONS
+    with pytest.raises(ScenarioError) as caught:
+        parse(SECTIONS.replace(old, new, 1), *overrides)
+    text = str(caught.value)
+    assert text.startswith(message)
+    assert len(text.splitlines()) == 1
+
+
+def test_settings_that_only_the_former_method_knows_are_refused_with_the_remedy():
+    with pytest.raises(ScenarioError) as caught:
+        parse(TEXT, "method.name=localdm", "baselines=[]")
+    text = str(caught.value)
+    assert text.startswith('test.yaml:4: method.iterations: there is no setting "iterations" here')
+    assert "it belongs to collabdm" in text
+    assert "give it as methods.collabdm.iterations, then any method can be chosen" in text
+
+
+def test_a_baselines_mistake_that_the_method_gave_it_is_told_where_it_was_given():
+    with pytest.raises(ScenarioError, match=r"^--set method.width=0: found 0, expected at least 1$"):
+        parse(TEXT, "method.width=0")
+
+
 def test_names_in_full_beat_patterns():
     assert parse().tenant_of() == {
         "client-0": "hospital",
