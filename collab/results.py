@@ -21,7 +21,6 @@ from collab.compute import pick_device
 from collab.data import Dataset, SiteData
 from collab.evaluation import Accuracy
 from collab.methods import Outcome
-from collab.nets import Network as NeuralNetwork
 from collab.settings import SERVER, Scenario
 from collab.store import SCENARIO, RunWriter, ledger_identity
 from simnet import Network
@@ -203,8 +202,7 @@ def result_digest(outcome: Outcome) -> str:
         return sha.hexdigest()
     for name, network in outcome.networks.items():
         sha.update(name.encode())
-        if isinstance(network, NeuralNetwork):
-            sha.update(network.checksum().encode())
+        sha.update(network.checksum().encode())
     return sha.hexdigest()
 
 

@@ -91,6 +91,11 @@ class SiteData:
         return self._images
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """The label of each of `images`."""
+        return np.repeat(np.arange(self.spec.classes), self.counts)
+
+    @property
     def classes_present(self) -> list[int]:
         """The classes of which the site holds at least one sample."""
         return [int(label) for label in np.flatnonzero(self.counts)]

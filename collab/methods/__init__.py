@@ -31,7 +31,7 @@ from collab.compute import Device
 from collab.data import ImageSpec, SiteData
 from collab.errors import RefusedUploadError
 from collab.matching import SyntheticSet
-from collab.nets import ArchitectureName, Network, NetworkSpec
+from collab.nets import ArchitectureName, Network, NetworkSpec, full_layout
 from collab.wire import Section, encode
 from collab.wire import Tensor as WireTensor
 from simnet.draws import generator
@@ -198,6 +198,9 @@ class Predictor(Protocol):
     def scores(self, images: Tensor) -> Tensor:
         """Class scores [n, classes] of images [n, channels, side, side]."""
 
+    def checksum(self) -> str:
+        """SHA-256 of all weights."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -340,3 +343,27 @@ def expected_synthetic(images: ImageSpec, share: int) -> Mapping[str, Expected]:
 def read_synthetic(section: Section) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Images and labels of an uploaded section."""
     return section["images"].values(), section["labels"].values().astype(np.int64)
+
+
+# -- networks on the wire ------------------------------------------------------------------------
+
+
+def model_section(network: Network) -> Section:
+    """All weights of a network by their names, as they travel."""
+    return {name: encode(weight.detach().cpu().numpy(), "float32") for name, weight in network.named().items()}
+
+
+def expected_model(spec: NetworkSpec) -> Mapping[str, Expected]:
+    """What `model_section` makes of a network of `spec`."""
+    return {
+        parameter.name: Expected(
+            "float32", parameter.shape, low=0.0 if parameter.name.endswith(".variance") else -_MAX_ABSOLUTE
+        )
+        for parameter in full_layout(spec)
+    }
+
+
+def read_model(section: Section, spec: NetworkSpec, device: Device) -> Network:
+    """A network of `spec` with the weights of an uploaded section; whatever else the section says is left out."""
+    weights = (np.array(section[parameter.name].values()) for parameter in full_layout(spec))
+    return Network(spec, [torch.from_numpy(weight).to(device.torch) for weight in weights], device)

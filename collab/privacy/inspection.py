@@ -29,7 +29,12 @@ KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
         "means": (_FLOATS, 3),
     },
     "synthetic": {"images": (frozenset({"float32"}), 4), "labels": (frozenset({"uint8"}), 1)},
+    # The weights of a network; beside its head it has layers, see `_check_layer`.
+    "model": {"head.weight": (_FLOATS, 2), "head.bias": (_FLOATS, 1)},
 }
+_NOTES: Mapping[str, str] = {"samples": "int64", "round": "uint32"}
+"""What may be said beside the weights of a model, each a single number."""
+_LARGEST_KERNEL = 11
 
 
 class ContentInspector:
@@ -56,6 +61,10 @@ def _check_kind(kind: str, section: wire.Section) -> None:
     if kind == CONTROL or kind not in KINDS:
         raise WireError(f"{kind} is no kind of content that may travel; known are {', '.join(sorted(KINDS))}")
     wanted = KINDS[kind]
+    if kind == "model":
+        for name in set(section) - set(wanted):
+            _check_layer(name, section[name])
+        section = {name: tensor for name, tensor in section.items() if name in wanted}
     if set(section) != set(wanted):
         raise WireError(
             f"what is called {kind} holds {', '.join(sorted(section)) or 'nothing'}; "
@@ -68,3 +77,22 @@ def _check_kind(kind: str, section: wire.Section) -> None:
                 f"{kind}.{name} is {tensor.dtype} with {len(tensor.shape)} axes; "
                 f"expected {' or '.join(sorted(dtypes))} with {axes}"
             )
+
+
+def _check_layer(name: str, tensor: wire.Tensor) -> None:
+    """A tensor of a model that does not belong to its head: a kernel, a vector, or a single number beside the weights.
+
+    A stack of images is no kernel: its windows are too large.
+    """
+    if name in _NOTES:
+        if tensor.dtype != _NOTES[name] or tensor.shape != (1,):
+            found = f"{tensor.dtype} of shape {list(tensor.shape)}"
+            raise WireError(f"model.{name} is {found}; expected {_NOTES[name]} of one number")
+        return
+    shape = tensor.shape
+    is_kernel = len(shape) == 4 and shape[2] == shape[3] <= _LARGEST_KERNEL
+    if tensor.dtype not in _FLOATS or not (is_kernel or len(shape) == 1):
+        raise WireError(
+            f"model.{name} is {tensor.dtype} of shape {list(shape)}; layers of a model are vectors of "
+            f"{' or '.join(sorted(_FLOATS))}, or kernels of at most {_LARGEST_KERNEL} x {_LARGEST_KERNEL}"
+        )

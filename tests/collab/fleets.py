@@ -38,7 +38,7 @@ class LocalFleet:
 
     async def ask(self, asks):
         self.asked.append(asks)
-        for site in self.order:
+        for site in (site for site in self.order if site in asks):
             ask = asks[site]
             task = Task("task", "method", self.settings, self.seed, self.share, ask.sections)
             sections = self.method.client(task, Site(site, self.data[site], self.device))

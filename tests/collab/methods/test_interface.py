@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from collab import methods
+from collab.compute import CPU
 from collab.errors import RefusedUploadError
 from collab.methods import Expected, MethodSettings, check_sections
+from collab.nets import NetworkSpec, seeded_network
 from collab.privacy.inspection import KINDS
 from collab.wire import encode
 
@@ -90,3 +92,19 @@ def test_too_many_rows_are_refused():
     expected = {"synthetic": {"labels": Expected("uint8", ("images",), 0, 9, longest=3)}}
     with pytest.raises(RefusedUploadError, match="has 4 rows, the task allows 3"):
         check_sections({"synthetic": {"labels": encode(np.zeros(4, np.uint8))}}, expected)
+
+
+def test_a_network_travels_whole_and_is_checked_by_name():
+    spec = NetworkSpec(4, 2, 1, 12, 3)
+    network = seeded_network(spec, 5)
+    section = methods.model_section(network)
+    expected = {"model": methods.expected_model(spec)}
+    check_sections({"model": section}, expected)
+    assert methods.read_model(section, spec, CPU).checksum() == network.checksum()
+    for spoilt, reason in ((np.nan, "holds numbers that are not finite"), (1e9, "lies in .*, expected within")):
+        values = np.array(section["block1.kernel"].values())
+        values[0, 0, 0, 0] = spoilt
+        with pytest.raises(RefusedUploadError, match=rf"model\.block1\.kernel {reason}"):
+            check_sections({"model": {**section, "block1.kernel": encode(values)}}, expected)
+    with pytest.raises(RefusedUploadError, match=r"model\.head\.bias has the shape"):
+        check_sections({"model": {**section, "head.bias": encode(np.zeros(4, np.float32))}}, expected)

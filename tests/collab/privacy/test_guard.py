@@ -9,8 +9,9 @@ from collab import wire
 from collab.agents.messages import message
 from collab.compute import CPU
 from collab.errors import PrivateDataError
-from collab.methods import Site
+from collab.methods import Site, model_section
 from collab.methods.localdm import Settings, distil_locally
+from collab.nets import NetworkSpec, seeded_network
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import KINDS, ContentInspector
 from simnet import Boundaries, LinkSpec, Message, Reply, Route, Rule, SimulatedNetwork, SocketNetwork, star
@@ -45,6 +46,11 @@ def disguised(data):
         "means": wire.encode(means, "float16"),
     }
     noise = np.random.default_rng(0).normal(size=(20, 1, 16, 16))
+    head = {
+        "head.weight": wire.encode(noise[:4, 0, 0], "float32"),
+        "head.bias": wire.encode(noise[:4, 0, 0, 0], "float32"),
+    }
+    rows = normalised.reshape(3, -1)
     extended = {**sections(noise)["synthetic"], "more": wire.encode(raw)}
     return {
         "under their true name": ("raw", {"raw": {"images": wire.encode(raw)}}),
@@ -57,6 +63,10 @@ def disguised(data):
         "as embeddings": ("embeddings", {"embeddings": embeddings}),
         "raw that claims to be synthetic": ("synthetic", {"raw": {"images": wire.encode(raw)}}),
         "as extra tensor of synthetic": ("synthetic", {"synthetic": extended}),
+        "as the kernel of a model": ("model", {"model": {**head, "block0.kernel": wire.encode(normalised)}}),
+        "as the head of a model": ("model", {"model": {**head, "head.weight": wire.encode(rows)}}),
+        "as a vector of a model": ("model", {"model": {**head, "block0.bias": wire.encode(rows.reshape(-1))}}),
+        "as a note of a model": ("model", {"model": {**head, "samples": wire.encode(raw.astype(np.int64).ravel())}}),
     }  # fmt: skip
 
 
@@ -116,6 +126,36 @@ def test_distilled_images_may_leave(data):
         settings = Settings(images_per_class=3, expand=expand, width=8, depth=2, local_steps=40, local_batch_size=10)
         synthetic = distil_locally(settings, site, 2, 1)
         guard.check(wire.Content({}, sections(synthetic.images.numpy())))
+
+
+def test_a_model_may_leave_with_its_round_or_its_samples(data):
+    network = seeded_network(NetworkSpec(8, 2, 1, 16, 4), 1)
+    notes = {"round": wire.encode(np.array([3], np.uint32)), "samples": wire.encode(np.array([30], np.int64))}
+    body = message({"task": "t"}, {"model": {**model_section(network), **notes}})
+    inspector = ContentInspector({"client-0": RawDataGuard(data)})
+    assert inspector.inspect("client-0", body.body, "leaving") == {"model"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"head.bias": None}, "what is called model holds head.weight; model consists of head.bias, head.weight"),
+        ({"head.weight": wire.encode(np.zeros((2, 4), np.int64))}, "model.head.weight is int64 with 2 axes"),
+        ({"samples": wire.encode(np.array([1, 2]))}, r"model.samples is int64 of shape \[2\]; expected int64 of one"),
+        ({"round": wire.encode(np.array([1]))}, "model.round is int64 of shape .* expected uint32 of one number"),
+        ({"x.kernel": wire.encode(np.zeros((2, 1, 16, 16), np.float32))}, "model.x.kernel is .* kernels of at most 11"),
+        ({"x.kernel": wire.encode(np.zeros((2, 1, 3, 4), np.float32))}, "model.x.kernel is .* kernels of at most 11"),
+        ({"x.bias": wire.encode(np.zeros(3, np.uint8))}, "model.x.bias is uint8 .* vectors of bfloat16 or float16"),
+    ],
+)
+def test_what_is_no_model_may_not_be_called_one(changes, reason):
+    whole = {
+        "head.weight": wire.encode(np.zeros((4, 9), np.float32)),
+        "head.bias": wire.encode(np.zeros(4, np.float32)),
+    }
+    section = {name: tensor for name, tensor in {**whole, **changes}.items() if tensor is not None}
+    with pytest.raises(InspectionError, match=reason):
+        ContentInspector().inspect("anyone", message({}, {"model": section}).body, "arriving")
 
 
 def test_images_that_never_moved_may_not(data):
