@@ -85,14 +85,29 @@ def _story(run: Run) -> str:
     scenario = run.scenario
     partition, network = scenario["partition"], scenario["network"]
     total = int(np.sum(list(run.partition.values())))
-    skew = "cut at random" if partition["scheme"] == "iid" else f"skewed by Dirichlet({partition['beta']:g})"
     tenants = scenario.get("tenants") or {"lab": []}
+    division = division_in_words(partition)
     where = _network_in_words(network) if run.summary["world"] == "simulated" else "the sockets of this machine"
     return (
-        f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {skew}, in a "
-        f"network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
+        f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {division}, "
+        f"in a network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
         f"{_number(scenario['method']['images_per_class'], 'synthetic image')} per class of what it got."
     )
+
+
+def division_in_words(partition: Mapping[str, Any]) -> str:
+    """How the samples were divided, as the sentence about them goes on."""
+    match partition["scheme"]:
+        case "iid":
+            return "cut at random"
+        case "pathological":
+            return f"at most {_number(partition['classes_per_client'], 'class', 'classes')} a site"
+        case "quantity_skew":
+            return f"of sizes skewed by Dirichlet({partition['beta']:g})"
+        case "by_column":
+            return "each where it was taken"
+        case _:
+            return f"skewed by Dirichlet({partition['beta']:g})"
 
 
 def _network_in_words(network: Mapping[str, Any]) -> str:
@@ -105,8 +120,8 @@ def _network_in_words(network: Mapping[str, Any]) -> str:
     return f"a {kind} of {speed}, {access['latency']} access links"
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _number(count: int, noun: str, plural: str | None = None) -> str:
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _method_view(run: Run, method: MethodRun) -> MethodView:

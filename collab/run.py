@@ -87,7 +87,8 @@ def prepare(scenario: Scenario, listener: Listener | None = None, *, real: bool 
     if scenario.compute.threads is not None:
         torch.set_num_threads(scenario.compute.threads)
     dataset = load_dataset(scenario.dataset, scenario.seed, progress=listener.preparing)
-    parts = divide(scenario.partition, dataset.train.labels, scenario.method.images_per_class, scenario.seed)
+    train = dataset.train
+    parts = divide(scenario.partition, train.labels, scenario.method.images_per_class, scenario.seed, sites=train.sites)
     return Material(dataset, dict(zip(scenario.clients, parts, strict=True)))
 
 

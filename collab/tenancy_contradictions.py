@@ -175,7 +175,7 @@ def _certain_uploads(scenario: Scenario, method: methods.Method, clients: Sequen
     """
     if methods.needs_one_site(method):
         return int(scenario.clients[0] in clients)
-    if scenario.partition.scheme in ("iid", "dirichlet_guaranteed"):
+    if scenario.partition.everyone_holds_something:
         return len(clients)
     return int(len(clients) == len(scenario.clients))
 

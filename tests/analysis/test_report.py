@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 
 from analysis import figures
-from analysis.report import write_report
+from analysis.report import division_in_words, write_report
 from collab import run, scenario
 from collab.store import find_run, open_run
 from tests.collab.test_run import TEXT
@@ -46,6 +47,21 @@ def test_it_has_every_section(report):
         "cloud",
     ):
         assert phrase in page
+
+
+@pytest.mark.parametrize(
+    ("partition", "words"),
+    [
+        ("scheme: iid", "cut at random"),
+        ("scheme: dirichlet_guaranteed, beta: 0.3", "skewed by Dirichlet(0.3)"),
+        ("scheme: pathological, classes_per_client: 1", "at most 1 class a site"),
+        ("scheme: pathological, classes_per_client: 3", "at most 3 classes a site"),
+        ("scheme: quantity_skew, beta: 2.0", "of sizes skewed by Dirichlet(2)"),
+        ("scheme: by_column", "each where it was taken"),
+    ],
+)
+def test_it_says_how_the_samples_were_divided(partition, words):
+    assert division_in_words(yaml.safe_load(f"{{{partition}}}")) == words
 
 
 def test_it_says_what_energy_was_counted_and_leaves_it_out_where_none_was(report, tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from collab.compute import CPU, counted_job
-from collab.data import ImageSpec, Samples, SiteData, partition
+from collab.data import ImageSpec, Samples, SiteData
+from collab.data.partitions import dirichlet
 from collab.methods import Site, Task, collabdm, localdm, share_of_site
 from collab.nets import NetworkSpec, operations_per_image
 from collab.wire import encode
@@ -77,7 +78,7 @@ def minutes_on_the_papers_laptop(spec, samples_per_class, beta, expand):
             settings, spec, np.bincount(labels[part], minlength=10).tolist(), share_of_site(50, 5)
         )
         for seed in SEEDS
-        for part in partition.dirichlet(labels, 5, beta, generator(seed, "partition"))
+        for part in dirichlet.divide(labels, 5, beta, generator(seed, "partition"))
     ]
     return np.mean(operations) / DEVICES["quadro-p5000m"].operations_per_s / 60
 
