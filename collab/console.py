@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from collab.data.progress import Unit
 from collab.run import MethodResult
 from simnet import Network
 from simnet.units import format_energy, format_size
@@ -57,10 +58,11 @@ class LiveProgress:
 
     # -- what happens ----------------------------------------------------------------------------
 
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """Data is being downloaded."""
-        share = f" of {format_size(total)}" if total else ""
-        self._preparing = f"downloading {what}: {format_size(done)}{share}"
+    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
+        """Data is being downloaded or read."""
+        show = format_size if unit == "B" else "{:,} images".format
+        share = f" of {show(total)}" if total else ""
+        self._preparing = f"{what}: {show(done)}{share}" if done or total else what
 
     def method_began(self, name: str, sites: int, network: Network) -> None:
         """A method starts on a network of its own."""

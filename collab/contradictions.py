@@ -29,7 +29,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from _device_contradictions(scenario)
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
-    side = getattr(scenario.dataset, "side", 28)
+    side = scenario.dataset.side
     if side % scenario.method.expand:
         message = f"images of {side} pixels cannot be cut into {scenario.method.expand} tiles a side"
         yield ("method", "expand"), message, ScenarioError

@@ -27,9 +27,15 @@ class BoundaryMissingError(ScenarioError):
 
 
 class DataError(CollabError):
-    """A data set is unknown, missing or damaged."""
+    """A data set is unknown, or missing and not to be had."""
 
     exit_code = 5
+
+
+class DamagedDataError(DataError):
+    """A file of a data set cannot be read, or holds something else than it should."""
+
+    exit_code = 15
 
 
 class PartitionError(CollabError, ValueError):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from collab import methods
 from collab.compute import Device, pick_device, reporting_to
 from collab.data import divide, load_dataset
+from collab.data.progress import Unit
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
 from collab.evaluation import Accuracy, evaluate, tested
@@ -42,8 +43,8 @@ _SMALLEST_LIMIT_BYTES = 16 * 1024 * 1024
 class Listener(Protocol):
     """Hears how a run gets on; every method may do nothing."""
 
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """Data is being downloaded or read."""
+    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
+        """Data is being downloaded or read; `total` is 0 if it is not known."""
 
     def method_began(self, name: str, sites: int, network: Network) -> None:
         """A method starts on a network of its own."""
@@ -61,7 +62,7 @@ class Listener(Protocol):
 class Silence:
     """A listener that does not listen."""
 
-    def preparing(self, what: str, done: int, total: int) -> None:
+    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
         """Nothing."""
 
     def method_began(self, name: str, sites: int, network: Network) -> None:

@@ -187,5 +187,5 @@ def _smallest_upload_bytes(scenario: Scenario, settings: Any) -> int:
     smallest = getattr(method, "smallest_upload_bytes", None)
     if smallest is None:
         return _SMALLEST_BODY_BYTES
-    side = getattr(scenario.dataset, "side", 28)
+    side = scenario.dataset.side
     return int(smallest(methods.share_of_site(settings.images_per_class, sites), side))

@@ -14,11 +14,22 @@ from collab.data.partition_settings import (
     QuantitySkewSettings,
 )
 from collab.data.partitions import divide
-from collab.data.settings import DatasetSettings, DigitsSettings, GaussiansSettings, IdxSettings
+from collab.data.settings import (
+    Cifar10JpegSettings,
+    Cifar10Settings,
+    DatasetSettings,
+    DigitsSettings,
+    GaussiansSettings,
+    IdxSettings,
+    ImageFolderSettings,
+    SvhnSettings,
+)
 
 __all__ = [
     "DATA_DIR_VARIABLE",
     "ByColumnSettings",
+    "Cifar10JpegSettings",
+    "Cifar10Settings",
     "Dataset",
     "DatasetSettings",
     "DigitsSettings",
@@ -27,12 +38,14 @@ __all__ = [
     "GuaranteedSettings",
     "IdxSettings",
     "IidSettings",
+    "ImageFolderSettings",
     "ImageSpec",
     "PartitionSettings",
     "PathologicalSettings",
     "QuantitySkewSettings",
     "Samples",
     "SiteData",
+    "SvhnSettings",
     "data_dir",
     "divide",
     "load_dataset",

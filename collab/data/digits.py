@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from collab.data.dataset import Samples
-from collab.errors import DataError
+from collab.errors import DamagedDataError
 from simnet.draws import generator
 
 _SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
@@ -27,7 +27,7 @@ def load(side: int) -> tuple[Samples, Samples]:
     """Training (1,297) and test (500) samples, enlarged bilinearly to `side` x `side`; the split is always the same."""
     packed = (resources.files("collab.data") / "digits.csv.gz").read_bytes()
     if hashlib.sha256(packed).hexdigest() != _SHA256:
-        raise DataError("the digits that come with the package are damaged; install it again")
+        raise DamagedDataError("the digits that come with the package are damaged; install it again")
     table = np.array([line.split(",") for line in gzip.decompress(packed).decode().splitlines()], dtype=np.float32)
     small = torch.from_numpy(table[:, :64].reshape(-1, 1, 8, 8) * (255 / 16))
     large = functional.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from collab.augment import Operation
-from collab.data import digits, gaussians, idx
+from collab.data import cifar, cifar_jpeg, digits, gaussians, idx, image_folder, svhn
+from collab.data.catalogue import ANY, KNOWN
 from collab.data.dataset import Dataset, ImageSpec, Samples
-from collab.data.idx import Progress
-from collab.data.settings import DigitsSettings, GaussiansSettings, IdxSettings
+from collab.data.decoded import Parts
+from collab.data.progress import Progress, silence
+from collab.data.settings import (
+    AnyDatasetSettings,
+    Cifar10JpegSettings,
+    Cifar10Settings,
+    DigitsSettings,
+    GaussiansSettings,
+    IdxSettings,
+    ImageFolderSettings,
+    SvhnSettings,
+)
 from simnet.draws import generator
 
 DATA_DIR_VARIABLE = "COLLAB_DATA_DIR"
-
-# Digits are never mirrored: a mirrored 2 is no digit (sheet of the DC authors; the published code mirrors all).
-_UPRIGHT: tuple[Operation, ...] = ("color", "crop", "cutout", "scale", "rotate")
-_ANY: tuple[Operation, ...] = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
 def data_dir() -> Path:
@@ -26,33 +33,58 @@ def data_dir() -> Path:
 
 
 def load_dataset(
-    settings: DigitsSettings | IdxSettings | GaussiansSettings,
+    settings: AnyDatasetSettings,
     seed: int,
     directory: Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read (or download, or make) a data set. Raises `collab.errors.DataError` if that fails."""
-    match settings:
-        case DigitsSettings():
-            train, test = digits.load(settings.side)
-            spec = ImageSpec(10, 1, settings.side, (0.3046,), (0.3185,), _UPRIGHT)
-        case IdxSettings():
-            train, test = idx.load(settings.name, directory or data_dir(), progress)
-            mnist = settings.name == "mnist"
-            mean, std = ((0.1307,), (0.3081,)) if mnist else ((0.2861,), (0.3530,))
-            spec = ImageSpec(10, 1, train.images.shape[-1], mean, std, _UPRIGHT if mnist else _ANY)
-        case GaussiansSettings():
-            train, test = gaussians.load(
-                settings.classes, settings.channels, settings.side, settings.samples_per_class, seed
-            )
-            grey = (0.5,) * settings.channels
-            spec = ImageSpec(settings.classes, settings.channels, settings.side, grey, (0.25,) * len(grey), _ANY)
+    (train, test), spec = _parts(settings, seed, directory or data_dir(), progress or silence)
+    if settings.augmentation is not None:
+        spec = replace(spec, augmentation=settings.augmentation)
     return Dataset(
         settings.name,
         spec,
         _limit(train, settings.train_samples, settings.name, "train"),
         _limit(test, settings.test_samples, settings.name, "test"),
     )
+
+
+def _parts(settings: AnyDatasetSettings, seed: int, directory: Path, progress: Progress) -> tuple[Parts, ImageSpec]:
+    match settings:
+        case DigitsSettings():
+            return digits.load(settings.side), replace(KNOWN[settings.name].spec, side=settings.side)
+        case IdxSettings():
+            return idx.load(settings.name, directory, progress), KNOWN[settings.name].spec
+        case Cifar10Settings():
+            return cifar.load(directory, progress), KNOWN[settings.name].spec
+        case Cifar10JpegSettings():
+            return cifar_jpeg.load(directory, progress), KNOWN[settings.name].spec
+        case SvhnSettings():
+            return svhn.load(directory, progress), KNOWN[settings.name].spec
+        case ImageFolderSettings():
+            return _image_folder(settings, directory, progress)
+        case GaussiansSettings():
+            parts = gaussians.load(settings.classes, settings.channels, settings.side, settings.samples_per_class, seed)
+            grey, deviation = (0.5,) * settings.channels, (0.25,) * settings.channels
+            return parts, ImageSpec(settings.classes, settings.channels, settings.side, grey, deviation, ANY)
+
+
+def _image_folder(settings: ImageFolderSettings, directory: Path, progress: Progress) -> tuple[Parts, ImageSpec]:
+    parts, classes = image_folder.load(
+        settings.path,
+        directory,
+        channels=settings.channels,
+        side=settings.side,
+        test_share=settings.test_share,
+        split_seed=settings.split_seed,
+        progress=progress,
+    )
+    mean, std = settings.mean, settings.std
+    if mean is None or std is None:
+        found_mean, found_std = image_folder.statistics(parts[0].images)
+        mean, std = mean or found_mean, std or found_std
+    return parts, ImageSpec(len(classes), settings.channels, settings.side, mean, std, ANY)
 
 
 def _limit(samples: Samples, size: int | None, name: str, split: str) -> Samples:

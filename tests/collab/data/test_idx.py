@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 from collab.data import idx
-from collab.errors import DataError
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+from collab.errors import DamagedDataError, DataError
+from tests.collab.data.published_forms import idx_bytes
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def damage(folder: Path, name: str, content: bytes) -> None:
 )
 def test_damaged_files_are_named(folder, content, message):
     damage(folder, "train-labels-idx1-ubyte", content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DamagedDataError, match=message):
         idx.load("mnist", folder)
 
 
@@ -66,55 +63,54 @@ def test_a_damaged_gzip_is_named(folder):
         idx.load("mnist", folder)
 
 
-class FakeResponse:
-    def __init__(self, body):
-        self.headers = {"Content-Length": str(len(body))}
-        self._body = body
+def test_a_missing_file_is_downloaded_under_its_published_name(folder, monkeypatch):
+    images = folder / "mnist" / "train-images-idx3-ubyte.gz"
+    body = images.read_bytes()
+    images.unlink()
+    asked = []
 
-    def read(self, size):
-        piece, self._body = self._body[:size], self._body[size:]
-        return piece
+    def fake(file, path, progress):
+        asked.append(file)
+        progress("downloading", 1, 1, "B")
+        path.write_bytes(body)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-
-def test_a_missing_file_is_downloaded_and_checked(folder, monkeypatch):
-    body = (folder / "mnist" / "train-images-idx3-ubyte.gz").read_bytes()
-    (folder / "mnist" / "train-images-idx3-ubyte.gz").unlink()
-    asked, heard = [], []
-
-    def fake(url, timeout):
-        asked.append(url)
-        return FakeResponse(body)
-
-    monkeypatch.setattr("urllib.request.urlopen", fake)
-    with pytest.raises(DataError, match=r"has the MD5 [0-9a-f]{32}, expected f68b3c2dcbeaaa9fbdd348bbdeb94873"):
-        idx.load("mnist", folder)
-    assert not list((folder / "mnist").glob("*.partial"))
-    assert not (folder / "mnist" / "train-images-idx3-ubyte.gz").exists()
-
-    published = idx.Published(
-        "https://example.org/",
-        {**idx.PUBLISHED["mnist"].md5, "train-images-idx3-ubyte": hashlib.md5(body).hexdigest()},
-    )
-    monkeypatch.setitem(idx.PUBLISHED, "mnist", published)
+    monkeypatch.setattr(idx, "download", fake)
+    heard = []
     train, _ = idx.load("mnist", folder, lambda *what: heard.append(what))
     assert len(train) == 7
-    assert asked[-1] == "https://example.org/train-images-idx3-ubyte.gz"
-    assert heard[-1] == ("mnist: train-images-idx3-ubyte", len(body), len(body))
+    assert [file.name for file in asked] == ["train-images-idx3-ubyte.gz"]
+    assert heard == [("downloading", 1, 1, "B")]
+    assert images.read_bytes() == body
 
 
 def test_without_file_and_network_the_message_says_what_to_do(tmp_path, monkeypatch):
-    def refuse(url, timeout):
+    def refuse(request, timeout):
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(DataError, match=r"no file .*cannot be downloaded.*no route.*set COLLAB_DATA_DIR"):
+    with pytest.raises(
+        DataError,
+        match=r"no file .*/fashion-mnist/train-images-idx3-ubyte\.gz or .*train-images-idx3-ubyte: .*no route.*"
+        r"collab data fetch fashion-mnist; or set COLLAB_DATA_DIR",
+    ):
         idx.load("fashion-mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train-labels-idx1-ubyte", idx_bytes(np.full(7, 10, np.uint8)), "a train label is 10, expected 0 to 9"),
+        (
+            "train-images-idx3-ubyte.gz",
+            gzip.compress(idx_bytes(np.zeros((7, 28, 27), np.uint8))),
+            "the train images have 28x27 pixels, expected 28x28",
+        ),
+    ],
+)
+def test_what_cannot_be_mnist_is_refused(folder, name, content, message):
+    damage(folder, name, content)
+    with pytest.raises(DamagedDataError, match=message):
+        idx.load("mnist", folder)
 
 
 @pytest.mark.data
