@@ -250,6 +250,11 @@ def main() -> None:
             signal.signal(ending, signal.default_int_handler)
     for name, command in commands.found():
         app.command(name=name)(ending_cleanly(command))
+    for group in commands.groups():
+        within = typer.Typer(help=group.help, no_args_is_help=True)
+        for name, command in group.commands:
+            within.command(name=name)(ending_cleanly(command))
+        app.add_typer(within, name=group.name)
     for plugin in metadata.entry_points(group="collab.commands"):
         app.command(name=plugin.name)(ending_cleanly(plugin.load()))
     app()

@@ -21,3 +21,7 @@ RunName = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, on standard output.")
 ]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--dir", help="The data directory; COLLAB_DATA_DIR if not given.", show_default=False),
+]

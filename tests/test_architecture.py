@@ -103,6 +103,7 @@ COLLAB = [
     "chaos",
     "standalone",
     "console",
+    "progress_bars",
     "options",
     "topology_layout",
     "topology_figure",

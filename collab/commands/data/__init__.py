@@ -1,0 +1,1 @@
+"""Data sets: which there are, what is here of them, and how they come here."""
