@@ -6,12 +6,10 @@ the union does not match the global distribution, which is what CollabDM mends.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -41,6 +39,7 @@ from collab.methods import (
     synthetic_section,
 )
 from collab.nets import operations_per_image, seeded_network
+from collab.pooling import Union
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"synthetic"})
@@ -127,44 +126,23 @@ def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[in
     return settings.local_steps * (real + synthetic)
 
 
-class InitialPool:
+class InitialPool(Union):
     """The sites' synthetic images, of which the server keeps `images_per_class` a class.
 
-    Which ones are kept is settled by a hash of (seed, site, class, position), so that neither the order of
-    arrival matters nor memory grows with the number of sites. Where the sites together send too few of a class,
-    because some hold none of it, the set is filled up with new mosaics of the tiles that came (or, without
-    expand, with copies).
+    Where the sites together send too few of a class, because some hold none of it, the set is filled up with new
+    mosaics of the tiles that came (or, without expand, with copies).
     """
 
     def __init__(self, images: ImageSpec, settings: MethodSettings, seed: int) -> None:
-        self._images = images
+        super().__init__(images, settings.images_per_class, seed, "initial")
         self._settings = settings
-        self._seed = seed
-        self._kept: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
-
-    def add(self, site: str, images: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Take in one site's images, float32 [n, channels, side, side], and labels [n]."""
-        for position, (image, label) in enumerate(zip(images, labels, strict=True)):
-            rank = -key(self._seed, "initial", site, int(label), position)
-            kept = self._kept.setdefault(int(label), [])
-            if len(kept) < self._settings.images_per_class:
-                heapq.heappush(kept, (rank, image))
-            else:
-                heapq.heappushpop(kept, (rank, image))
 
     def synthetic(self) -> SyntheticSet:
         """The set, sorted by class; a class that no site sent is missing."""
-        images: list[Tensor] = []
-        labels: list[int] = []
-        for label in sorted(self._kept):
-            ordered = sorted(self._kept[label], key=lambda entry: -entry[0])
-            own = torch.from_numpy(np.stack([image for _, image in ordered]))
-            images.append(self._filled(own, label))
-            labels += [label] * self._settings.images_per_class
-        if not images:
-            shape = (0, self._images.channels, self._images.side, self._images.side)
-            return SyntheticSet(torch.zeros(shape), torch.zeros(0, dtype=torch.int64), self._settings.expand)
-        return SyntheticSet(torch.cat(images), torch.tensor(labels), self._settings.expand)
+        union, factor = super().synthetic(), self._settings.expand
+        filled = [self._filled(union.of_class(label), label) for label in union.classes()]
+        labels = np.repeat(np.asarray(union.classes(), dtype=np.int64), self._settings.images_per_class)
+        return SyntheticSet(torch.cat([union.images[:0], *filled]), torch.from_numpy(labels), factor)
 
     def _filled(self, own: Tensor, label: int) -> Tensor:
         missing = self._settings.images_per_class - len(own)
