@@ -70,6 +70,18 @@ def count(operations: int) -> None:
         meter.operations += operations
 
 
+def operations_of(function: Callable[[], object]) -> int:
+    """The operations that torch's own counter sees while `function` runs; for what no closed formula is known of.
+
+    Its first use takes a second, and watching makes small networks slow: let `function` work on one image, once.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        function()
+    return int(counter.get_total_flops())
+
+
 def counted_job(name: str, function: Callable[..., T], *args: Any, key: str | None = None) -> Job[T]:
     """A job that runs `function(*args)` and hands over the operations that it counted; `key` as for `simnet.Job`."""
 

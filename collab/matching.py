@@ -168,9 +168,13 @@ class Descent:
         images = synthetic.images.detach().requires_grad_()
         loss = loss_of(SyntheticSet(images, synthetic.labels, synthetic.expand))
         (gradient,) = torch.autograd.grad(loss, images)
-        self._velocity.mul_(self._momentum).add_(gradient)
-        synthetic.images = images.detach().sub(self._velocity, alpha=self._learning_rate)
+        self.move(gradient)
         return float(loss.detach())
+
+    def move(self, gradient: Tensor) -> None:
+        """Move the images along `gradient`, of their shape."""
+        self._velocity.mul_(self._momentum).add_(gradient)
+        self.synthetic.images = self.synthetic.images.detach().sub(self._velocity, alpha=self._learning_rate)
 
 
 def initial_set(

@@ -94,14 +94,11 @@ def _unmet_need(
 ) -> tuple[Where, str] | None:
     method, budgets = methods.get(settings.name), scenario.budget_bytes()
     smallest_bytes = _smallest_upload_bytes(scenario, settings)
+    uploaded, tasked = methods.kinds(settings)
     for tenant, clients in members.items():
-        fitting = [
-            rule
-            for rule in book.joining(tenant, server)
-            if rule.allow >= method.UPLOADS and rule.answers >= method.TASKS
-        ]
+        fitting = [rule for rule in book.joining(tenant, server) if rule.allow >= uploaded and rule.answers >= tasked]
         if not fitting:
-            return _missing_boundary(scenario, settings.name, clients[0], tenant, server)
+            return _missing_boundary(scenario, settings, clients[0], tenant, server)
         uploads = _certain_uploads(scenario, method, clients)
         unmet = _too_tight(scenario, settings.name, tenant, fitting, uploads, smallest_bytes)
         if unmet is not None:
@@ -121,12 +118,11 @@ def _unmet_need(
     return None
 
 
-def _missing_boundary(scenario: Scenario, name: str, client: str, asking: str, asked: str) -> tuple[Where, str]:
-    method = methods.get(name)
-    allow, answers = ", ".join(sorted(method.UPLOADS)), ", ".join(sorted(method.TASKS))
+def _missing_boundary(scenario: Scenario, settings: Any, client: str, asking: str, asked: str) -> tuple[Where, str]:
+    allow, answers = (", ".join(sorted(kinds)) for kinds in methods.kinds(settings))
     needed = f"{{to: {asked}, allow: [{allow}]" + (f", answers: [{answers}]}}" if answers else "}")
     return ("boundaries",) if scenario.boundaries else ("tenants",), (
-        f"{name} cannot run: no boundary rule lets {asking} ({client}) send its uploads to {asked} "
+        f"{settings.name} cannot run: no boundary rule lets {asking} ({client}) send its uploads to {asked} "
         f"({SERVER}) and get its task back; add {needed}"
     )
 

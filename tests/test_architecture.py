@@ -83,6 +83,7 @@ COLLAB = [
     "data",
     "matching",
     "pooling",
+    "gradient_matching",
     "methods",
     "evaluation",
     "privacy",

@@ -311,6 +311,16 @@ def needs_one_site(method: Method) -> bool:
     return bool(getattr(method, "ONE_SITE", False))
 
 
+def kinds(settings: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of content that the sites of a method send with these settings, and that the server sends them.
+
+    They are `UPLOADS` and `TASKS`, unless the method has a function `kinds(settings)` that says it more narrowly.
+    """
+    method = get(settings.name)
+    narrower: Callable[[Any], tuple[frozenset[str], frozenset[str]]] | None = getattr(method, "kinds", None)
+    return (method.UPLOADS, method.TASKS) if narrower is None else narrower(settings)
+
+
 def share_of_site(images_per_class: int, sites: int) -> int:
     """Images per class that each of `sites` sites distils: images_per_class / sites, rounded up.
 

@@ -74,6 +74,11 @@ class NetworkSpec:
         """Length of an embedding: the flattened last feature map, before the linear head."""
         return architecture_of(self).embedding_size(self)
 
+    @property
+    def weights(self) -> int:
+        """Number of all weights, those of the head included."""
+        return sum(parameter.size for parameter in full_layout(self))
+
 
 class Architecture(Protocol):
     """What a module of this package offers, see above."""

@@ -29,6 +29,11 @@ KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
         "means": (_FLOATS, 3),
     },
     "synthetic": {"images": (frozenset({"float32"}), 4), "labels": (frozenset({"uint8"}), 1)},
+    "gradients": {
+        "classes": (frozenset({"uint8"}), 1),
+        "counts": (frozenset({"int64"}), 1),
+        "sums": (_FLOATS, 2),
+    },
     # The weights of a network; beside its head it has layers, see `_check_layer`.
     "model": {"head.weight": (_FLOATS, 2), "head.bias": (_FLOATS, 1)},
 }

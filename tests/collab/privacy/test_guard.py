@@ -52,6 +52,7 @@ def disguised(data):
     }
     rows = normalised.reshape(3, -1)
     extended = {**sections(noise)["synthetic"], "more": wire.encode(raw)}
+    gradients = {name: embeddings[name] for name in ("classes", "counts")} | {"sums": wire.encode(rows)}
     return {
         "under their true name": ("raw", {"raw": {"images": wire.encode(raw)}}),
         "as synthetic": ("synthetic", sections(normalised)),
@@ -61,6 +62,7 @@ def disguised(data):
         "one among many": ("synthetic", sections(np.concatenate([noise, normalised[:1]]))),
         "as synthetic that claims to be embeddings": ("embeddings", sections(normalised)),
         "as embeddings": ("embeddings", {"embeddings": embeddings}),
+        "as gradients": ("gradients", {"gradients": gradients}),
         "raw that claims to be synthetic": ("synthetic", {"raw": {"images": wire.encode(raw)}}),
         "as extra tensor of synthetic": ("synthetic", {"synthetic": extended}),
         "as the kernel of a model": ("model", {"model": {**head, "block0.kernel": wire.encode(normalised)}}),

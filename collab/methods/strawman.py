@@ -1,0 +1,261 @@
+"""The strawman: collaborative distillation in many rounds, one for each step of the server.
+
+Section 4.1 of the CollabDM paper (arXiv:2408.02266), which describes it and reports no numbers. Whatever a distillation
+algorithm wants to know of the real data under a network is asked of the sites, round after round. The instances
+are all exact because what a site answers is a sum over its samples:
+
+- `distribution-matching`: the server sends a seed, the sites return mean embeddings. The steps, batches and weights
+  are those of CollabDM, and so is the result, to the bit; what CollabDM saves is the rounds.
+- `gradient-matching` (DC and DSA, see `collab.gradient_matching`): the server sends a network, the sites return for
+  each class the sum of the gradients of the cross entropy by all weights. Between two rounds the server trains the
+  network on the synthetic set; after some rounds it starts with a fresh network.
+
+Both start from what CollabDM starts from, the union of local distillations; the literature starts from real images,
+which must not travel, or from noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from collab.augment import Augmentation, siamese
+from collab.compute import report
+from collab.gradient_matching import GradientSums, class_gradients, matched, trained
+from collab.matching import Descent, SyntheticSet
+from collab.methods import (
+    Ask,
+    Expected,
+    Fleet,
+    Outcome,
+    Sections,
+    Site,
+    Task,
+    collabdm,
+    expected_synthetic,
+    localdm,
+    model_section,
+    read_model,
+    read_synthetic,
+)
+from collab.nets import Network, seeded_network
+from collab.wire import Section, encode
+from simnet.draws import generator, key
+
+UPLOADS = frozenset({"embeddings", "gradients", "synthetic"})
+TASKS = frozenset({"model", "seeds"})
+smallest_upload_bytes = localdm.smallest_upload_bytes
+
+_LARGEST_COUNT = 10**8
+_LARGEST_GRADIENT = 1e6
+
+Instance = Literal["distribution-matching", "gradient-matching"]
+BatchSize = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+class _InstanceSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GradientMatchingSettings(_InstanceSettings):
+    """Settings of gradient matching; the defaults are those of DC and DSA (Zhao et al. 2021)."""
+
+    restarts: int = Field(1000, ge=0, description="fresh networks, one after the other")
+    outer_loops: int | None = Field(
+        None,
+        ge=1,
+        description="rounds with each network; 1, 10 or 50 from 1, 10 or 50 images per class on if not given",
+    )
+    inner_loops: int | None = Field(
+        None,
+        ge=0,
+        description="epochs of training between two rounds; 1, 50 or 10 from 1, 10 or 50 images per class on",
+    )
+    batch_size: BatchSize = Field(256, description="real images of each class behind a gradient, or all of a site's")
+    learning_rate: float = Field(0.1, gt=0, description="of the images")
+    momentum: float = Field(0.5, ge=0, lt=1, description="of the images")
+    network_learning_rate: float = Field(0.01, gt=0, description="of the network's training on the synthetic set")
+    network_batch_size: int = Field(256, ge=1, description="synthetic images in a step of that training")
+
+    def loops(self, images_per_class: int) -> tuple[int, int]:
+        """Rounds with each network, and epochs of training between two of them."""
+        outer, inner = next(loops for least, loops in _LOOPS if images_per_class >= least)
+        return self.outer_loops or outer, inner if self.inner_loops is None else self.inner_loops
+
+
+_LOOPS = ((50, (50, 10)), (10, (10, 50)), (1, (1, 1)))  # images per class, at least -> outer and inner loops
+
+
+class Settings(collabdm.Settings):
+    """Settings of the strawman. Those at the top, beside `instance`, are CollabDM's and serve distribution matching."""
+
+    instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
+    gradient_matching: GradientMatchingSettings = GradientMatchingSettings()
+
+
+def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of content that the sites send in this instance, and that the server sends them."""
+    if settings.instance == "distribution-matching":
+        return collabdm.UPLOADS, collabdm.TASKS
+    return frozenset({"gradients", "synthetic"}), frozenset({"model"})
+
+
+# -- at a site -----------------------------------------------------------------------------------
+
+
+def client(task: Task, site: Site) -> Sections:
+    """The site's answer in one round: its own distillation in the first, its part of the statistic in all others."""
+    settings: Settings = task.settings
+    if not site.data.classes_present:
+        return {}
+    if "model" in task.sections:
+        return {"gradients": _gradients(settings, site, task.sections["model"], task.seed)}
+    if "seeds" not in task.sections:
+        return localdm.client(task, site)
+    iterations = task.sections["seeds"]["iterations"].values()
+    if 0 in iterations or len(iterations) == 0:  # the first round
+        return collabdm.client(task, site)
+    networks = task.sections["seeds"]["networks"].values()
+    return {"embeddings": collabdm.class_means(settings, site, iterations, networks, task.seed)}
+
+
+def _gradients(settings: Settings, site: Site, model: Section, seed: int) -> Section:
+    """Sums of gradients [C_k, P] of the classes that the site holds, and how many samples are in each."""
+    data = site.data
+    classes = data.classes_present
+    number = int(model["round"].values()[0])
+    network = read_model(model, settings.network(data.spec), site.device)
+    chosen = settings.gradient_matching.batch_size
+    size = None if chosen == "all" else chosen
+    batches = [
+        data.draw(label, size, generator(seed, "batch", site.name, number, label), site.device.torch)
+        for label in classes
+    ]
+    augmentations = _augmentations(settings, data.spec, seed, number, classes)
+    sums = class_gradients(network, batches, classes, augmentations)
+    return {
+        "classes": encode(np.asarray(classes), "uint8"),
+        "counts": encode(np.asarray([len(images) for images in batches]), "int64"),
+        "sums": encode(sums.cpu().numpy(), "float32"),
+    }
+
+
+def _augmentations(
+    settings: Settings, images: Any, seed: int, number: int, classes: Sequence[int]
+) -> list[Augmentation]:
+    """The siamese augmentation of each class in a round: the same at every site and at the server."""
+    strategy = settings.strategy(images)
+    return [siamese(strategy, generator(seed, "round", number, "augment", label)) for label in classes]
+
+
+# -- at the server -------------------------------------------------------------------------------
+
+
+async def server(fleet: Fleet) -> Outcome:
+    """Ask every site in every round."""
+    settings: Settings = fleet.settings
+    match settings.instance:
+        case "distribution-matching":
+            return await _match_distributions(fleet)
+        case "gradient-matching":
+            return await _match_gradients(fleet)
+    raise AssertionError(settings.instance)
+
+
+async def _match_distributions(fleet: Fleet) -> Outcome:
+    settings: Settings = fleet.settings
+    spec = settings.network(fleet.images)
+    seeds = collabdm.network_seeds(fleet.seed, settings.iterations)
+    takers = collabdm.participants(settings, fleet.sites, fleet.seed)
+    if not seeds:
+        union = await _initial(fleet)
+        return Outcome(union, union)
+    initial: SyntheticSet | None = None
+    refinement: collabdm.Refinement | None = None
+    for iteration, network_seed in enumerate(seeds):
+        served = {site: [iteration] if iteration in takers[site] else [] for site in fleet.sites}
+        asks = {site: collabdm.ask_for(fleet, spec, seeds, served[site]) for site in fleet.sites}
+        pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
+        if refinement is not None:  # images were sent in the first round
+            asks = {site: _without_images(ask) for site, ask in asks.items() if served[site]}
+        sums = collabdm.EmbeddingSums(settings.model_copy(update={"iterations": 1}), spec)
+        async for upload in fleet.ask(asks):
+            if "synthetic" in upload.sections:
+                pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
+            if "embeddings" in upload.sections:
+                sums.add(upload.sections["embeddings"], [0])
+        if refinement is None:
+            initial = pool.synthetic()
+            refinement = collabdm.Refinement(initial, settings, fleet.images, fleet.device)
+        refinement = await fleet.compute("refine", _refined, refinement, network_seed, sums)
+        report("rounds", iteration + 1, len(seeds))
+    assert refinement is not None
+    return Outcome(refinement.synthetic(), initial)
+
+
+def _without_images(ask: Ask) -> Ask:
+    return Ask(ask.sections, {"embeddings": ask.expects["embeddings"]})
+
+
+def _refined(refinement: collabdm.Refinement, network_seed: int, sums: collabdm.EmbeddingSums) -> collabdm.Refinement:
+    further = refinement.copy()
+    further.step(network_seed, sums.target(0, further.classes))
+    return further
+
+
+async def _match_gradients(fleet: Fleet) -> Outcome:
+    settings: Settings = fleet.settings
+    chosen = settings.gradient_matching
+    outer, inner = chosen.loops(settings.images_per_class)
+    spec = settings.network(fleet.images)
+    initial = await _initial(fleet)
+    synthetic = SyntheticSet(initial.images.to(fleet.device.torch), initial.labels, initial.expand)
+    descent = Descent(synthetic, chosen.learning_rate, chosen.momentum)
+    rounds = [(restart, loop) for restart in range(chosen.restarts) for loop in range(outer)]
+    network = seeded_network(spec, 0, fleet.device)
+    for number, (restart, loop) in enumerate(rounds):
+        if loop == 0:
+            network = seeded_network(spec, key(fleet.seed, "network", restart), fleet.device)
+        else:
+            network = await fleet.compute(
+                "train", trained, network, descent.synthetic, inner, chosen.network_learning_rate,
+                chosen.network_batch_size, settings.strategy(fleet.images), key(fleet.seed, "training", number),
+            )  # fmt: skip
+        sums = GradientSums(spec.classes, spec.weights)
+        async for section in _gradients_of(fleet, network, number, rows="classes"):
+            sums.add(section["classes"].values().astype(np.int64), section["sums"].values(), section["counts"].values())
+        classes, targets = sums.means()
+        augmentations = _augmentations(settings, fleet.images, fleet.seed, number, classes)
+        descent = await fleet.compute("match gradients", matched, descent, network, classes, targets, augmentations)
+        report("rounds", number + 1, len(rounds))
+    refined = descent.synthetic
+    return Outcome(SyntheticSet(refined.images.cpu(), refined.labels, refined.expand), initial)
+
+
+async def _initial(fleet: Fleet) -> SyntheticSet:
+    """The union of what the sites distil by themselves: a round of its own."""
+    settings: Settings = fleet.settings
+    pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
+    ask = Ask(expects={"synthetic": expected_synthetic(fleet.images, fleet.share)})
+    async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
+        if "synthetic" in upload.sections:
+            pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
+    return pool.synthetic()
+
+
+async def _gradients_of(fleet: Fleet, network: Network, number: int, rows: int | str) -> AsyncIterator[Section]:
+    """What the sites find under a network: sections of gradients with so many rows, or one for each class."""
+    images = fleet.images
+    sent = {**model_section(network), "round": encode(np.asarray([number], dtype=np.uint32))}
+    expected: Mapping[str, Expected] = {
+        "classes": Expected("uint8", ("classes",), 0, images.classes - 1, unique=True),
+        "counts": Expected("int64", ("classes",), 1, _LARGEST_COUNT),
+        "sums": Expected("float32", (rows, network.spec.weights), -_LARGEST_GRADIENT, _LARGEST_GRADIENT),
+    }
+    ask = Ask({"model": sent}, {"gradients": expected})
+    async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
+        if upload.sections:
+            yield upload.sections["gradients"]
