@@ -8,6 +8,7 @@ not counted) and added up while a job runs. simnet gets the sum as a number.
 from __future__ import annotations
 
 import contextvars
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,15 @@ def pick_device(choice: DeviceChoice) -> Device:
     if choice == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("compute.device is cuda, but torch finds no such GPU here; use auto or cpu")
     return as_device(choice)
+
+
+def halved(size: int, what: str) -> int:
+    """Half of `size`, with a warning that memory does not suffice for it. Re-raises for a size of 1."""
+    if size <= 1:
+        raise  # noqa: PLE0704  (the error that is being handled)
+    torch.cuda.empty_cache()
+    warnings.warn(f"the GPU has not enough memory for {size} {what}: going on with {size // 2}", stacklevel=3)
+    return size // 2
 
 
 def count(operations: int) -> None:

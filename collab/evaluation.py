@@ -17,12 +17,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from collab.augment import per_sample
-from collab.compute import CPU, Device, report
+from collab.compute import CPU, Device, halved, report
 from collab.data import Dataset
 from collab.matching import SyntheticSet
 from collab.methods import Predictor, Start
-from collab.nets import ArchitectureName, Network, NetworkSpec, chunk_size, seeded_network
+from collab.nets import (
+    ArchitectureName,
+    Embedder,
+    Network,
+    NetworkSpec,
+    Stack,
+    chunk_size,
+    cross_entropies,
+    seeded_network,
+)
 from simnet.draws import generator, key
+
+_PORTION = 512  # test images that are normalised together
 
 
 class EvaluationSettings(BaseModel):
@@ -75,41 +86,53 @@ def evaluate(
     """
     expanded = synthetic.expanded()
     images, labels = expanded.images.to(device.torch), expanded.labels.to(device.torch)
-    values = []
-    for repeat in range(settings.repeats):
-        if start is None:
-            network = seeded_network(spec, key(seed, "evaluation", "network", repeat), device)
-        else:
-            network = start.network_near(key(seed, "evaluation", "near", repeat), device)
-        _train(network, images, labels, dataset, settings, key(seed, "evaluation", "training", repeat))
-        values.append(tested(network, dataset, spec, device))
-        report("judging", repeat + 1, settings.repeats)
+    values: list[float] = []
+    together = settings.repeats
+    while len(values) < settings.repeats:
+        repeats = range(len(values), min(len(values) + together, settings.repeats))
+        stack = Stack.of([_fresh(spec, seed, repeat, device, start) for repeat in repeats])
+        try:
+            _train(stack, images, labels, dataset, settings, [key(seed, "evaluation", "training", r) for r in repeats])
+        except torch.OutOfMemoryError:
+            together = halved(len(repeats), "networks at once")
+            continue
+        values += [tested(stack.network(index), dataset, spec, device) for index in range(len(stack))]
     return Accuracy(tuple(values))
 
 
+def _fresh(spec: NetworkSpec, seed: int, repeat: int, device: Device, start: Start | None) -> Network:
+    if start is None:
+        return seeded_network(spec, key(seed, "evaluation", "network", repeat), device)
+    return start.network_near(key(seed, "evaluation", "near", repeat), device)
+
+
 def _train(
-    network: Network,
-    images: Tensor,
-    labels: Tensor,
-    dataset: Dataset,
-    settings: EvaluationSettings,
-    seed: int,
+    stack: Stack, images: Tensor, labels: Tensor, dataset: Dataset, settings: EvaluationSettings, seeds: Sequence[int]
 ) -> None:
-    draws = generator(seed, "batches")
+    """Train all networks of a stack at once; each draws its own batches and augmentations."""
+    draws = [generator(seed, "batches") for seed in seeds]
     strategy = dataset.spec.augmentation if settings.augment else ()
-    parameters = [parameter.requires_grad_() for parameter in network.parameters()]
-    velocities = [torch.zeros_like(parameter) for parameter in parameters]
+    velocities = [torch.zeros_like(parameter) for parameter in stack.parameters]
     learning_rate = settings.learning_rate
     for epoch in range(settings.epochs):
         if epoch == settings.epochs // 2 + 1:
             learning_rate *= 0.1
-            velocities = [torch.zeros_like(parameter) for parameter in parameters]
-        order = torch.from_numpy(draws.permutation(len(images))).to(images.device)
-        for batch in torch.split(order, settings.batch_size):
-            augmented = per_sample(strategy, draws, len(batch))(images[batch])
-            loss = functional.cross_entropy(network.scores(augmented), labels[batch])
-            gradients = torch.autograd.grad(loss, parameters)
-            _sgd(parameters, gradients, velocities, learning_rate, settings)
+            velocities = [torch.zeros_like(parameter) for parameter in stack.parameters]
+        orders = [torch.from_numpy(each.permutation(len(images))).to(images.device) for each in draws]
+        for batches in zip(*(torch.split(order, settings.batch_size) for order in orders), strict=True):
+            size = len(batches[0])
+            augmented = torch.stack(
+                [per_sample(strategy, each, size)(images[batch]) for each, batch in zip(draws, batches, strict=True)]
+            )
+            wanted = labels[torch.stack(batches)]
+            gradients = stack.gradients(
+                augmented,
+                lambda scores, networks, samples: (
+                    cross_entropies(scores, wanted[networks, samples]) / size  # noqa: B023
+                ),
+            )
+            _sgd(stack.parameters, gradients, velocities, learning_rate, settings)
+        report("judging", epoch + 1, settings.epochs)
 
 
 @torch.no_grad()
@@ -128,11 +151,19 @@ def _sgd(
 @torch.no_grad()
 def tested(network: Predictor, dataset: Dataset, spec: NetworkSpec, device: Device) -> float:
     """The share of the test data of which a network of the size of `spec` gives its label the highest score."""
+    images, labels = dataset.test.images, dataset.test.labels
     correct = 0
-    size = chunk_size(spec)
-    for start in range(0, len(dataset.test), size):
-        chunk = slice(start, start + size)
-        images = dataset.spec.normalise(dataset.test.images[chunk], device.torch)
-        predicted = network.scores(images).argmax(dim=1).cpu().numpy()
-        correct += int((predicted == dataset.test.labels[chunk]).sum())
-    return correct / len(dataset.test)
+    for first in range(0, len(labels), _PORTION):
+        portion = dataset.spec.normalise(images[first : first + _PORTION], device.torch)
+        predicted = _predicted(network, portion, spec).cpu().numpy()
+        correct += int((predicted == labels[first : first + _PORTION]).sum())
+    return correct / len(labels)
+
+
+def _predicted(network: Predictor, images: Tensor, spec: NetworkSpec) -> Tensor:
+    if isinstance(network, Network):
+        weight, bias = network.parameters()[-2:]
+        scores = [functional.linear(piece, weight, bias) for piece in Embedder(network).pieces(images)]
+    else:
+        scores = [network.scores(chunk) for chunk in torch.split(images, chunk_size(spec))]
+    return torch.cat(scores).argmax(dim=1)

@@ -11,7 +11,7 @@ follows the gradient of the sum over classes, as in Algorithm 1; the published c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from collab.augment import Augmentation
-from collab.compute import count
-from collab.nets import Network, embed_in_chunks, operations_per_image
+from collab.compute import count, halved
+from collab.nets import Embedder, Network, chunk_size, operations_per_image
+
+_CHUNKS_TOGETHER = 4  # chunks of synthetic images whose feature maps are kept for the way back
+_PORTION = 512  # real images that are augmented and put together before they are embedded
 
 
 @dataclass
@@ -90,29 +93,85 @@ class Moments:
     means: Tensor
     deviations: Tensor | None = None
 
+    def of(self, numbers: Sequence[int]) -> Moments:
+        """Those of some of the classes, by their place in `classes`."""
+        chosen = list(numbers)
+        deviations = None if self.deviations is None else self.deviations[chosen]
+        return Moments([self.classes[number] for number in chosen], self.means[chosen], deviations)
+
 
 def class_moments(
     network: Network,
-    images_of: Sequence[Tensor],
+    images_of: Sequence[Iterable[Tensor]],
     classes: Sequence[int],
     augmentations: Sequence[Augmentation],
     *,
     deviations: bool = False,
 ) -> Moments:
-    """Moments of real images, class by class; all classes go through the network together.
+    """Moments of real images; all classes go through the network in one pass, in pieces that stay in the cache.
+
+    Sums are kept in float64; neither the images nor their embeddings are in memory all at once.
 
     Args:
         network: psi.
-        images_of: for each class its images, normalised [n_y, channels, side, side], n_y >= 1.
+        images_of: for each class its images, normalised, in portions [n, channels, side, side]; at least one image.
         classes: the label of each.
         augmentations: A_y of each.
         deviations: also the standard deviation per coordinate (unbiased; 0 for a single image).
     """
-    augmented = [augment(images) for augment, images in zip(augmentations, images_of, strict=True)]
-    embeddings = torch.split(embed_in_chunks(network, torch.cat(augmented)), [len(images) for images in augmented])
-    means = torch.stack([rows.mean(dim=0) for rows in embeddings])
-    spreads = torch.stack([_deviation(rows) for rows in embeddings]) if deviations else None
-    return Moments(classes, means, spreads)
+    device = network.device.torch
+    shape = (len(classes), network.spec.embedding_size)
+    sums = torch.zeros(shape, dtype=torch.float64, device=device)
+    squares = torch.zeros_like(sums) if deviations else None
+    counts = torch.zeros(len(classes), 1, dtype=torch.float64)
+    embedder = Embedder(network)
+    with torch.no_grad():
+        for images, runs in _portions(images_of, augmentations):
+            pieces = embedder.pieces(images)
+            for number, rows in _by_run(pieces, runs):
+                wide = rows.double()
+                counts[number] += len(wide)
+                sums[number] += wide.sum(dim=0)
+                if squares is not None:
+                    squares[number] += wide.square_().sum(dim=0)
+    counts = counts.to(device)
+    means = sums / counts
+    if squares is None:
+        return Moments(classes, means.float())
+    variances = (squares - counts * means.square()).clamp_min(0) / (counts - 1).clamp_min(1)
+    return Moments(classes, means.float(), variances.sqrt().float())
+
+
+def _portions(
+    images_of: Sequence[Iterable[Tensor]], augmentations: Sequence[Augmentation]
+) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+    """Augmented images of one class after the other, put together to portions; and runs (number of the class, length)
+    of which each portion is made.
+    """
+    waiting: list[Tensor] = []
+    runs: list[tuple[int, int]] = []
+    for number, (portions, augment) in enumerate(zip(images_of, augmentations, strict=True)):
+        for images in portions:
+            waiting.append(augment(images))
+            runs.append((number, len(images)))
+            if sum(length for _, length in runs) >= _PORTION:
+                yield torch.cat(waiting), runs
+                waiting, runs = [], []
+    if runs:
+        yield torch.cat(waiting), runs
+
+
+def _by_run(pieces: Iterator[Tensor], runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Tensor]]:
+    """Cut pieces of rows where a run of one class ends."""
+    piece = torch.empty(0)
+    for number, length in runs:
+        missing = length
+        while missing:
+            if len(piece) == 0:
+                piece = next(pieces)
+            yield number, piece[:missing]
+            taken = min(missing, len(piece))
+            piece, missing = piece[taken:], missing - taken
 
 
 def matching_loss(
@@ -129,7 +188,7 @@ def matching_loss(
     sizes = [len(images) for images in augmented]
     cost = operations_per_image(network.spec)
     count(sum(sizes) * (cost.forward + cost.backward_to_image))
-    embeddings = torch.split(network.embed(torch.cat(augmented)), sizes)
+    embeddings = torch.split(Embedder(network).differentiable(torch.cat(augmented)), sizes)
     means = torch.stack([rows.mean(dim=0) for rows in embeddings])
     loss = (means - target.means).square().sum()
     if target.deviations is not None:
@@ -155,6 +214,33 @@ class Descent:
         self._momentum = momentum
         self._velocity = torch.zeros_like(synthetic.images)
 
+    def step_toward(self, network: Network, target: Moments, augmentations: Sequence[Augmentation]) -> Tensor:
+        """Move the images along the gradient of the matching loss; returns the loss before the step, a scalar.
+
+        The loss is a sum over classes, and so is its gradient: on a CPU it is taken for a few classes at a time, whose
+        feature maps are then still close to the processor; on a GPU for all, or for half of them if memory is short.
+        """
+        synthetic = self.synthetic
+        gradient = torch.zeros_like(synthetic.images)
+        loss = torch.zeros((), device=gradient.device)
+        waiting = _groups(synthetic, target, network)
+        while waiting:
+            numbers = waiting.pop(0)
+            part = target.of(numbers)
+            chosen = torch.cat([torch.nonzero(synthetic.labels == label)[:, 0] for label in part.classes])
+            images = synthetic.images[chosen].detach().requires_grad_()
+            current = SyntheticSet(images, synthetic.labels[chosen], synthetic.expand)
+            try:
+                found = matching_loss(network, current, part, [augmentations[number] for number in numbers])
+                (gradient[chosen],) = torch.autograd.grad(found, images)
+            except torch.OutOfMemoryError:
+                half = halved(len(numbers), "classes of synthetic images at a time")
+                waiting = [numbers[:half], numbers[half:], *waiting]
+                continue
+            loss += found.detach()
+        self.move(gradient)
+        return loss
+
     def copy(self) -> Descent:
         """A descent that goes on from here and leaves this one, and its images, as they are."""
         synthetic = SyntheticSet(self.synthetic.images, self.synthetic.labels, self.synthetic.expand)
@@ -175,6 +261,23 @@ class Descent:
         """Move the images along `gradient`, of their shape."""
         self._velocity.mul_(self._momentum).add_(gradient)
         self.synthetic.images = self.synthetic.images.detach().sub(self._velocity, alpha=self._learning_rate)
+
+
+def _groups(synthetic: SyntheticSet, target: Moments, network: Network) -> list[list[int]]:
+    """Numbers of the target's classes, those together that are to go through the network together."""
+    if network.device.torch.type != "cpu":
+        return [list(range(len(target.classes)))]
+    limit = _CHUNKS_TOGETHER * chunk_size(network.spec)
+    groups: list[list[int]] = []
+    room = 0
+    for number, label in enumerate(target.classes):
+        size = int((synthetic.labels == label).sum()) * synthetic.expand**2
+        if room < size:
+            groups.append([])
+            room = max(limit, size)
+        groups[-1].append(number)
+        room -= size
+    return groups
 
 
 def initial_set(

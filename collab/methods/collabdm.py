@@ -25,7 +25,7 @@ from pydantic import Field
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
 from collab.data import ImageSpec
-from collab.matching import Descent, Moments, SyntheticSet, class_moments, matching_loss
+from collab.matching import Descent, Moments, SyntheticSet, class_moments
 from collab.methods import (
     Ask,
     Expected,
@@ -96,7 +96,7 @@ def class_means(
     for position, (iteration, network_seed) in enumerate(zip(iterations.tolist(), seeds.tolist(), strict=True)):
         network.reseed(network_seed)
         batches = [
-            data.draw(label, size, generator(seed, "batch", site.name, iteration, label), site.device.torch)
+            data.portions(label, size, generator(seed, "batch", site.name, iteration, label), site.device.torch)
             for label in classes
         ]
         augmentations = _augmentations(settings, data.spec, network_seed, classes)
@@ -240,7 +240,7 @@ class Refinement:
         network = self._network.reseed(network_seed)
         augmentations = _augmentations(self._settings, self._images, network_seed, target.classes)
         moments = Moments(target.classes, target.means.to(network.device.torch))
-        self._descent.step(lambda current: matching_loss(network, current, moments, augmentations))
+        self._descent.step_toward(network, moments, augmentations)
 
     def synthetic(self) -> SyntheticSet:
         """The set as it is now, on the CPU."""

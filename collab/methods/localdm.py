@@ -24,7 +24,6 @@ from collab.matching import (
     cut,
     draw_with_spares,
     initial_set,
-    matching_loss,
 )
 from collab.methods import (
     Ask,
@@ -98,11 +97,11 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
         network.reseed(step_key)
         augmentations = [siamese(strategy, generator(step_key, "augment", label)) for label in classes]
         batches = [
-            data.draw(label, settings.local_batch_size, generator(step_key, "batch", label), site.device.torch)
+            data.portions(label, settings.local_batch_size, generator(step_key, "batch", label), site.device.torch)
             for label in classes
         ]
         target = class_moments(network, batches, classes, augmentations, deviations=settings.expand > 1)
-        descent.step(lambda current: matching_loss(network, current, target, augmentations))  # noqa: B023
+        descent.step_toward(network, target, augmentations)
         report(f"{site.name} distils", step + 1, settings.local_steps)
     return synthetic
 

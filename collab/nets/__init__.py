@@ -16,19 +16,24 @@ for other images.
 
 from __future__ import annotations
 
-from collab.nets.embedding import Operations, chunk_size, embed_in_chunks, operations_per_image
+from collab.nets.chunks import chunk_size
+from collab.nets.embedding import Embedder, Operations, embed_in_chunks, operations_per_image
 from collab.nets.network import Network, draw_parameters, seeded_network
 from collab.nets.spec import ARCHITECTURES, ArchitectureName, NetworkSpec, Parameter, architecture_of, full_layout
+from collab.nets.stack import Stack, cross_entropies
 
 __all__ = [
     "ARCHITECTURES",
     "ArchitectureName",
+    "Embedder",
     "Network",
     "NetworkSpec",
     "Operations",
     "Parameter",
+    "Stack",
     "architecture_of",
     "chunk_size",
+    "cross_entropies",
     "draw_parameters",
     "embed_in_chunks",
     "full_layout",

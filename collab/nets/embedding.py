@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from collab.compute import count
+from collab.compute import count, halved
+from collab.nets import half
+from collab.nets.chunks import chunk_size
 from collab.nets.network import Network
 from collab.nets.spec import NetworkSpec, architecture_of
+from collab.nets.stack import Stack
 
-_CACHE_BYTES = 6 * 1024 * 1024  # activations of one chunk that still stay close to the processor
+_GPU_IMAGES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,55 @@ def operations_per_image(spec: NetworkSpec) -> Operations:
     return Operations(forward, backward_to_image=forward)
 
 
-@torch.no_grad()
+class Embedder:
+    """A network ready to embed many images: what depends on its weights alone is done once.
+
+    Without gradients, and with `bfloat16` as the device's precision, images go through in that type.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.spec = network.spec
+        self.device = network.device
+        self._stack = Stack(network.spec, [weights[None] for weights in network.parameters()], network.device)
+        self._prepared = self._stack.prepared()
+        self._half = half.embedder(network) if network.device.precision == "bfloat16" else None
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Embeddings [n, D] of images [n, channels, side, side], in float32; differentiable once by the images."""
+        pieces = torch.split(images, self._at_once(len(images)))
+        return torch.cat([self._stack.embed_with(self._prepared, piece[None])[0] for piece in pieces])
+
+    def pieces(self, images: Tensor) -> Iterator[Tensor]:
+        """Embeddings, without gradients, float32 [m, D], of one piece of the images after the other.
+
+        Where a GPU has not enough memory for a piece, it is halved from then on, with a warning.
+        """
+        count(len(images) * operations_per_image(self.spec).forward)
+        start, size = 0, self._at_once(len(images))
+        while start < len(images):
+            try:
+                with torch.inference_mode():
+                    embedded = self._embed(images[start : start + size])
+            except torch.OutOfMemoryError:
+                size = halved(size, "images at a time")
+                continue
+            yield embedded
+            start += size
+
+    def _embed(self, images: Tensor) -> Tensor:
+        if self._half is not None:
+            return self._half(images)
+        return self._stack.embed_with(self._prepared, images[None])[0]
+
+    def _at_once(self, images: int) -> int:
+        if self.device.torch.type != "cpu":
+            most = _GPU_IMAGES
+        else:
+            most = half.CHUNK if self._half is not None else chunk_size(self.spec)
+        return max(1, min(images, most))
+
+
 def embed_in_chunks(network: Network, images: Tensor) -> Tensor:
-    """Embeddings [n, D] without gradients, in chunks whose activations stay in the processor's cache."""
-    count(len(images) * operations_per_image(network.spec).forward)
-    return torch.cat([network.embed(chunk) for chunk in torch.split(images, chunk_size(network.spec))])
-
-
-@lru_cache(maxsize=32)
-def chunk_size(spec: NetworkSpec) -> int:
-    """Images that go through the network at a time."""
-    return max(8, _CACHE_BYTES // (4 * architecture_of(spec).largest_map(spec)))
+    """Embeddings [n, D] without gradients."""
+    with torch.no_grad():
+        return torch.cat(list(Embedder(network).pieces(images)))

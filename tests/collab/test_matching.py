@@ -77,9 +77,10 @@ def slow_loss(network, real_of, synthetic_of, deviations):
 def test_the_loss_is_the_papers(deviations, factor):
     network = seeded_network(SPEC, 3)
     real_of = [random_images(7, 1), random_images(5, 2)]
+    portions = [real_of[0].split(3), [real_of[1]]]
     synthetic = SyntheticSet(random_images(6, 3), torch.tensor([0, 0, 0, 2, 2, 2]), factor)
     augmentations = [siamese(["color", "scale", "crop"], generator(1, label)) for label in (0, 2)]
-    target = class_moments(network, real_of, [0, 2], augmentations, deviations=deviations)
+    target = class_moments(network, portions, [0, 2], augmentations, deviations=deviations)
     loss = matching_loss(network, synthetic, target, augmentations)
     expected = slow_loss(
         network,
@@ -92,7 +93,7 @@ def test_the_loss_is_the_papers(deviations, factor):
 
 def test_a_single_image_has_no_deviation():
     network = seeded_network(SPEC, 3)
-    moments = class_moments(network, [random_images(1)], [0], [lambda x: x], deviations=True)
+    moments = class_moments(network, [[random_images(1)]], [0], [lambda x: x], deviations=True)
     assert moments.deviations.abs().max() == 0
     synthetic = SyntheticSet(random_images(1, 5).requires_grad_(), torch.tensor([0]))
     matching_loss(network, synthetic, moments, [lambda x: x]).backward()
@@ -103,7 +104,7 @@ def test_classes_without_a_target_do_not_move():
     network = seeded_network(SPEC, 3)
     synthetic = SyntheticSet(random_images(2), torch.tensor([0, 1]))
     before = synthetic.images.clone()
-    target = Moments([1], class_moments(network, [random_images(4, 9)], [1], [lambda x: x]).means)
+    target = Moments([1], class_moments(network, [[random_images(4, 9)]], [1], [lambda x: x]).means)
     Descent(synthetic, 1.0, 0.5).step(lambda current: matching_loss(network, current, target, [lambda x: x]))
     assert torch.equal(synthetic.images[0], before[0])
     assert not torch.equal(synthetic.images[1], before[1])

@@ -15,7 +15,7 @@ from collab.gradient_matching import GradientSums, class_gradients, gradient_ope
 from collab.matching import Descent
 from collab.methods import check_sections, read_model, strawman
 from collab.methods.strawman import GradientMatchingSettings, Settings
-from collab.nets import seeded_network
+from collab.nets import seeded_network, winograd
 from collab.wire import encode
 from simnet.draws import generator, key
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
@@ -201,7 +201,8 @@ def test_uploads_that_are_wrong_are_refused_by_name(spoilt, reason):
 
 
 @pytest.mark.parametrize("instance", ["distribution-matching", "gradient-matching"])
-def test_the_meter_agrees_with_torchs_counter(instance):
+def test_the_meter_agrees_with_torchs_counter(instance, monkeypatch):
+    monkeypatch.setattr(winograd, "serves", lambda spec: False)  # operations are those of plain convolutions
     each = fleet(instance, expand=2)
     spec = each.settings.network(each.images)
     gradient_operations(spec), matching_operations(spec)  # measured once, outside the count
