@@ -84,6 +84,7 @@ COLLAB = [
     "matching",
     "pooling",
     "gradient_matching",
+    "training",
     "methods",
     "evaluation",
     "privacy",

@@ -63,6 +63,11 @@ def forward_operations(spec: NetworkSpec) -> int:
     return sum(convolution.operations(side) for convolution, side in pairs)
 
 
+def first_operations(spec: NetworkSpec) -> int:
+    """Those of the first convolution, from which no gradient goes on to the images when weights are trained."""
+    return convolutions(spec)[0].operations(spec.side)
+
+
 def largest_map(spec: NetworkSpec) -> int:
     """Numbers in the largest map that one image leaves."""
     return 128 * convolutions(spec)[0].side_after(spec.side) ** 2

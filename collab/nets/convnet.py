@@ -7,7 +7,7 @@ of one-channel images is padded by 3 whatever their size, as in the published co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 from torch.nn import functional
@@ -67,12 +67,21 @@ def embedding_size(spec: NetworkSpec) -> int:
 
 def forward_operations(spec: NetworkSpec) -> int:
     """By the formulas of torch's own counter: convolutions only, a multiply-add counts two."""
-    operations, side, channels = 0, spec.side, spec.channels
+    return sum(_operations(spec))
+
+
+def first_operations(spec: NetworkSpec) -> int:
+    """Those of the first convolution, from which no gradient goes on to the images when weights are trained."""
+    return next(_operations(spec))
+
+
+def _operations(spec: NetworkSpec) -> Iterator[int]:
+    """Those of each convolution."""
+    side, channels = spec.side, spec.channels
     for wide in sides(spec)[:-1]:
         kernel = [spec.width, channels, 3, 3]
-        operations += int(conv_flop_count([1, channels, side, side], kernel, [1, spec.width, wide, wide]))
+        yield int(conv_flop_count([1, channels, side, side], kernel, [1, spec.width, wide, wide]))
         side, channels = wide // 2, spec.width
-    return operations
 
 
 def largest_map(spec: NetworkSpec) -> int:

@@ -105,6 +105,11 @@ def forward_operations(spec: NetworkSpec) -> int:
     return operations
 
 
+def first_operations(spec: NetworkSpec) -> int:
+    """Those of the first convolution, from which no gradient goes on to the images when weights are trained."""
+    return stem(spec).operations(spec.side)
+
+
 def largest_map(spec: NetworkSpec) -> int:
     """Numbers in the largest map that one image leaves."""
     return _WIDTHS[0] * spec.side**2

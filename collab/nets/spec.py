@@ -6,6 +6,7 @@ An architecture is a module of this package with pure functions of a spec::
     def embed(spec, parameters, images) -> Tensor    # [n, channels, side, side] -> [n, D]
     def embedding_size(spec) -> int                  # D
     def forward_operations(spec) -> int              # floating-point operations to embed one image
+    def first_operations(spec) -> int                # of these, those of the first convolution
     def largest_map(spec) -> int                     # numbers in the largest map of one image: for the size of chunks
     def smallest_side(spec) -> int                   # of images that leave something to embed
 
@@ -27,16 +28,21 @@ from collab.errors import ScenarioError
 
 ArchitectureName = Literal["convnet", "alexnet", "vgg11", "resnet18"]
 ARCHITECTURES: tuple[ArchitectureName, ...] = get_args(ArchitectureName)
+"""Those that a scenario can name; `dense` belongs to a method that trains it its own way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One tensor of weights: drawn uniformly on +-1/sqrt(`fan_in`), or `constant` everywhere if there is no fan-in."""
+    """One tensor of weights: drawn uniformly on +-1/sqrt(`fan_in`), or `constant` everywhere if there is no fan-in.
+
+    A `statistic` runs along with the batches that a network is trained on; no gradient changes it.
+    """
 
     name: str
     shape: tuple[int, ...]
     fan_in: int | None = None
     constant: float = 0.0
+    statistic: bool = False
 
     @property
     def size(self) -> int:
@@ -57,7 +63,7 @@ class NetworkSpec:
     channels: int
     side: int
     classes: int
-    architecture: ArchitectureName = "convnet"
+    architecture: ArchitectureName | Literal["dense"] = "convnet"
 
     def __post_init__(self) -> None:
         if self.side < (smallest := architecture_of(self).smallest_side(self)):
@@ -94,6 +100,9 @@ class Architecture(Protocol):
 
     def forward_operations(self, spec: NetworkSpec) -> int:
         """Operations to embed one image."""
+
+    def first_operations(self, spec: NetworkSpec) -> int:
+        """Of these, those of the first convolution."""
 
     def largest_map(self, spec: NetworkSpec) -> int:
         """Numbers in the largest map that one image leaves."""
