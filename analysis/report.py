@@ -87,9 +87,10 @@ def _story(run: Run) -> str:
     total = int(np.sum(list(run.partition.values())))
     tenants = scenario.get("tenants") or {"lab": []}
     division = division_in_words(partition)
+    dataset = run.summary.get("dataset", scenario["dataset"]["name"])  # runs of earlier versions lack the first
     where = _network_in_words(network) if run.summary["world"] == "simulated" else "the sockets of this machine"
     return (
-        f"{partition['clients']} sites held {total:,} private samples of {scenario['dataset']['name']}, {division}, "
+        f"{partition['clients']} sites held {total:,} private samples of {dataset}, {division}, "
         f"in a network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
         f"{_number(scenario['method']['images_per_class'], 'synthetic image')} per class of what it got."
     )

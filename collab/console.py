@@ -104,7 +104,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     simulated = summary["world"] == "simulated"
     seconds = "virtual" if simulated else "real"
     table = Table(
-        title=f"{summary['scenario']}, seed {summary['seed']}, {summary['world']} network",
+        title=f"{summary['scenario']}, seed {summary['seed']}, {summary['dataset']}, {summary['world']} network",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from collab.compute import pick_device
 from collab.data import Dataset, SiteData
+from collab.data.catalogue import title_of
 from collab.evaluation import Accuracy
 from collab.methods import Outcome
 from collab.settings import SERVER, Scenario
@@ -124,6 +125,7 @@ def write_run(
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "seed": scenario.seed,
+        "dataset": title_of(material.dataset.name),
         "world": "real" if real else "simulated",
         "run_dir": str(writer.final),
         "trace_digest": _joint_digest([result.network.trace for result in results]),

@@ -111,6 +111,11 @@ KNOWN: Mapping[str, Known] = {
 }  # fmt: skip
 
 
+def title_of(name: str) -> str:
+    """The name to show beside figures: that of a known set, otherwise the name itself."""
+    return KNOWN[name].title if name in KNOWN else name
+
+
 def places(name: str, data_dir: Path) -> tuple[Path, ...]:
     """Where a set is looked for: in a folder of its name, then in the data directory itself.
 

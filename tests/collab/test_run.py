@@ -46,6 +46,7 @@ def simulated(tmp_path_factory):
 def test_the_summary_says_what_was_asked_for(simulated):
     assert simulated["scenario"] == "tiny"
     assert simulated["seed"] == 3
+    assert simulated["dataset"] == "gaussians"
     assert len(simulated["trace_digest"]) == 64
     assert list(simulated["methods"]) == ["collabdm", "localdm", "central"]
     row = simulated["methods"]["collabdm"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from collab.data import fetching
-from collab.data.catalogue import KNOWN
+from collab.data.catalogue import KNOWN, title_of
 from collab.data.fetching import fetch, known_names
 from collab.data.listing import entries, located
 from collab.data.settings import AnyDatasetSettings
@@ -27,6 +27,11 @@ def test_what_the_settings_know_is_what_the_catalogue_says():
         for name in settings.model_fields["name"].annotation.__args__:
             if name in KNOWN and name != "digits":
                 assert (settings.channels, settings.side) == (KNOWN[name].spec.channels, KNOWN[name].spec.side)
+
+
+def test_figures_name_lossy_copies_as_such():
+    assert title_of("cifar10-jpeg") == "CIFAR-10 (JPEG)"
+    assert title_of("gaussians") == "gaussians"
 
 
 def test_files_that_are_there_are_found_and_measured(tmp_path):
