@@ -1,6 +1,6 @@
-"""Training networks on labelled images: optimisers, and plain classification of what one site holds.
+"""Training networks on labelled images: gradient descent, and plain classification of what one site holds.
 
-The optimisers are torch's own rules, written out because importing torch's takes longer than a small run.
+The optimiser is torch's own rule, written out because importing torch's takes longer than a small run.
 """
 
 from __future__ import annotations
@@ -44,35 +44,6 @@ class Sgd:
         for parameter, gradient, velocity in zip(self._parameters, gradients, self._velocities, strict=True):
             velocity.mul_(self._momentum).add_(gradient).add_(parameter, alpha=self._weight_decay)
             parameter.sub_(velocity, alpha=self._learning_rate)
-
-
-class Adam:
-    """Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980) on `parameters`, in place."""
-
-    def __init__(
-        self, parameters: Sequence[Tensor], learning_rate: float, betas: tuple[float, float], epsilon: float = 1e-8
-    ) -> None:
-        self._parameters = parameters
-        self._learning_rate = learning_rate
-        self._betas = betas
-        self._epsilon = epsilon
-        self._steps = 0
-        self._means = [torch.zeros_like(parameter) for parameter in parameters]
-        self._squares = [torch.zeros_like(parameter) for parameter in parameters]
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Follow the gradients downhill by one step."""
-        self._steps += 1
-        first, second = self._betas
-        size = self._learning_rate / (1 - first**self._steps)
-        unbiased = (1 - second**self._steps) ** -0.5
-        for parameter, gradient, mean, square in zip(
-            self._parameters, gradients, self._means, self._squares, strict=True
-        ):
-            mean.lerp_(gradient, 1 - first)
-            square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-            parameter.addcdiv_(mean, square.sqrt().mul_(unbiased).add_(self._epsilon), value=-size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,11 +253,7 @@ BAD = [
     ("[client-*]", "[client-1]", 12, "client-2 belongs to no tenant; expected exactly one"),
     ("[server]", "[server, client-0]", 12, "client-0 belongs to hospital and cloud; expected exactly one"),
     ("to: cloud", "to: clud", 17, 'there is no tenant "clud"; did you mean "cloud"?'),
-<<<<<<< HEAD
     ("[embeddings, synthetic]", "[embeddings, raw]", 17, 'found "raw" (known: embeddings, synthetic, seeds, '),
-=======
-    ("[embeddings, synthetic]", "[embeddings, raw]", 17, 'found "raw" (known: embeddings, synthetic, seeds, model, stream)'),
->>>>>>> 757c9f2 (FedAvg and FedProx: the yardsticks of many rounds; weights are averaged in fixed point, so that the order of arrival leaves no trace)
     ("jetson-orin-nano", "jetson-orin-nanno", 19, 'no device "jetson-orin-nanno"; did you mean "jetson-orin-nano"?'),
     ("client-2: {", "client-7: {", 20, '"client-7" is no host'),
     ("rate: 3 GFLOP/s", "rate: 3", 20, "3 has no unit"),
