@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 RUNS_DIR = Path("runs")
+PICTURE_FORMATS = (".svg", ".png")
 
 ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -25,3 +26,9 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--dir", help="The data directory; COLLAB_DATA_DIR if not given.", show_default=False),
 ]
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse the name of a picture that is neither SVG nor PNG, before any work is done. Raises `BadParameter`."""
+    if path is not None and path.suffix.lower() not in PICTURE_FORMATS:
+        raise typer.BadParameter(f"{path} is no picture; expected a name that ends in {' or '.join(PICTURE_FORMATS)}")

@@ -19,26 +19,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from collab.picture_style import COLOURS, FAINT, GREY, INK, STYLE, save
 from collab.topology_layout import Layout, layout
 from simnet import CapacitySchedule, Link, Topology
 from simnet.units import format_bandwidth, format_duration
 
-# Okabe and Ito (2008): distinguishable with every common colour blindness; then the same again with other markers.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442")
+# Of tenants beyond the colours, the same colours again with other markers.
 MARKERS = ("o", "^", "s", "P", "X", "v")
-INK, FAINT, RELAY = "#1d2733", "#9aa7b4", "#6b7785"
+RELAY = GREY
 MOST_HOSTS = 400
 _MOST_LABELLED_LINKS = 16
 _MOST_NAMES_ON_A_MAP = 25
 _SHORT = 0.09  # of the picture: a link too short for a label of its own
 _LEGEND_CHARACTERS = 52
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "collab",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Segoe UI", "Helvetica Neue", "Arial", "DejaVu Sans", "sans-serif"],
-    "text.color": INK,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +102,7 @@ def draw(topology: Topology, path: Path, *, title: str, server: str, crossings: 
     classes = classes_of(topology.links)
     shown, step = thinned(topology, server)
     tenants = list(dict.fromkeys(host.tenant for host in topology.hosts))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 8.2))
         axes = figure.add_axes((0.02, 0.03, 0.66, 0.89))
         _draw_network(axes, shown, tenants, server, counted=step == 1)
@@ -118,7 +111,7 @@ def draw(topology: Topology, path: Path, *, title: str, server: str, crossings: 
             note = f"one in {step} of {len(topology.hosts) - 1:,} clients is drawn"
             figure.text(0.03, 0.925, note, fontsize=9, color=RELAY, va="center")
         _draw_legend(figure, topology, classes, tenants, server, crossings)
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save(figure, path)
 
 
 def _draw_network(axes: Axes, topology: Topology, tenants: Sequence[str], server: str, *, counted: bool) -> None:

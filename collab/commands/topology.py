@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collab.options import Overrides, ScenarioPath
+from collab.options import Overrides, ScenarioPath, check_picture
 
 if TYPE_CHECKING:
     from collab.settings import Scenario
     from collab.topology_figure import LinkClass
     from simnet import Topology
 
-_FORMATS = (".svg", ".png")
 _MOST_ROWS = 24
 
 
@@ -28,8 +27,7 @@ def command(
     ] = None,
 ) -> None:
     """Draw the network of a scenario: hosts by tenant, links, what may cross; and list its links."""
-    if output is not None and output.suffix.lower() not in _FORMATS:
-        raise typer.BadParameter(f"{output} is no picture; expected a name that ends in .svg or .png")
+    check_picture(output)
     from collab import scenario as scenarios
     from collab.settings import SERVER
     from collab.topology_figure import classes_of, draw
