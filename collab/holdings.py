@@ -98,6 +98,22 @@ class Holdings:
         return float(distances @ self.sizes / max(1, self.samples))
 
     @property
+    def label_skew_by_chance(self) -> float:
+        """The `label_skew` to be expected if the samples were dealt at random to clients of these sizes.
+
+        Small clients are skewed by chance alone: one sample is of one class. The mean absolute deviation of a
+        binomial count (de Moivre's closed form) for every client and class, times sqrt((N - n) / (N - 1)), since the
+        samples are dealt without replacement.
+        """
+        if self.samples < 2:
+            return 0.0
+        whole = self.totals / self.samples
+        sizes, number = np.unique(self.sizes[self.sizes > 0], return_counts=True)
+        remaining = np.sqrt((self.samples - sizes) / (self.samples - 1))
+        expected = _mean_deviation(sizes[:, None], whole[None]).sum(axis=1) / 2 * remaining
+        return float(expected @ number / self.samples)
+
+    @property
     def size_gini(self) -> float:
         """The Gini coefficient of the sizes: 0 if all clients hold equally much, towards 1 if one holds everything."""
         ranks = 2 * np.arange(1, len(self.sizes) + 1) - len(self.sizes) - 1
@@ -138,6 +154,7 @@ class Holdings:
             "counts": self.totals.tolist(),
             "effective_classes": round(float(_effective(_shares(self.totals[None]))[0]), 6),
             "label_skew": round(self.label_skew, 6),
+            "label_skew_by_chance": round(self.label_skew_by_chance, 6),
             "size_gini": round(self.size_gini, 6),
             "size_variation": round(self.size_variation, 6),
             "empty_clients": self.empty,
@@ -156,3 +173,14 @@ def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def _effective(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     logarithms = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return np.where(shares.any(axis=1), np.exp(-(shares * logarithms).sum(axis=1)), 0.0)
+
+
+def _mean_deviation(trials: NDArray[np.int64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """E |X - n p| of X ~ Binomial(n, p): 2 m C(n, m) p^m (1 - p)^(n - m + 1) with m = floor(n p) + 1 (de Moivre)."""
+    logarithms = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, trials.max() + 1)))))  # of the factorials
+    most = np.minimum(np.floor(trials * chance).astype(np.int64) + 1, trials)
+    open_ended = (chance > 0) & (chance < 1)
+    p = np.where(open_ended, chance, 0.5)
+    choices = logarithms[trials] - logarithms[most] - logarithms[trials - most]
+    exponent = choices + most * np.log(p) + (trials - most + 1) * np.log1p(-p)
+    return np.asarray(np.where(open_ended, 2 * most * np.exp(exponent), 0.0))

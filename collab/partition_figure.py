@@ -133,7 +133,7 @@ def _subtitle(holdings: Holdings) -> str:
     clients, classes = holdings.counts.shape
     parts = [
         f"{holdings.samples:,} samples of {classes} classes at {clients:,} {'client' if clients == 1 else 'clients'}",
-        f"label skew {holdings.label_skew:.2f}",
+        f"label skew {holdings.label_skew:.2f} (by chance {holdings.label_skew_by_chance:.2f})",
         f"Gini coefficient of sizes {holdings.size_gini:.2f}",
     ]
     if holdings.empty:

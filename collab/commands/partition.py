@@ -43,9 +43,10 @@ def command(
         material = prepare(chosen, progress)
     holdings = _holdings(chosen, material)
     if figure is not None:
+        from collab.data.catalogue import title_of
         from collab.partition_figure import draw
 
-        draw(holdings, figure, title=f"{chosen.name}: {chosen.dataset.name}, {_in_words(chosen)}")
+        draw(holdings, figure, title=f"{chosen.name}: {title_of(chosen.dataset.name)}, {_in_words(chosen)}")
     if as_json:
         settings = chosen.partition.model_dump(mode="json")
         head = {"scenario": chosen.name, "seed": chosen.seed, "dataset": chosen.dataset.name, "partition": settings}
@@ -75,10 +76,12 @@ def _in_words(scenario: Scenario) -> str:
 
 
 def _print(scenario: Scenario, holdings: Holdings) -> None:
+    from collab.data.catalogue import title_of
+
     few = len(holdings.clients) <= _MOST_ROWS
     shown = range(len(holdings.clients) if few else _FIRST_ROWS)
     narrow = holdings.counts.shape[1] <= _MOST_COLUMNS
-    _show(f"{scenario.name}, seed {scenario.seed}: {scenario.dataset.name}, {_in_words(scenario)}")
+    _show(f"{scenario.name}, seed {scenario.seed}: {title_of(scenario.dataset.name)}, {_in_words(scenario)}")
     if narrow:
         _show(_counts(holdings, shown), "samples of each class")
         _show(_shares(holdings, shown), "share of each class in what a client holds, %")
@@ -89,7 +92,8 @@ def _print(scenario: Scenario, holdings: Holdings) -> None:
     largest, smallest = int(holdings.sizes.max()), int(holdings.sizes.min())
     ratio = f", {largest / smallest:,.3g} to 1" if smallest else ""
     _show(
-        f"\nlabel skew {holdings.label_skew:.3f} (0: every client has the mixture of the whole; near 1: each its own)\n"
+        f"\nlabel skew {holdings.label_skew:.3f} (0: every client has the mixture of the whole; near 1: each its own); "
+        f"samples dealt at random would have {holdings.label_skew_by_chance:.3f}\n"
         f"sizes {smallest:,} to {largest:,}{ratio}; Gini coefficient {holdings.size_gini:.3f} (0: all alike; near 1: "
         f"one has it all), coefficient of variation {holdings.size_variation:.3f}"
     )

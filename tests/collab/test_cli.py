@@ -110,6 +110,8 @@ BAD = [
     (["run", "no-rule.yaml"], 4, "no boundary rule lets sites"),
     (["run", "tiny.yaml", "--set", "dataset={name: mnist}"], 5, "no file"),
     (["run", "tiny.yaml", "--set", "partition.clients=999"], 6, "999 clients cannot share 160"),
+    (["partition", "tiny.yaml", "--set", "partition={clients: 1, scheme: pathological}"], 6, "the rest would be lost"),
+    (["partition", "tiny.yaml", "--figure", "nowhere/a.png"], 11, "nowhere/a.png: No such file"),
     (["run", "tiny.yaml", "--name", "taken"], 7, "runs/taken exists already"),
     (["report", "nowhere"], 10, "nowhere is no run directory"),
     (["serve", "tiny.yaml", "--port", "70000"], 2, "--port"),

@@ -52,6 +52,25 @@ def test_clients_with_a_class_of_their_own():
     np.testing.assert_allclose(holdings.effective_classes, 1)
 
 
+def test_skew_by_chance_is_that_of_samples_dealt_at_random():
+    sizes, totals = [1, 3, 3, 10, 25, 58, 0], [50, 30, 15, 5, 0]
+    labels = np.repeat(np.arange(5), totals)
+    draws = np.random.default_rng(0)
+    dealt = []
+    for _ in range(2000):
+        parts = np.split(draws.permutation(100), np.cumsum(sizes)[:-1])
+        dealt.append(Holdings.of({str(i): part for i, part in enumerate(parts)}, labels, 5))
+    assert dealt[0].label_skew_by_chance == pytest.approx(np.mean([one.label_skew for one in dealt]), rel=0.02)
+
+
+def test_skew_by_chance_at_its_ends():
+    singles = make(np.eye(4, dtype=int)[np.arange(200) % 4])
+    assert singles.label_skew_by_chance == pytest.approx(0.75)  # a client of one sample is of one class in four
+    assert make([[3, 4]]).label_skew_by_chance == 0
+    assert make([[5], [4]]).label_skew_by_chance == 0
+    assert make([[1, 0], [0, 0]]).label_skew_by_chance == 0
+
+
 def test_one_client_holds_everything():
     holdings = make([[0, 0], [3, 5], [0, 0], [0, 0]])
     assert holdings.size_gini == pytest.approx(1 - 1 / 4)

@@ -37,7 +37,10 @@ def test_a_few_clients_stand_with_names_and_numbers(tmp_path):
     path, words = drawn(tmp_path, make([[1200, 0, 7], [0, 3, 0]]))
     for word in ("a title", "client-0", "client-1", "1,200", "7", "3", "1,207", "class", "in all"):
         assert word in words
-    assert "1,210 samples of 3 classes at 2 clients · label skew 0.00 · Gini coefficient of sizes 0.50" in words
+    assert (
+        "1,210 samples of 3 classes at 2 clients · label skew 0.00 (by chance 0.00) · Gini coefficient of sizes 0.50"
+        in words
+    )
     assert "0" in words  # the class, for no bubble says so
     assert len(bubbles(path)) == 3
 
