@@ -28,7 +28,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from collab.adam import Adam
 from collab.compute import count, report
 from collab.data import ImageSpec, SiteData
 from collab.kernels import NeuralTangentKernel, kernel_operations
@@ -46,6 +45,7 @@ from collab.methods import (
     read_synthetic,
     synthetic_section,
 )
+from collab.optimisers import Adam
 from collab.pooling import Union
 from simnet.draws import generator
 

@@ -37,6 +37,11 @@ KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
     # The weights of a network; beside its head it has layers, see `_check_layer`.
     "model": {"head.weight": (_FLOATS, 2), "head.bias": (_FLOATS, 1)},
 }
+_OPTIONAL: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
+    "synthetic": {"soft_labels": (_FLOATS, 2), "step_sizes": (_FLOATS, 1)},
+}
+"""What a kind may hold beside what it consists of."""
+
 _NOTES: Mapping[str, str] = {"samples": "int64", "round": "uint32"}
 """What may be said beside the weights of a model, each a single number."""
 _LARGEST_KERNEL = 11
@@ -70,6 +75,7 @@ def _check_kind(kind: str, section: wire.Section) -> None:
         for name in set(section) - set(wanted):
             _check_layer(name, section[name])
         section = {name: tensor for name, tensor in section.items() if name in wanted}
+    wanted = {**wanted, **{name: shape for name, shape in _OPTIONAL.get(kind, {}).items() if name in section}}
     if set(section) != set(wanted):
         raise WireError(
             f"what is called {kind} holds {', '.join(sorted(section)) or 'nothing'}; "

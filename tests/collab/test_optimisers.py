@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from collab.adam import Adam
+from collab.optimisers import Adam, Sgd
 from simnet.draws import generator
 
 
@@ -51,3 +51,18 @@ def test_a_step_can_be_differentiated():
         return second[0]
 
     assert torch.autograd.gradcheck(after_two, (weights.requires_grad_(), gradients.requires_grad_()))
+
+
+def test_sgd_and_scaled_steps():
+    weights, gradients = start()
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    for optimiser in (Sgd(0.1), Adam(0.1)):
+        (once,), _ = optimiser.step([weights], [gradients], optimiser.start([weights]))
+        (twice,), state = optimiser.step([weights], [gradients], optimiser.start([weights]), scale)
+        torch.testing.assert_close(twice - weights, 2 * (once - weights))
+        assert state.steps == 1
+        (slope,) = torch.autograd.grad(twice.sum(), scale)
+        torch.testing.assert_close(slope, (once - weights).sum())
+    torch.testing.assert_close(
+        Sgd(0.1).step([weights], [gradients], Sgd(0.1).start([weights]))[0][0], weights - 0.1 * gradients
+    )
