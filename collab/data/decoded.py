@@ -38,7 +38,7 @@ def decoded(
     `variant` tells apart what is decoded from the same sources in different ways.
     """
     fingerprint = " ".join(fingerprint_of(source) for source in sources)
-    identity = [*(str(source.resolve()) for source in sources), variant]
+    identity = [_FORMAT, *(str(source.resolve()) for source in sources), variant]
     key = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
     paths = [directory / f"{name}-{key}.safetensors" for directory in _directories(data_dir)]
     for path in paths:
