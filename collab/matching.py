@@ -214,11 +214,14 @@ class Descent:
         self._momentum = momentum
         self._velocity = torch.zeros_like(synthetic.images)
 
-    def step_toward(self, network: Network, target: Moments, augmentations: Sequence[Augmentation]) -> Tensor:
+    def step_toward(
+        self, network: Network, target: Moments, augmentations: Sequence[Augmentation], share_of_rate: float = 1.0
+    ) -> Tensor:
         """Move the images along the gradient of the matching loss; returns the loss before the step, a scalar.
 
         The loss is a sum over classes, and so is its gradient: on a CPU it is taken for a few classes at a time, whose
         feature maps are then still close to the processor; on a GPU for all, or for half of them if memory is short.
+        `share_of_rate` is what a schedule leaves of the learning rate at this step.
         """
         synthetic = self.synthetic
         gradient = torch.zeros_like(synthetic.images)
@@ -238,7 +241,7 @@ class Descent:
                 waiting = [numbers[:half], numbers[half:], *waiting]
                 continue
             loss += found.detach()
-        self.move(gradient)
+        self.move(gradient, share_of_rate)
         return loss
 
     def copy(self) -> Descent:
@@ -257,10 +260,12 @@ class Descent:
         self.move(gradient)
         return float(loss.detach())
 
-    def move(self, gradient: Tensor) -> None:
+    def move(self, gradient: Tensor, share_of_rate: float = 1.0) -> None:
         """Move the images along `gradient`, of their shape."""
         self._velocity.mul_(self._momentum).add_(gradient)
-        self.synthetic.images = self.synthetic.images.detach().sub(self._velocity, alpha=self._learning_rate)
+        self.synthetic.images = self.synthetic.images.detach().sub(
+            self._velocity, alpha=self._learning_rate * share_of_rate
+        )
 
 
 def _groups(synthetic: SyntheticSet, target: Moments, network: Network) -> list[list[int]]:

@@ -191,16 +191,24 @@ def _name_first(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _section_of(entry: Mapping[str, Any], sections: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section of the method that an entry names; empty if there is none that could be used."""
+    """What the section of the method that an entry names says; nothing if there is none that could be used.
+
+    A preset takes from the section of its method what it does not settle itself.
+    """
     name = entry.get("name")
-    section = sections.get(name) if isinstance(name, str) else None
-    return section if isinstance(section, dict) else {}
+    if not isinstance(name, str):
+        return {}
+    own, shared = sections.get(name), sections.get(methods.base_of(name))
+    found = dict(shared) if isinstance(shared, dict) else {}
+    if name in methods.names():
+        found = {key: value for key, value in found.items() if key not in methods.preset_settings(name)}
+    return {**found, **own} if isinstance(own, dict) else found
 
 
 def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any]) -> Any:
     given = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict) or given.get("name") not in methods.names():
         return given
-    shared = set(methods.get(given["name"]).Settings.model_fields)
+    shared = set(methods.get(given["name"]).Settings.model_fields) - set(methods.preset_settings(given["name"]))
     inherited = {key: value for key, value in method.items() if key in shared}
     return {**inherited, **_section_of(given, sections), **given}

@@ -178,10 +178,7 @@ def _certain_uploads(scenario: Scenario, method: methods.Method, clients: Sequen
 
 def _smallest_upload_bytes(scenario: Scenario, settings: Any) -> int:
     """A lower bound for an upload with content: of one class, without embeddings and envelope."""
-    method = methods.get(settings.name)
-    sites = 1 if methods.needs_one_site(method) else len(scenario.clients)
-    smallest = getattr(method, "smallest_upload_bytes", None)
-    if smallest is None:
-        return _SMALLEST_BODY_BYTES
+    sites = 1 if methods.needs_one_site(methods.get(settings.name)) else len(scenario.clients)
     side = scenario.dataset.side
-    return int(smallest(methods.share_of_site(settings.images_per_class, sites), side))
+    known = settings.smallest_upload_bytes(settings.images_per_site(sites), side)
+    return max(int(known), _SMALLEST_BODY_BYTES)

@@ -10,7 +10,9 @@ the kind of content that they are. A tensor is ``{"dtype": str, "shape": [int], 
 little-endian. Nothing is ever unpickled, and nothing here needs torch: `docs/protocol.md` is all that a client
 in another language needs.
 
-bfloat16, which numpy lacks, is carried as the upper 16 bits of a float32, rounded to nearest even.
+bfloat16, which numpy lacks, is carried as the upper 16 bits of a float32, rounded to nearest even. uint4, numbers from
+0 to 15, takes half a byte each: two in a byte, the first in the lower half, rows running on; if their number is odd,
+the last half is 0.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ MAX_ITEMS = 100_000  # entries of one list or map
 MAX_FIELD_BYTES = 64 * 1024  # all scalars together
 MAX_RANK = 8
 _MAX_EXTENT = 2**31
+_LARGEST_UINT4 = 15
 
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FLOAT_DTYPES: tuple[FloatDtype, ...] = ("float32", "float16", "bfloat16")
@@ -42,6 +45,7 @@ _STORED_AS: Mapping[str, str] = {
     "float16": "<f2",
     "bfloat16": "<u2",
     "uint8": "|u1",
+    "uint4": "|u1",
     "uint32": "<u4",
     "uint64": "<u8",
     "int64": "<i8",
@@ -53,7 +57,9 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Tensor:
-    """An array with the type that it has on the wire; `stored` has that type's stored form (bfloat16: uint16)."""
+    """An array with the type that it has on the wire; `stored` has that type's stored form (bfloat16: uint16; uint4:
+    a uint8 each, until it is packed).
+    """
 
     dtype: str
     stored: NDArray[Any]
@@ -65,8 +71,8 @@ class Tensor:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the data alone."""
-        return self.stored.nbytes
+        """Bytes of the data alone, as packed."""
+        return _size_bytes(self.dtype, self.stored.size)
 
     def values(self) -> NDArray[Any]:
         """The numbers: float32 for bfloat16, else the stored array itself (not a copy)."""
@@ -78,7 +84,7 @@ class Tensor:
 def encode(values: NDArray[Any], dtype: str | None = None) -> Tensor:
     """`values` as a tensor of `dtype` (their own if not given).
 
-    Raises `WireError` for a type that has no place here.
+    Raises `WireError` for a type that has no place here, and for numbers that are no uint4.
     """
     name = dtype or values.dtype.name
     if name not in _STORED_AS:
@@ -89,7 +95,13 @@ def encode(values: NDArray[Any], dtype: str | None = None) -> Tensor:
         # Rounding would turn some NaNs into infinity; keep every NaN one.
         stored = np.where(np.isnan(values), np.uint32(0x7FC0), rounded).astype("<u2")
         return Tensor(name, stored)
+    if name == "uint4" and values.size and (values.min() < 0 or values.max() > _LARGEST_UINT4):
+        raise WireError(f"a uint4 is a number from 0 to {_LARGEST_UINT4}; found {values.min()} to {values.max()}")
     return Tensor(name, np.ascontiguousarray(values, dtype=_STORED_AS[name]))
+
+
+def _size_bytes(dtype: str, numbers: int) -> int:
+    return -(-numbers // 2) if dtype == "uint4" else numbers * np.dtype(_STORED_AS[dtype]).itemsize
 
 
 Section = Mapping[str, Tensor]
@@ -201,6 +213,9 @@ def _depth(value: Any) -> int:
 
 def _pack_tensor(tensor: Tensor) -> dict[str, Any]:
     data = np.ascontiguousarray(tensor.stored)
+    if tensor.dtype == "uint4":
+        flat4 = np.append(data.reshape(-1), np.zeros(data.size % 2, dtype=np.uint8))
+        data = flat4[::2] | (flat4[1::2] << np.uint8(4))
     # msgpack takes any buffer: the numbers are copied once, into the body.
     flat = data.reshape(-1).view(np.uint8).data if data.size else b""
     return {"dtype": tensor.dtype, "shape": list(tensor.shape), "data": flat}
@@ -226,9 +241,15 @@ def _unpack_tensor(name: str, packed: Any) -> Tensor:
         )
     ):
         raise WireError(f"{name} has no valid shape: {shape!r}")
-    stored = np.dtype(_STORED_AS[dtype])
-    expected = math.prod(shape) * stored.itemsize
+    numbers = math.prod(shape)
+    expected = _size_bytes(dtype, numbers)
     if not isinstance(data, bytes) or len(data) != expected:
         found = len(data) if isinstance(data, bytes) else type(data).__name__
         raise WireError(f"{name} of shape {shape} and type {dtype} needs {expected} bytes, found {found}")
-    return Tensor(dtype, np.frombuffer(data, stored).reshape(shape))
+    stored = np.frombuffer(data, _STORED_AS[dtype])
+    if dtype == "uint4":
+        stored = np.stack([stored & np.uint8(_LARGEST_UINT4), stored >> np.uint8(4)], axis=1).reshape(-1)
+        if stored[numbers:].any():
+            raise WireError(f"{name} holds {numbers} numbers of 4 bits, but the half byte after them is not 0")
+        stored = stored[:numbers]
+    return Tensor(dtype, stored.reshape(shape))

@@ -75,6 +75,8 @@ COLLAB = [
     "quantities",
     "document",
     "wire",
+    "quantisation",
+    "expectations",
     "compute",
     "optimisers",
     "kernels",

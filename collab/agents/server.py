@@ -96,7 +96,7 @@ class ServerAgent:
     @property
     def share(self) -> int:
         """Images per class that each site is to distil."""
-        return methods.share_of_site(self.settings.images_per_class, len(self.sites))
+        return int(self.settings.images_per_site(len(self.sites)))
 
     async def run(self, body_limit_bytes: int, extra_routes: Sequence[Route] = ()) -> Outcome:
         """Serve until the method has its result and the sites know; returns the result."""

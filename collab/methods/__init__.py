@@ -7,8 +7,8 @@ A method is a module of this package with a `Settings` model and two functions::
 
 `fleet.ask` sends tasks and yields uploads as they arrive, in an order that must not matter to the result. A new
 method is one file here and one test file; nothing else knows their names. `ONE_SITE = True` marks a yardstick
-that needs all data at a single site. A method may have `smallest_upload_bytes(share, side)`, a lower bound for an
-upload with content, so that a boundary too tight for it is noticed before the run.
+that needs all data at a single site. `PRESETS` gives names to combinations of settings: a preset `lean` of the method
+`collabdm` is a method `collabdm-lean`, the same functions with other defaults.
 """
 
 from __future__ import annotations
@@ -18,27 +18,57 @@ import pkgutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar, cast
+from types import SimpleNamespace
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from collab.augment import Operation
 from collab.compute import Device
 from collab.data import ImageSpec, SiteData
-from collab.errors import RefusedUploadError
+from collab.expectations import MAX_ABSOLUTE, Expectations, Expected, Sections, check_sections, expected_numbers
 from collab.matching import SyntheticSet
 from collab.nets import ArchitectureName, Network, NetworkSpec, full_layout
+from collab.quantisation import as_section, numbers
 from collab.wire import Section, encode
-from collab.wire import Tensor as WireTensor
 from simnet.draws import generator
 
+__all__ = [
+    "Ask",
+    "Expectations",
+    "Expected",
+    "Fleet",
+    "Method",
+    "MethodSettings",
+    "Outcome",
+    "Predictor",
+    "Sections",
+    "Site",
+    "Start",
+    "Task",
+    "Upload",
+    "base_of",
+    "check_sections",
+    "expected_model",
+    "expected_numbers",
+    "expected_synthetic",
+    "get",
+    "model_section",
+    "names",
+    "needs_one_site",
+    "preset_settings",
+    "read_model",
+    "read_synthetic",
+    "share_of_site",
+    "synthetic_section",
+]
+
 T = TypeVar("T")
-Sections = Mapping[str, Section]
-_MAX_ABSOLUTE = 1e3  # no embedding of a network with norms, and no useful image, has a larger entry
 
 
 class MethodSettings(BaseModel):
@@ -61,98 +91,16 @@ class MethodSettings(BaseModel):
         """The augmentations in use."""
         return images.augmentation if self.augment else ()
 
+    def images_per_site(self, sites: int) -> int:
+        """Images per class that each of `sites` sites is to distil."""
+        return share_of_site(self.images_per_class, sites)
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a tensor of an upload must look like.
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """A lower bound for an upload with content, whatever a site holds: `share` images a class, of a side of `side`.
 
-    `shape` holds extents, or names that stand for the same extent throughout a section, at most `longest` of it.
-    `among` is another tensor of the upload, as (kind, name), in which every value must occur.
-    """
-
-    dtype: str
-    shape: tuple[int | str, ...]
-    low: float = -_MAX_ABSOLUTE
-    high: float = _MAX_ABSOLUTE
-    longest: int | None = None
-    unique: bool = False
-    among: tuple[str, str] | None = None
-
-    def check(self, name: str, tensor: WireTensor, extents: dict[str, int]) -> None:
-        """Raise `RefusedUploadError`, with the tensor's name, if `tensor` is not like that or not finite.
-
-        `extents` holds the named extents seen so far in the section.
+        A boundary too tight for it is noticed before the run. 0 where nothing is known.
         """
-        if tensor.dtype != self.dtype:
-            raise RefusedUploadError(f"{name} has the type {tensor.dtype}, expected {self.dtype}")
-        wanted = tuple(
-            extents.setdefault(extent, found) if isinstance(extent, str) else extent
-            for extent, found in zip(self.shape, tensor.shape, strict=False)
-        )
-        if len(tensor.shape) != len(self.shape) or wanted != tensor.shape:
-            shape = ", ".join(
-                f"{extent} = {extents[extent]}" if isinstance(extent, str) and extent in extents else str(extent)
-                for extent in self.shape
-            )
-            raise RefusedUploadError(f"{name} has the shape {list(tensor.shape)}, expected [{shape}]")
-        if self.longest is not None and tensor.shape[0] > self.longest:
-            raise RefusedUploadError(f"{name} has {tensor.shape[0]} rows, the task allows {self.longest}")
-        values = tensor.values()
-        if values.size == 0:
-            return
-        if not np.isfinite(values).all():
-            raise RefusedUploadError(f"{name} holds numbers that are not finite")
-        low, high = values.min(), values.max()
-        if not (self.low <= low and high <= self.high):
-            raise RefusedUploadError(
-                f"{name} lies in [{low:g}, {high:g}], expected within [{self.low:g}, {self.high:g}]"
-            )
-        if self.unique and len(set(values.ravel().tolist())) != values.size:
-            raise RefusedUploadError(f"{name} names something twice")
-
-    def described(self) -> dict[str, Any]:
-        """The form in which a task tells a site what it expects."""
-        described: dict[str, Any] = {"dtype": self.dtype, "shape": list(self.shape), "low": self.low, "high": self.high}
-        if self.longest is not None:
-            described["longest"] = self.longest
-        if self.unique:
-            described["unique"] = True
-        if self.among is not None:
-            described["among"] = ".".join(self.among)
-        return described
-
-
-Expectations = Mapping[str, Mapping[str, Expected]]
-
-
-def check_sections(sections: Sections, expected: Expectations) -> None:
-    """Raise `RefusedUploadError` unless the upload holds every section that is expected, each whole, or none at all.
-
-    A site that holds no data has nothing to give; one that leaves out a part has made a mistake.
-    """
-    for kind in sections:
-        if kind not in expected:
-            raise RefusedUploadError(f"the task did not ask for {kind}, only for {', '.join(sorted(expected))}")
-    if sections and (left_out := set(expected) - set(sections)):
-        raise RefusedUploadError(f"{', '.join(sorted(left_out))} is missing; send all that was asked for, or nothing")
-    for kind, section in sections.items():
-        if set(section) != set(expected[kind]):
-            raise RefusedUploadError(
-                f"{kind} holds {', '.join(sorted(section)) or 'nothing'}; expected {', '.join(sorted(expected[kind]))}"
-            )
-        extents: dict[str, int] = {}
-        for name, expectation in expected[kind].items():
-            expectation.check(f"{kind}.{name}", section[name], extents)
-    for kind, section in sections.items():
-        for name, expectation in expected[kind].items():
-            if expectation.among is not None:
-                _check_among(f"{kind}.{name}", section[name], sections, *expectation.among)
-
-
-def _check_among(name: str, tensor: WireTensor, sections: Sections, kind: str, other: str) -> None:
-    strangers = set(tensor.values().ravel().tolist()) - set(sections[kind][other].values().ravel().tolist())
-    if strangers:
-        raise RefusedUploadError(f"{name} names {min(strangers)}, which {kind}.{other} does not hold")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -297,13 +245,46 @@ class Method(Protocol):
 
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
-    """The names of all methods."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    """The names of all methods, and those of their presets."""
+    modules = [module.name for module in pkgutil.iter_modules(__path__)]
+    return tuple(sorted([*modules, *(f"{name}-{preset}" for name in modules for preset in _presets(name))]))
 
 
+@lru_cache(maxsize=128)
 def get(name: str) -> Method:
     """The method called `name`, one of `names()`."""
-    return cast("Method", importlib.import_module(f"{__name__}.{name}"))
+    base, _, preset = name.partition("-")
+    module = importlib.import_module(f"{__name__}.{base}")
+    if not preset:
+        return cast("Method", module)
+    changed: Any = {
+        key: _with_default(module.Settings.model_fields[key], value) for key, value in _presets(base)[preset].items()
+    }
+    settings = create_model(f"{base}_{preset}", __base__=module.Settings, __doc__=module.Settings.__doc__, **changed)
+    return cast("Method", SimpleNamespace(**{**vars(module), "Settings": settings}))
+
+
+def base_of(name: str) -> str:
+    """The method of which `name` is a preset; `name` itself if it is none."""
+    return name.partition("-")[0]
+
+
+def preset_settings(name: str) -> Mapping[str, Any]:
+    """The settings that make a preset what it is, which it therefore does not take from others; none of a method."""
+    base, _, preset = name.partition("-")
+    return _presets(base)[preset] if preset else {}
+
+
+def _presets(module: str) -> Mapping[str, Mapping[str, Any]]:
+    presets: Mapping[str, Mapping[str, Any]]
+    presets = getattr(importlib.import_module(f"{__name__}.{module}"), "PRESETS", {})
+    return presets
+
+
+def _with_default(field: FieldInfo, default: Any) -> Any:
+    """The field of a model again, with another default, as `create_model` takes it."""
+    described = Field(description=field.description)
+    return Annotated[(field.annotation, described, *field.metadata)], default
 
 
 def needs_one_site(method: Method) -> bool:
@@ -333,26 +314,24 @@ def share_of_site(images_per_class: int, sites: int) -> int:
 # -- synthetic images on the wire ----------------------------------------------------------------
 
 
-def synthetic_section(synthetic: SyntheticSet) -> Section:
-    """Synthetic images and their labels, as they are uploaded."""
-    return {
-        "images": encode(synthetic.images.detach().cpu().numpy(), "float32"),
-        "labels": encode(synthetic.labels.cpu().numpy(), "uint8"),
-    }
+def synthetic_section(synthetic: SyntheticSet, dtype: str = "float32") -> Section:
+    """Synthetic images and their labels, as they are uploaded; `uint8` with a range for each image."""
+    images = synthetic.images.detach().cpu().numpy()
+    return {**as_section("images", images, dtype, axes=3), "labels": encode(synthetic.labels.cpu().numpy(), "uint8")}
 
 
-def expected_synthetic(images: ImageSpec, share: int) -> Mapping[str, Expected]:
+def expected_synthetic(images: ImageSpec, share: int, dtype: str = "float32") -> Mapping[str, Expected]:
     """What `synthetic_section` makes of at most `share` images like these per class."""
     shape = ("images", images.channels, images.side, images.side)
     return {
-        "images": Expected("float32", shape, longest=share * images.classes),
+        **expected_numbers("images", dtype, shape, axes=3, longest=share * images.classes),
         "labels": Expected("uint8", ("images",), 0, images.classes - 1),
     }
 
 
 def read_synthetic(section: Section) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Images and labels of an uploaded section."""
-    return section["images"].values(), section["labels"].values().astype(np.int64)
+    return numbers(section, "images").astype(np.float32), section["labels"].values().astype(np.int64)
 
 
 # -- networks on the wire ------------------------------------------------------------------------
@@ -367,7 +346,7 @@ def expected_model(spec: NetworkSpec) -> Mapping[str, Expected]:
     """What `model_section` makes of a network of `spec`."""
     return {
         parameter.name: Expected(
-            "float32", parameter.shape, low=0.0 if parameter.name.endswith(".variance") else -_MAX_ABSOLUTE
+            "float32", parameter.shape, low=0.0 if parameter.name.endswith(".variance") else -MAX_ABSOLUTE
         )
         for parameter in full_layout(spec)
     }

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from collab.methods import Fleet, MethodSettings, Outcome, Sections, Site, Task, localdm
+from collab.quantisation import BITS, ImageDtype
 
 ONE_SITE = True
-smallest_upload_bytes = localdm.smallest_upload_bytes
 UPLOADS = frozenset({"synthetic"})
 TASKS: frozenset[str] = frozenset()
 
@@ -24,6 +24,11 @@ class Settings(MethodSettings):
     batch_size: int = Field(256, ge=1, description="real images of each class in a step")
     learning_rate: float = Field(1.0, gt=0)
     momentum: float = Field(0.5, ge=0, lt=1)
+    image_dtype: ImageDtype = Field("float32", description="of the uploaded images; uint8 has a range for each image")
+
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """The images of one class, of one channel."""
+        return BITS[self.image_dtype] // 8 * share * side**2
 
 
 def client(task: Task, site: Site) -> Sections:
@@ -36,6 +41,7 @@ def client(task: Task, site: Site) -> Sections:
         local_batch_size=settings.batch_size,
         local_learning_rate=settings.learning_rate,
         local_momentum=settings.momentum,
+        image_dtype=settings.image_dtype,
     )
     return localdm.client(Task(task.identity, task.method, local, task.seed, task.share, task.sections), site)
 

@@ -8,19 +8,23 @@ The server starts from the union of the distilled images and takes one step per 
 Where the paper leaves room: means are weighted by the sites' class counts, which travel with the upload
 (`weighting: uniform` is the published code's plain mean); one step follows the sum over classes; a site without
 a class simply says so.
+
+Beyond the paper, and still one round, each a setting that is off: means over all local data, of 8 or 4 bits; images of
+8 bits; every (network, mean) pair used in several epochs at the server, with the means of several augmentations to
+choose from; a learning rate that falls; one master seed in place of T seeds. The preset `lean` is all that pays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
@@ -34,19 +38,20 @@ from collab.methods import (
     Sections,
     Site,
     Task,
+    expected_numbers,
     expected_synthetic,
     localdm,
     read_synthetic,
 )
 from collab.nets import NetworkSpec, operations_per_image, seeded_network
-from collab.wire import FloatDtype, Section, encode
+from collab.quantisation import EmbeddingDtype, as_section, numbers, size_bytes
+from collab.wire import Section, encode
 from simnet.draws import generator, key
 
 __all__ = ["Settings", "client", "server"]
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
-smallest_upload_bytes = localdm.smallest_upload_bytes
 
 _FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
 _LARGEST_COUNT = 10**8
@@ -55,17 +60,58 @@ _LARGEST_COUNT = 10**8
 class Settings(localdm.Settings):
     """Settings of CollabDM; the defaults are the paper's (Table 2)."""
 
-    iterations: int = Field(200, ge=0, description="T: random networks, each used for one step of refinement")
+    iterations: int = Field(200, ge=0, description="T: random networks under which the sites embed their data")
     participation: float = Field(1.0, gt=0, le=1, description="epsilon: share of the sites that serve each network")
     batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         512, description="B: real images of each class behind a mean, or all that the site holds"
     )
+    augmentations: int = Field(
+        1, ge=1, le=100, description="A: means per network, each under an augmentation of its own; A times the bytes"
+    )
     learning_rate: float = Field(10.0, gt=0, description="of the refinement")
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of the refinement; cosine falls to 0 over all of its steps"
+    )
     momentum: float = Field(0.5, ge=0, lt=1, description="of the refinement")
+    server_epochs: int = Field(1, ge=1, le=10_000, description="E: steps of refinement for each network")
     weighting: Literal["counts", "uniform"] = Field(
         "counts", description="weigh a site's class mean by its number of samples, or all sites alike"
     )
-    embedding_dtype: FloatDtype = Field("float16", description="of the uploaded means")
+    embedding_dtype: EmbeddingDtype = Field(
+        "float16", description="of the uploaded means; int8 and int4 have a range for each vector"
+    )
+    seeds: Literal["list", "master"] = Field(
+        "list", description="send each site the seeds of its networks, or one from which it derives them"
+    )
+
+    @model_validator(mode="after")
+    def _uses_what_is_sent(self) -> Self:
+        if self.augmentations > 1 and not self.augment:
+            raise ValueError(
+                f"augmentations is {self.augmentations}, but augment is off; set augment, or augmentations: 1"
+            )
+        if self.augmentations > self.server_epochs:
+            raise ValueError(
+                f"augmentations is {self.augmentations} and server_epochs {self.server_epochs}: each epoch uses one of "
+                f"the means per network, so some would be sent for nothing; set server_epochs: {self.augmentations}"
+            )
+        return self
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # The paper's accuracy at less than a twentieth of its bytes: few networks, sent coarsely and used often.
+    "lean": {
+        "iterations": 20,
+        "batch_size": "all",
+        "augmentations": 1,
+        "learning_rate_schedule": "constant",
+        "server_epochs": 10,
+        "weighting": "counts",
+        "embedding_dtype": "int4",
+        "image_dtype": "uint8",
+        "seeds": "master",
+    },
+}
 
 
 # -- at a site -----------------------------------------------------------------------------------
@@ -77,44 +123,55 @@ def client(task: Task, site: Site) -> Sections:
     local = localdm.client(task, site)
     if not local:
         return {}
-    iterations = task.sections["seeds"]["iterations"].values()
-    seeds = task.sections["seeds"]["networks"].values()
-    if len(seeds) == 0:
+    iterations, seeds = networks_of(settings, task.sections["seeds"])
+    if not seeds:
         return local
     return {**local, "embeddings": class_means(settings, site, iterations, seeds, task.seed)}
 
 
-def class_means(
-    settings: Settings, site: Site, iterations: NDArray[np.uint32], seeds: NDArray[np.uint64], seed: int
-) -> Section:
-    """Mean embeddings [T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
+def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[int]]:
+    """The iterations that a task asks a site for, and the seeds of their networks: told, or derived from a master."""
+    told: list[int] | None = section["iterations"].values().tolist() if "iterations" in section else None
+    if "master" not in section:
+        return told or [], section["networks"].values().tolist()
+    derived = network_seeds(int(section["master"].values()[0]), settings.iterations)
+    iterations = list(range(settings.iterations)) if told is None else told
+    return iterations, [derived[iteration] for iteration in iterations]
+
+
+def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds: Iterable[int], seed: int) -> Section:
+    """Mean embeddings [A T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
     data = site.data
     classes = data.classes_present
     network = seeded_network(settings.network(data.spec), 0, site.device)
     size = None if settings.batch_size == "all" else settings.batch_size
     rows = []
-    for position, (iteration, network_seed) in enumerate(zip(iterations.tolist(), seeds.tolist(), strict=True)):
+    served = [(int(iteration), int(network_seed)) for iteration, network_seed in zip(iterations, seeds, strict=True)]
+    for position, (iteration, network_seed) in enumerate(served):
         network.reseed(network_seed)
-        batches = [
-            data.portions(label, size, generator(seed, "batch", site.name, iteration, label), site.device.torch)
-            for label in classes
-        ]
-        augmentations = _augmentations(settings, data.spec, network_seed, classes)
-        rows.append(class_moments(network, batches, classes, augmentations).means.cpu().numpy())
-        report(f"{site.name} embeds", position + 1, len(seeds))
+        for number in range(settings.augmentations):
+            again = (number,) if number else ()
+            batches = [
+                data.portions(label, size, generator(seed, "batch", site.name, iteration, label, *again), site.device.torch)
+                for label in classes
+            ]
+            augmentations = _augmentations(settings, data.spec, network_seed, classes, number)
+            rows.append(class_moments(network, batches, classes, augmentations).means.cpu().numpy())
+        report(f"{site.name} embeds", position + 1, len(served))
     return {
         "classes": encode(np.asarray(classes), "uint8"),
         "counts": encode(data.counts[classes], "int64"),
-        "means": encode(np.stack(rows), settings.embedding_dtype),
+        **as_section("means", np.stack(rows), settings.embedding_dtype),
     }
 
 
 def _augmentations(
-    settings: Settings, images: ImageSpec, network_seed: int, classes: Sequence[int]
+    settings: Settings, images: ImageSpec, network_seed: int, classes: Sequence[int], number: int = 0
 ) -> list[Augmentation]:
-    """The siamese augmentation of each class under one network: the same at every site and at the server."""
+    """The siamese augmentation of each class under one network, one of A: the same at every site and at the server."""
     strategy = settings.strategy(images)
-    return [siamese(strategy, generator(network_seed, "augment", label)) for label in classes]
+    again = (number,) if number else ()
+    return [siamese(strategy, generator(network_seed, "augment", label, *again)) for label in classes]
 
 
 # -- at the server -------------------------------------------------------------------------------
@@ -129,6 +186,8 @@ async def server(fleet: Fleet) -> Outcome:
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
     takers = participants(settings, fleet.sites, fleet.seed)
     asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in fleet.sites}
+    if settings.seeds == "master":
+        asks = {site: _by_master(ask, settings, fleet.seed) for site, ask in asks.items()}
     async for upload in fleet.ask(asks):
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
@@ -163,20 +222,29 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
         "iterations": encode(np.asarray(iterations, dtype=np.uint32)),
         "networks": encode(np.asarray([seeds[iteration] for iteration in iterations], dtype=np.uint64)),
     }
+    synthetic = dict(expected_synthetic(images, fleet.share, settings.image_dtype))
+    if not iterations:
+        return Ask({"seeds": sent}, {"synthetic": synthetic})
+    rows = len(iterations) * settings.augmentations
     expected = {
         "classes": Expected("uint8", ("classes",), 0, images.classes - 1, unique=True),
         "counts": Expected("int64", ("classes",), 1, _LARGEST_COUNT),
-        "means": Expected(settings.embedding_dtype, (len(iterations), "classes", spec.embedding_size)),
+        **expected_numbers("means", settings.embedding_dtype, (rows, "classes", spec.embedding_size)),
     }
-    synthetic = dict(expected_synthetic(images, fleet.share))
-    if not iterations:
-        return Ask({"seeds": sent}, {"synthetic": synthetic})
     synthetic["labels"] = replace(synthetic["labels"], among=("embeddings", "classes"))
     return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": synthetic})
 
 
+def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
+    """The same ask with one seed in place of the networks'; the iterations go along only if they are not all."""
+    sent = {"master": encode(np.asarray([seed], dtype=np.uint64))}
+    if settings.participation < 1:
+        sent["iterations"] = ask.sections["seeds"]["iterations"]
+    return replace(ask, sections={"seeds": sent})
+
+
 class EmbeddingSums:
-    """Weighted sums of the sites' class means, [T, C, D]: the server's memory does not grow with the number of sites.
+    """Weighted sums of the sites' class means, [A T, C, D]: the server's memory does not grow with the number of sites.
 
     The sums are kept in fixed point, whole multiples of 2^-24, so they are exact for float16 and do not depend on the
     order in which uploads arrive: a run over sockets and a simulated one end in the same bits.
@@ -184,24 +252,29 @@ class EmbeddingSums:
 
     def __init__(self, settings: Settings, spec: NetworkSpec) -> None:
         self._by_counts = settings.weighting == "counts"
-        self._sums = np.zeros((settings.iterations, spec.classes, spec.embedding_size), dtype=np.int64)
-        self._weights = np.zeros((settings.iterations, spec.classes), dtype=np.int64)
+        self._augmentations = settings.augmentations
+        rows = settings.iterations * settings.augmentations
+        self._sums = np.zeros((rows, spec.classes, spec.embedding_size), dtype=np.int64)
+        self._weights = np.zeros((rows, spec.classes), dtype=np.int64)
 
     def add(self, section: Section, iterations: Sequence[int]) -> None:
         """Fold in one site's means, which answer to `iterations` in this order."""
         classes = section["classes"].values().astype(np.int64)
         counts = section["counts"].values()
         weights = counts if self._by_counts else np.ones_like(counts)
-        fixed = np.rint(section["means"].values().astype(np.float64) * _FIXED_POINT).astype(np.int64)
-        where = np.ix_(np.asarray(iterations, dtype=np.int64), classes)
+        fixed = np.rint(numbers(section, "means").astype(np.float64) * _FIXED_POINT).astype(np.int64)
+        numbered = np.arange(self._augmentations)
+        rows = (np.asarray(iterations, dtype=np.int64)[:, None] * self._augmentations + numbered).reshape(-1)
+        where = np.ix_(rows, classes)
         self._sums[where] += fixed * weights[None, :, None]
         self._weights[where] += weights[None, :]
 
-    def target(self, iteration: int, present: Sequence[int]) -> Moments:
+    def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
         """The mean embeddings at one iteration, of those classes in `present` that some site held."""
-        weights = self._weights[iteration]
+        row = iteration * self._augmentations + augmentation
+        weights = self._weights[row]
         classes = [label for label in present if weights[label] > 0]
-        means = self._sums[iteration, classes] / (weights[classes, None] * _FIXED_POINT)
+        means = self._sums[row, classes] / (weights[classes, None] * _FIXED_POINT)
         return Moments(classes, torch.from_numpy(means.astype(np.float32)))
 
 
@@ -213,11 +286,14 @@ def refine(
     images: ImageSpec,
     device: Device,
 ) -> SyntheticSet:
-    """One step of the synthetic set for each network, toward the mean embeddings of the sites."""
+    """One step of the synthetic set for each network and epoch, toward the mean embeddings of the sites."""
     refinement = Refinement(initial, settings, images, device)
-    for iteration, network_seed in enumerate(seeds):
-        refinement.step(network_seed, sums.target(iteration, refinement.classes))
-        report("server refines", iteration + 1, len(seeds))
+    plan = step_order(seeds, settings.server_epochs)
+    for step, (epoch, iteration) in enumerate(plan):
+        number = epoch % settings.augmentations
+        target = sums.target(iteration, refinement.classes, number)
+        refinement.step(seeds[iteration], target, number, _share_of_rate(settings, step, len(plan)))
+        report("server refines", step + 1, len(plan))
     return refinement.synthetic()
 
 
@@ -233,14 +309,17 @@ class Refinement:
         self._settings = settings
         self._images = images
 
-    def step(self, network_seed: int, target: Moments) -> None:
-        """One step toward the mean embeddings `target` under the network of a seed; none if there is no class."""
+    def step(self, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0) -> None:
+        """One step toward the mean embeddings `target` under the network of a seed; none if there is no class.
+
+        `number` is that of the augmentation, `share_of_rate` what a schedule leaves of the learning rate.
+        """
         if not target.classes:
             return
         network = self._network.reseed(network_seed)
-        augmentations = _augmentations(self._settings, self._images, network_seed, target.classes)
+        augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
         moments = Moments(target.classes, target.means.to(network.device.torch))
-        self._descent.step_toward(network, moments, augmentations)
+        self._descent.step_toward(network, moments, augmentations, share_of_rate)
 
     def synthetic(self) -> SyntheticSet:
         """The set as it is now, on the CPU."""
@@ -254,15 +333,32 @@ class Refinement:
         return other
 
 
+def step_order(seeds: Sequence[int], epochs: int) -> list[tuple[int, int]]:
+    """(epoch, iteration) of each step: every network once an epoch, at first in order, then in a drawn one.
+
+    Drawn anew for each epoch, so that no network is always the last to be followed, with the most say in the result.
+    """
+    plan = [(0, iteration) for iteration in range(len(seeds))]
+    for epoch in range(1, epochs):
+        order = generator(seeds[0], "epoch", epoch).permutation(len(seeds)) if seeds else np.empty(0, np.int64)
+        plan += [(epoch, int(iteration)) for iteration in order]
+    return plan
+
+
+def _share_of_rate(settings: Settings, step: int, steps: int) -> float:
+    """What the schedule leaves of the learning rate at a step, from 0: for cosine (1 + cos(pi step / steps)) / 2."""
+    return 1.0 if settings.learning_rate_schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2
+
+
 def upload_bytes(settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int) -> int:
     """Closed formula: bytes of the tensors in one upload, without the envelope (fact sheet, section 12).
 
-    U = b_e D C T_k + b_i n_k C px, and beside it 9 B per class for its number and count, 1 B per image for its label.
+    U = b_e D C A T_k + b_i n_k C px, with 8 B more for the range of each quantised vector or image, and beside it 9 B
+    per class for its number and count, 1 B per image for its label.
     """
-    per_value = {"float32": 4, "float16": 2, "bfloat16": 2}[settings.embedding_dtype]
-    embedding = settings.network(images).embedding_size
-    means = per_value * embedding * classes * iterations
-    pictures = 4 * share * classes * images.pixels
+    vectors = classes * iterations * settings.augmentations
+    means = size_bytes(settings.embedding_dtype, vectors * settings.network(images).embedding_size, vectors)
+    pictures = size_bytes(settings.image_dtype, share * classes * images.pixels, share * classes)
     return means + pictures + 9 * classes + share * classes
 
 
@@ -271,10 +367,10 @@ def client_operations(
 ) -> int:
     """Closed formula: floating-point operations of `client` at a site with `counts` samples of each class.
 
-    LocalDM's, and T_k sum_y min(n_y, B) F for the class means under T_k networks (`iterations`; all of them if not
+    LocalDM's, and A T_k sum_y min(n_y, B) F for the class means under T_k networks (`iterations`; all of them if not
     given), where F is what one image takes forward.
     """
-    networks = settings.iterations if iterations is None else iterations
+    networks = settings.augmentations * (settings.iterations if iterations is None else iterations)
     embedded = sum(count if settings.batch_size == "all" else min(count, settings.batch_size) for count in counts)
     forward = operations_per_image(settings.network(images)).forward
     return localdm.client_operations(settings, images, counts, share) + networks * embedded * forward

@@ -39,6 +39,7 @@ from collab.methods import (
 )
 from collab.nets import operations_per_image, seeded_network
 from collab.pooling import Union
+from collab.quantisation import BITS, ImageDtype
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"synthetic"})
@@ -52,18 +53,24 @@ class Settings(MethodSettings):
     local_batch_size: int = Field(256, ge=1, description="real images of each class in a step")
     local_learning_rate: float = Field(1.0, gt=0)
     local_momentum: float = Field(0.5, ge=0, lt=1)
+    image_dtype: ImageDtype = Field("float32", description="of the uploaded images; uint8 has a range for each image")
+
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """The images of one class, of one channel."""
+        return BITS[self.image_dtype] // 8 * share * side**2
 
 
 def client(task: Task, site: Site) -> Sections:
     """The site's own distillation."""
     synthetic = distil_locally(task.settings, site, task.share, task.seed)
-    return {} if synthetic is None else {"synthetic": synthetic_section(synthetic)}
+    return {} if synthetic is None else {"synthetic": synthetic_section(synthetic, task.settings.image_dtype)}
 
 
 async def server(fleet: Fleet) -> Outcome:
     """The union of what the sites distilled."""
-    pool = InitialPool(fleet.images, fleet.settings, fleet.seed)
-    ask = Ask(expects={"synthetic": expected_synthetic(fleet.images, fleet.share)})
+    settings: Settings = fleet.settings
+    pool = InitialPool(fleet.images, settings, fleet.seed)
+    ask = Ask(expects={"synthetic": expected_synthetic(fleet.images, fleet.share, settings.image_dtype)})
     async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
@@ -104,11 +111,6 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
         descent.step_toward(network, target, augmentations)
         report(f"{site.name} distils", step + 1, settings.local_steps)
     return synthetic
-
-
-def smallest_upload_bytes(share: int, side: int) -> int:
-    """A lower bound for the upload of a site that holds data: its images of one class, of one channel."""
-    return 4 * share * side**2
 
 
 def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:

@@ -19,6 +19,7 @@ from simnet.errors import InspectionError
 from simnet.tenancy import CONTROL, Point
 
 _FLOATS = frozenset(wire.FLOAT_DTYPES)
+_CODES = frozenset({"uint8", "uint4"})
 
 # kind -> name of tensor -> (types it may have, number of axes)
 KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
@@ -26,9 +27,9 @@ KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
     "embeddings": {
         "classes": (frozenset({"uint8"}), 1),
         "counts": (frozenset({"int64"}), 1),
-        "means": (_FLOATS, 3),
+        "means": (_FLOATS | _CODES, 3),
     },
-    "synthetic": {"images": (frozenset({"float32"}), 4), "labels": (frozenset({"uint8"}), 1)},
+    "synthetic": {"images": (frozenset({"float32", "float16", "uint8"}), 4), "labels": (frozenset({"uint8"}), 1)},
     "gradients": {
         "classes": (frozenset({"uint8"}), 1),
         "counts": (frozenset({"int64"}), 1),
@@ -45,6 +46,10 @@ _OPTIONAL: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
 _NOTES: Mapping[str, str] = {"samples": "int64", "round": "uint32"}
 """What may be said beside the weights of a model, each a single number."""
 _LARGEST_KERNEL = 11
+
+_MASTER = (frozenset({"uint64"}), 1)
+# kind -> the tensor that may be quantised, and the axes of its ranges, without which bytes could be raw data
+_RANGES: Mapping[str, tuple[str, int]] = {"embeddings": ("means", 2), "synthetic": ("images", 1)}
 
 
 class ContentInspector:
@@ -70,7 +75,7 @@ class ContentInspector:
 def _check_kind(kind: str, section: wire.Section) -> None:
     if kind == CONTROL or kind not in KINDS:
         raise WireError(f"{kind} is no kind of content that may travel; known are {', '.join(sorted(KINDS))}")
-    wanted = KINDS[kind]
+    wanted = _wanted(kind, section)
     if kind == "model":
         for name in set(section) - set(wanted):
             _check_layer(name, section[name])
@@ -107,3 +112,16 @@ def _check_layer(name: str, tensor: wire.Tensor) -> None:
             f"model.{name} is {tensor.dtype} of shape {list(shape)}; layers of a model are vectors of "
             f"{' or '.join(sorted(_FLOATS))}, or kernels of at most {_LARGEST_KERNEL} x {_LARGEST_KERNEL}"
         )
+
+
+def _wanted(kind: str, section: wire.Section) -> Mapping[str, tuple[frozenset[str], int]]:
+    """What a section of this kind consists of; ranges, too, where its numbers are quantised, and a master in place of
+    seeds where it has one.
+    """
+    if kind == "seeds" and "master" in section:
+        return {**{name: KINDS[kind][name] for name in section if name == "iterations"}, "master": _MASTER}
+    name, axes = _RANGES.get(kind, ("", 0))
+    if name not in section or section[name].dtype not in _CODES:
+        return KINDS[kind]
+    ranges = (frozenset({"float32"}), axes)
+    return {**KINDS[kind], "lows": ranges, "steps": ranges}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from collab import methods
 from collab.compute import CPU
 from collab.data import Dataset, GaussiansSettings, SiteData, load_dataset
 from collab.methods import Site, Task, Upload, check_sections
@@ -34,7 +33,7 @@ class LocalFleet:
 
     @property
     def share(self) -> int:
-        return methods.share_of_site(self.settings.images_per_class, len(self.sites))
+        return self.settings.images_per_site(len(self.sites))
 
     async def ask(self, asks):
         self.asked.append(asks)

@@ -30,7 +30,7 @@ def test_every_method_has_a_test_file():
     from pathlib import Path
 
     here = Path(__file__).parent
-    assert {f"test_{name}.py" for name in methods.names()} <= {path.name for path in here.iterdir()}
+    assert {f"test_{methods.base_of(name)}.py" for name in methods.names()} <= {path.name for path in here.iterdir()}
 
 
 def test_shares_are_rounded_up():
