@@ -73,6 +73,27 @@ def test_bfloat16_rounds_as_torch_does(values):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_side=0, max_side=5), elements=st.integers(0, 15)))
+def test_numbers_of_four_bits_share_bytes(array):
+    tensor = wire.encode(array, "uint4")
+    assert tensor.size_bytes == -(-array.size // 2)
+    body = wire.pack(wire.Content({}, {"x": {"a": tensor}}))
+    back = wire.unpack(body).sections["x"]["a"]
+    assert (back.dtype, back.size_bytes) == ("uint4", tensor.size_bytes)
+    np.testing.assert_array_equal(back.values(), array)
+
+
+def test_the_first_of_two_is_in_the_lower_half():
+    body = wire.pack(wire.Content({}, {"x": {"a": wire.encode(np.array([[1, 2], [3, 15]]), "uint4")}}))
+    assert b"\xc4\x02\x21\xf3" in body
+
+
+@pytest.mark.parametrize("bad", [-1, 16])
+def test_larger_numbers_are_no_uint4(bad):
+    with pytest.raises(WireError, match="a uint4 is a number from 0 to 15"):
+        wire.encode(np.array([0, bad]), "uint4")
+
+
 @pytest.mark.parametrize("cut", [0, 1, 10, 50, -1, -100])
 def test_truncation_is_noticed(cut):
     with pytest.raises(WireError, match=r"truncated|does not begin"):
@@ -128,6 +149,11 @@ def deep(levels: int) -> object:
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[0, 2**63, 2**63], data=b"")}}}), "no valid shape"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[1] * 9)}}}), "no valid shape"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(data="text")}}}), "found str"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="uint4", shape=[3])}}}), "needs 2 bytes, found 8"),
+        (
+            signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="uint4", shape=[3], data=b"\x21\x13")}}}),
+            "x.a holds 3 numbers of 4 bits, but the half byte after them is not 0",
+        ),
         (signed({"fields": {"a": deep(20)}, "sections": {}}), "nested more than"),
         (signed({"fields": {"a": "x" * 70_000}, "sections": {}}), "within the limits"),
         (signed({"fields": {"a": ["x" * 1000] * 100}, "sections": {}}), "the fields take"),
