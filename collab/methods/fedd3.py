@@ -84,6 +84,10 @@ class Settings(MethodSettings):
         "upload as in the published code (sites then disagree on what black is), or not at all",
     )
 
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """One image of one channel."""
+        return 4 * side**2
+
 
 # -- at a site -----------------------------------------------------------------------------------
 
@@ -288,11 +292,6 @@ def _expected(settings: Settings, images: ImageSpec, share: int) -> Mapping[str,
 
 
 # -- closed formulas -----------------------------------------------------------------------------
-
-
-def smallest_upload_bytes(share: int, side: int) -> int:  # noqa: ARG001
-    """A lower bound for the upload of a site that holds data: one image of one channel."""
-    return 4 * side**2
 
 
 def upload_bytes(settings: Settings, images: ImageSpec, *, classes: int, share: int) -> int:

@@ -47,7 +47,6 @@ from simnet.draws import generator, key
 
 UPLOADS = frozenset({"embeddings", "gradients", "synthetic"})
 TASKS = frozenset({"model", "seeds"})
-smallest_upload_bytes = localdm.smallest_upload_bytes
 
 _LARGEST_COUNT = 10**8
 _LARGEST_GRADIENT = 1e6
