@@ -151,9 +151,9 @@ def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds
         network.reseed(network_seed)
         for number in range(settings.augmentations):
             again = (number,) if number else ()
+            draws = [generator(seed, "batch", site.name, iteration, label, *again) for label in classes]
             batches = [
-                data.portions(label, size, generator(seed, "batch", site.name, iteration, label, *again), site.device.torch)
-                for label in classes
+                data.portions(label, size, draw, site.device.torch) for label, draw in zip(classes, draws, strict=True)
             ]
             augmentations = _augmentations(settings, data.spec, network_seed, classes, number)
             rows.append(class_moments(network, batches, classes, augmentations).means.cpu().numpy())
