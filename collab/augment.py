@@ -39,6 +39,21 @@ def per_sample(strategy: Sequence[Operation], generator: np.random.Generator, sa
     return _draw(strategy, generator, samples)
 
 
+def crop_and_flip(generator: np.random.Generator, samples: int, *, reach: int, flip: bool) -> Augmentation:
+    """What classifiers are trained under: each image padded by `reach` zeros and cropped back to its size at random,
+    then mirrored with probability one half if `flip`. With a reach of 0 nothing moves.
+    """
+    uniforms = torch.from_numpy(generator.random((3, samples), dtype=np.float32))
+    down, right = ((row * (2 * reach + 1)).floor().long().clamp_(max=2 * reach) - reach for row in uniforms[:2])
+    mirrored = uniforms[2:]
+
+    def apply(images: Tensor) -> Tensor:
+        moved = _shift(images, down.to(images.device), right.to(images.device)) if reach else images
+        return _flip(moved, mirrored.to(images.device)) if flip else moved
+
+    return apply
+
+
 def _draw(strategy: Sequence[Operation], generator: np.random.Generator, samples: int) -> Augmentation:
     if not strategy:
         return lambda images: images

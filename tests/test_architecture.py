@@ -88,6 +88,7 @@ COLLAB = [
     "pooling",
     "gradient_matching",
     "training",
+    "ensemble_distillation",
     "methods",
     "evaluation",
     "privacy",

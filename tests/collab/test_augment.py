@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as functional
 
 from collab import augment
-from collab.augment import OPERATIONS, per_sample, siamese
+from collab.augment import OPERATIONS, crop_and_flip, per_sample, siamese
 from simnet.draws import generator
 
 
@@ -124,3 +124,34 @@ def test_the_strategy_is_drawn_from_evenly(monkeypatch):
 
 def test_no_strategy_changes_nothing(images):
     assert siamese((), generator(0))(images) is images
+
+
+@pytest.mark.parametrize(("reach", "flip"), [(4, True), (4, False), (0, True), (0, False)])
+def test_crop_and_flip_is_what_classifiers_are_trained_under(reach, flip):
+    """Every image padded by hand, a window of it taken, and mirrored or not: one of the windows must be it."""
+    images = torch.rand(5, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    moved = crop_and_flip(generator(1, "crops"), 5, reach=reach, flip=flip)(images)
+    assert torch.equal(moved, crop_and_flip(generator(1, "crops"), 5, reach=reach, flip=flip)(images))
+    found = set()
+    for before, after in zip(images, moved, strict=True):
+        padded = torch.nn.functional.pad(before, (reach,) * 4)
+        windows = {
+            (row, column, mirrored): window.flip(-1) if mirrored else window
+            for row in range(2 * reach + 1)
+            for column in range(2 * reach + 1)
+            for mirrored in ((False, True) if flip else (False,))
+            for window in (padded[:, row : row + 9, column : column + 9],)
+        }
+        matching = [where for where, window in windows.items() if torch.equal(window, after)]
+        assert matching
+        found.add(matching[0])
+    assert len(found) > 1 or (reach == 0 and not flip)
+
+
+def test_crops_reach_every_shift_equally_often():
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 4] = 1
+    moved = crop_and_flip(generator(1, "many"), 4000, reach=2, flip=False)(image.expand(4000, -1, -1, -1))
+    counts = moved.sum(dim=0)[0, 2:7, 2:7]
+    assert float(counts.sum()) == 4000
+    assert float((counts / 160 - 1).abs().max()) < 0.3
