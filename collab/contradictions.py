@@ -29,14 +29,27 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from _device_contradictions(scenario)
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
-    side = scenario.dataset.side
-    if side % scenario.method.expand:
-        message = f"images of {side} pixels cannot be cut into {scenario.method.expand} tiles a side"
-        yield ("method", "expand"), message, ScenarioError
+    yield from _tile_contradictions(scenario)
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
     for index, name in enumerate(names[1:]):
         if name in names[: index + 1]:
             yield ("baselines", index), f"{name} is listed twice", ScenarioError
+
+
+def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """Images that cannot be cut into whole tiles. What a baseline has from the method is told there."""
+    side = scenario.dataset.side
+    possible = [factor for factor in range(1, side + 1) if side % factor == 0]
+    places: list[Where] = [("method",), *(("baselines", index) for index in range(len(scenario.baselines)))]
+    told: set[int] = set()
+    for where, settings in zip(places, scenario.all_methods(), strict=True):
+        if settings.expand not in possible and settings.expand not in told:
+            told.add(settings.expand)
+            message = (
+                f"images of {side} pixels cannot be cut into {settings.expand} tiles a side; "
+                f"possible are {', '.join(map(str, possible))}"
+            )
+            yield (*where, "expand"), message, ScenarioError
 
 
 def _fault_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

@@ -77,7 +77,7 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     images_per_class: int = Field(50, ge=1, le=10_000, description="size of the global synthetic set")
-    expand: int = Field(1, ge=1, le=4, description="partition-and-expand: tiles per side of an image; 1 for none")
+    expand: int = Field(1, ge=1, le=112, description="partition-and-expand: tiles per side of an image; 1 for none")
     architecture: ArchitectureName = Field("convnet", description="the network that embeds or learns")
     width: int = Field(128, ge=1, le=4096, description="filters per block of a ConvNet")
     depth: int = Field(3, ge=1, le=5, description="blocks of the ConvNet")

@@ -48,8 +48,6 @@ from collab.quantisation import EmbeddingDtype, as_section, numbers, size_bytes
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
-__all__ = ["Settings", "client", "server"]
-
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
 
@@ -61,6 +59,9 @@ class Settings(localdm.Settings):
     """Settings of CollabDM; the defaults are the paper's (Table 2)."""
 
     iterations: int = Field(200, ge=0, description="T: random networks under which the sites embed their data")
+    surplus_networks: int = Field(
+        0, ge=0, le=1000, description="networks whose means are sent and never used; the published code has one"
+    )
     participation: float = Field(1.0, gt=0, le=1, description="epsilon: share of the sites that serve each network")
     batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         512, description="B: real images of each class behind a mean, or all that the site holds"
@@ -84,6 +85,11 @@ class Settings(localdm.Settings):
         "list", description="send each site the seeds of its networks, or one from which it derives them"
     )
 
+    @property
+    def networks_served(self) -> int:
+        """The networks under which the sites embed their data."""
+        return self.iterations + self.surplus_networks
+
     @model_validator(mode="after")
     def _uses_what_is_sent(self) -> Self:
         if self.augmentations > 1 and not self.augment:
@@ -102,6 +108,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The paper's accuracy at less than a twentieth of its bytes: few networks, sent coarsely and used often.
     "lean": {
         "iterations": 20,
+        "surplus_networks": 0,
         "batch_size": "all",
         "augmentations": 1,
         "learning_rate_schedule": "constant",
@@ -110,6 +117,23 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "embedding_dtype": "int4",
         "image_dtype": "uint8",
         "seeds": "master",
+    },
+    # What the published code does where it departs from the paper (fact sheet, section 13); B is 512 there if data is
+    # divided evenly.
+    "published": {
+        **localdm.PRESETS["published"],
+        "iterations": 400,
+        "surplus_networks": 1,
+        "participation": 1.0,
+        "batch_size": 100,
+        "augmentations": 1,
+        "learning_rate": 10.0,
+        "learning_rate_schedule": "constant",
+        "momentum": 0.5,
+        "server_epochs": 1,
+        "weighting": "uniform",
+        "embedding_dtype": "float32",
+        "seeds": "list",
     },
 }
 
@@ -134,8 +158,8 @@ def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[i
     told: list[int] | None = section["iterations"].values().tolist() if "iterations" in section else None
     if "master" not in section:
         return told or [], section["networks"].values().tolist()
-    derived = network_seeds(int(section["master"].values()[0]), settings.iterations)
-    iterations = list(range(settings.iterations)) if told is None else told
+    derived = network_seeds(int(section["master"].values()[0]), settings.networks_served)
+    iterations = list(range(settings.networks_served)) if told is None else told
     return iterations, [derived[iteration] for iteration in iterations]
 
 
@@ -181,7 +205,7 @@ async def server(fleet: Fleet) -> Outcome:
     """Ask every site once, then refine the union of their images."""
     settings: Settings = fleet.settings
     spec = settings.network(fleet.images)
-    seeds = network_seeds(fleet.seed, settings.iterations)
+    seeds = network_seeds(fleet.seed, settings.networks_served)
     sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
     takers = participants(settings, fleet.sites, fleet.seed)
@@ -193,8 +217,8 @@ async def server(fleet: Fleet) -> Outcome:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
         if "embeddings" in upload.sections:
             sums.add(upload.sections["embeddings"], takers[upload.site])
-    initial = pool.synthetic()
-    refined = await fleet.compute("refine", refine, initial, sums, seeds, settings, fleet.images, fleet.device)
+    initial, used = pool.synthetic(), seeds[: settings.iterations]
+    refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
     return Outcome(refined, initial)
 
 
@@ -207,7 +231,7 @@ def participants(settings: Settings, sites: Sequence[str], seed: int) -> Mapping
     """The iterations that each site serves: Z_t holds max(int(epsilon K), 1) sites, drawn without replacement."""
     size = max(int(settings.participation * len(sites)), 1)
     takers: dict[str, list[int]] = {site: [] for site in sites}
-    for iteration in range(settings.iterations):
+    for iteration in range(settings.networks_served):
         chosen = generator(seed, "participants", iteration).choice(len(sites), size, replace=False)
         for index in sorted(chosen.tolist()):
             takers[sites[index]].append(iteration)
@@ -263,10 +287,11 @@ class EmbeddingSums:
         counts = section["counts"].values()
         weights = counts if self._by_counts else np.ones_like(counts)
         fixed = np.rint(numbers(section, "means").astype(np.float64) * _FIXED_POINT).astype(np.int64)
-        numbered = np.arange(self._augmentations)
-        rows = (np.asarray(iterations, dtype=np.int64)[:, None] * self._augmentations + numbered).reshape(-1)
-        where = np.ix_(rows, classes)
-        self._sums[where] += fixed * weights[None, :, None]
+        rows = np.repeat(np.asarray(iterations, dtype=np.int64), self._augmentations) * self._augmentations
+        rows += np.tile(np.arange(self._augmentations), len(iterations))
+        used = rows < len(self._sums)
+        where = np.ix_(rows[used], classes)
+        self._sums[where] += fixed[used] * weights[None, :, None]
         self._weights[where] += weights[None, :]
 
     def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
@@ -319,7 +344,7 @@ class Refinement:
         network = self._network.reseed(network_seed)
         augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
         moments = Moments(target.classes, target.means.to(network.device.torch))
-        self._descent.step_toward(network, moments, augmentations, share_of_rate)
+        localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate)
 
     def synthetic(self) -> SyntheticSet:
         """The set as it is now, on the CPU."""
@@ -370,7 +395,7 @@ def client_operations(
     LocalDM's, and A T_k sum_y min(n_y, B) F for the class means under T_k networks (`iterations`; all of them if not
     given), where F is what one image takes forward.
     """
-    networks = settings.augmentations * (settings.iterations if iterations is None else iterations)
+    networks = settings.augmentations * (settings.networks_served if iterations is None else iterations)
     embedded = sum(count if settings.batch_size == "all" else min(count, settings.batch_size) for count in counts)
     forward = operations_per_image(settings.network(images)).forward
     return localdm.client_operations(settings, images, counts, share) + networks * embedded * forward

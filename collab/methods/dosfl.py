@@ -100,6 +100,10 @@ class Settings(MethodSettings):
             raise ValueError(f"window is {self.window}, longest {self.longest}; expected window <= longest")
         return self
 
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """The images of one class, of one channel."""
+        return 4 * share * side**2
+
     @property
     def inner_rate(self) -> float:
         """The learning rate of training on the distilled data; of triples, where it begins."""
@@ -360,11 +364,6 @@ def _expected(settings: Settings, images: ImageSpec, share: int) -> Mapping[str,
 
 
 # -- closed formulas -----------------------------------------------------------------------------
-
-
-def smallest_upload_bytes(share: int, side: int) -> int:
-    """A lower bound for the upload of a site that holds data: its images of one class, of one channel."""
-    return 4 * share * side**2
 
 
 def upload_bytes(settings: Settings, images: ImageSpec, *, classes: int, share: int) -> int:

@@ -6,18 +6,20 @@ the union does not match the global distribution, which is what CollabDM mends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from collab.augment import siamese
+from collab.augment import OPERATIONS, Augmentation, Operation, siamese
 from collab.compute import report
 from collab.data import ImageSpec
 from collab.matching import (
     Descent,
+    Moments,
     SyntheticSet,
     assemble,
     class_moments,
@@ -37,7 +39,7 @@ from collab.methods import (
     read_synthetic,
     synthetic_section,
 )
-from collab.nets import operations_per_image, seeded_network
+from collab.nets import Network, operations_per_image, seeded_network
 from collab.pooling import Union
 from collab.quantisation import BITS, ImageDtype
 from simnet.draws import generator, key
@@ -53,11 +55,65 @@ class Settings(MethodSettings):
     local_batch_size: int = Field(256, ge=1, description="real images of each class in a step")
     local_learning_rate: float = Field(1.0, gt=0)
     local_momentum: float = Field(0.5, ge=0, lt=1)
+    local_deviations: bool = Field(
+        True, description="with expand, match standard deviations at the sites, too, as the published code does"
+    )
     image_dtype: ImageDtype = Field("float32", description="of the uploaded images; uint8 has a range for each image")
+    share: Literal["ceil", "floor", "plus-one"] = Field(
+        "ceil",
+        description="images per class of a site: images_per_class / sites rounded up, rounded down as in the paper "
+        "(but at least 1), or rounded down and 1 more as in the published code",
+    )
+    initial: Literal["random", "union"] = Field(
+        "random",
+        description="what the server starts from: images_per_class of the sites' images, drawn, and filled up where "
+        "they are fewer; or all that came as in the paper, so that the server's memory grows with the sites",
+    )
+    step: Literal["joint", "per-class"] = Field(
+        "joint",
+        description="one step along the sum over classes, or one for each class with a common momentum as in the "
+        "published code (a momentum of 0.5 then doubles the learning rate)",
+    )
+    augment_with: Literal["dataset", "all"] = Field(
+        "dataset",
+        description="the data set's augmentations, or all six as in the published code, which flips digits, too",
+    )
+
+    def strategy(self, images: ImageSpec) -> tuple[Operation, ...]:
+        """The augmentations in use."""
+        chosen = super().strategy(images)
+        return OPERATIONS if self.augment and self.augment_with == "all" else chosen
+
+    def images_per_site(self, sites: int) -> int:
+        """Images per class that each of `sites` sites is to distil."""
+        match self.share:
+            case "floor":
+                return max(self.images_per_class // sites, 1)
+            case "plus-one":
+                return self.images_per_class // sites + 1
+            case _:
+                return super().images_per_site(sites)
 
     def smallest_upload_bytes(self, share: int, side: int) -> int:
         """The images of one class, of one channel."""
         return BITS[self.image_dtype] // 8 * share * side**2
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # What the published code does where it departs from the paper (fact sheet, section 13).
+    "published": {
+        "local_steps": 401,
+        "local_batch_size": 256,
+        "local_learning_rate": 1.0,
+        "local_momentum": 0.5,
+        "local_deviations": True,
+        "image_dtype": "float32",
+        "share": "plus-one",
+        "initial": "random",
+        "step": "per-class",
+        "augment_with": "all",
+    },
+}
 
 
 def client(task: Task, site: Site) -> Sections:
@@ -107,10 +163,26 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
             data.portions(label, settings.local_batch_size, generator(step_key, "batch", label), site.device.torch)
             for label in classes
         ]
-        target = class_moments(network, batches, classes, augmentations, deviations=settings.expand > 1)
-        descent.step_toward(network, target, augmentations)
+        deviations = settings.local_deviations and settings.expand > 1
+        target = class_moments(network, batches, classes, augmentations, deviations=deviations)
+        follow(descent, network, target, augmentations, settings)
         report(f"{site.name} distils", step + 1, settings.local_steps)
     return synthetic
+
+
+def follow(
+    descent: Descent,
+    network: Network,
+    target: Moments,
+    augmentations: Sequence[Augmentation],
+    settings: Settings,
+    share_of_rate: float = 1.0,
+) -> None:
+    """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes."""
+    classes = range(len(target.classes))
+    for numbers in [list(classes)] if settings.step == "joint" else [[number] for number in classes]:
+        chosen = [augmentations[number] for number in numbers]
+        descent.step_toward(network, target.of(numbers), chosen, share_of_rate)
 
 
 def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:
@@ -128,19 +200,21 @@ def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[in
 
 
 class InitialPool(Union):
-    """The sites' synthetic images, of which the server keeps `images_per_class` a class.
+    """The sites' synthetic images, of which the server keeps `images_per_class` a class; all, if it starts from those.
 
     Where the sites together send too few of a class, because some hold none of it, the set is filled up with new
     mosaics of the tiles that came (or, without expand, with copies).
     """
 
-    def __init__(self, images: ImageSpec, settings: MethodSettings, seed: int) -> None:
-        super().__init__(images, settings.images_per_class, seed, "initial")
+    def __init__(self, images: ImageSpec, settings: Settings, seed: int) -> None:
+        super().__init__(images, None if settings.initial == "union" else settings.images_per_class, seed, "initial")
         self._settings = settings
 
     def synthetic(self) -> SyntheticSet:
         """The set, sorted by class; a class that no site sent is missing."""
         union, factor = super().synthetic(), self._settings.expand
+        if self._settings.initial == "union":
+            return SyntheticSet(union.images, union.labels, factor)
         filled = [self._filled(union.of_class(label), label) for label in union.classes()]
         labels = np.repeat(np.asarray(union.classes(), dtype=np.int64), self._settings.images_per_class)
         return SyntheticSet(torch.cat([union.images[:0], *filled]), torch.from_numpy(labels), factor)

@@ -243,7 +243,7 @@ BAD = [
     ("name: collabdm", "name: colabdm", 4, 'name is "colabdm"; did you mean "collabdm"?'),
     ("{name: gaussians}", "{name: mnits}", 2, 'name is "mnits"; did you mean "mnist"?'),
     ("{name: gaussians}", "mnist", 2, 'found "mnist", expected a map of settings'),
-    ("expand: 2", "expand: 3", 4, "images of 16 pixels cannot be cut into 3 tiles a side"),
+    ("expand: 2", "expand: 3", 4, "images of 16 pixels cannot be cut into 3 tiles a side; possible are 1, 2, 4, 8, 16"),
     ("- localdm", "- localdmm", 6, 'name is "localdmm"; did you mean "localdm"?'),
     ("steps: 9", "stepz: 9", 7, 'no setting "stepz" here; did you mean "steps"?'),
     ("- localdm", "- central", 7, "central is listed twice"),
