@@ -118,8 +118,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "image_dtype": "uint8",
         "seeds": "master",
     },
-    # What the published code does where it departs from the paper (fact sheet, section 13); B is 512 there if data is
-    # divided evenly.
+    # Where the published code departs from the paper (fact sheet, section 13); on evenly divided data its B is 512.
     "published": {
         **localdm.PRESETS["published"],
         "iterations": 400,
@@ -165,8 +164,7 @@ def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[i
 
 def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds: Iterable[int], seed: int) -> Section:
     """Mean embeddings [A T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
-    data = site.data
-    classes = data.classes_present
+    data, classes = site.data, site.data.classes_present
     network = seeded_network(settings.network(data.spec), 0, site.device)
     size = None if settings.batch_size == "all" else settings.batch_size
     rows = []
