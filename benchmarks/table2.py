@@ -64,7 +64,7 @@ TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-
 SCALES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"method": {}, "evaluation": {"epochs": 1001}},
     "small": {
-        "method": {"images_per_class": 10, "width": 32, "iterations": 50, "batch_size": 128, "local_steps": 20,
+        "method": {"images_per_class": 10, "width": 32, "iterations": 50, "batch_size": 64, "local_steps": 20,
                    "local_batch_size": 64},
         "evaluation": {"epochs": 200},
     },
@@ -172,8 +172,8 @@ def markdown(options: argparse.Namespace, found: Mapping[tuple[str, float, str, 
                 f" ({printed[BETAS.index(beta)]:.2f})" if printed and beta in BETAS and options.scale == "paper" else ""
             )
             spread = f" ± {np.std(means):.2f}" if len(means) > 1 else ""
-            entries.append((f"{np.mean(means):.2f}{spread}" if means else "–") + paper)
-        size = f"{np.mean(megabytes):.3f}" if megabytes else "–"
+            entries.append((f"{np.mean(means):.2f}{spread}" if means else "-") + paper)
+        size = f"{np.mean(megabytes):.3f}" if megabytes else "-"
         lines.append(f"| {method} | {size} | {' | '.join(entries)} |")
     return "\n".join(lines) + "\n"
 
