@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import yaml
 
+from collab.data.catalogue import title_of
 from collab.results import Material
 from collab.run import Silence, prepare, run_method
 from collab.scenario import Scenario, parse
@@ -60,7 +61,6 @@ PAPER: Mapping[str, Mapping[str, Sequence[float]]] = {
 }  # fmt: skip
 """Accuracy in percent at beta 0.1, 0.3 and 0.5, as printed in the paper."""
 BETAS = (0.1, 0.3, 0.5)
-TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "svhn": "SVHN"}
 SCALES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"method": {}, "evaluation": {"epochs": 1001}},
     "small": {
@@ -69,12 +69,6 @@ SCALES: Mapping[str, Mapping[str, Any]] = {
         "evaluation": {"epochs": 200},
     },
 }  # fmt: skip
-
-
-def title(dataset: str) -> str:
-    """The data set's name in print; the JPEG copies of CIFAR-10 are named as what they are."""
-    base, _, copies = dataset.partition("-jpeg")
-    return TITLES.get(dataset) or TITLES.get(base, dataset) + (" (JPEG)" if copies == "" and base != dataset else "")
 
 
 def cell_scenario(options: argparse.Namespace, dataset: str, beta: float, method: str, seed: int) -> Scenario:
@@ -159,7 +153,7 @@ def run(options: argparse.Namespace) -> dict[tuple[str, float, str, int], dict[s
 def markdown(options: argparse.Namespace, found: Mapping[tuple[str, float, str, int], Mapping[str, Any]]) -> str:
     """The table: mean over seeds and networks, standard deviation over the seeds' means, and the paper's number."""
     columns = [(dataset, beta) for dataset in options.datasets for beta in options.betas]
-    heads = " | ".join(f"{title(dataset)}, β = {beta}" for dataset, beta in columns)
+    heads = " | ".join(f"{title_of(dataset)}, β = {beta}" for dataset, beta in columns)
     lines = [f"| method | MB up per client | {heads} |", "|---|--:|" + "--:|" * len(columns)]
     for method in options.methods:
         entries, megabytes = [], []
