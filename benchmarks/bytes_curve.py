@@ -37,7 +37,7 @@ from collab.wire import Section, encode
 WIDTH = 32
 SHARED = {"images_per_class": 10, "width": WIDTH, "local_steps": 20, "local_batch_size": 64}
 
-BATCH = {"collabdm": {"batch_size": 128}}  # the paper's is 512; lean takes all images of a site
+BATCH = {"collabdm": {"batch_size": 64}}  # the paper's is 512; lean takes all images of a site
 
 
 class Memory:
@@ -79,7 +79,7 @@ def point_scenario(options: argparse.Namespace, dataset: str, seed: int, method:
             "name": method,
             **SHARED,
             "iterations": networks,
-            **({} if "lean" in method else {"batch_size": 128}),
+            **({} if "lean" in method else {"batch_size": 64}),
         },
         "network": {
             "topology": "star",

@@ -28,7 +28,6 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from collab.compute import pick_device
 from collab.ensemble import Ensemble
 from collab.errors import CollabError, RunFailedError, ScenarioError
 from collab.fault_settings import AnyFault, FaultSettings
@@ -105,7 +104,7 @@ class ChaosBench:
             raise ScenarioError("compute.time is measured: what takes its time from the wall cannot be replayed")
         self.scenario = scenario.model_copy(update={"faults": ()})
         self._material = material or prepare(scenario)
-        self._device = pick_device(scenario.compute.device)
+        self._device = scenario.compute.torch_device()
         self._sites = sites_of(self.scenario, scenario.method, self._material, self._device)
         self._known: dict[str, Computed[Any]] = {}
         self._result: str | None = None

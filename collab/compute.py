@@ -22,6 +22,7 @@ from simnet import Computed, Job
 T = TypeVar("T")
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+PrecisionChoice = Literal["float32", "bfloat16", "auto"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,16 +53,25 @@ def as_device(device: Device | torch.device | str) -> Device:
     return device if isinstance(device, Device) else Device(torch.device(device))
 
 
-def pick_device(choice: DeviceChoice) -> Device:
-    """The device for a choice; `auto` takes a GPU if there is one.
+def pick_device(choice: DeviceChoice, precision: PrecisionChoice = "float32") -> Device:
+    """The device for a choice; `auto` takes a GPU if there is one, and bfloat16 if the chip has units for it.
 
-    Raises `ScenarioError` for one that is not there.
+    On a GPU the products of float32 numbers go through its TF32 units. Raises `ScenarioError` for a device that is
+    not there.
     """
-    if choice == "auto":
-        return as_device("cuda" if torch.cuda.is_available() else "cpu")
     if choice == "cuda" and not torch.cuda.is_available():
         raise ScenarioError("compute.device is cuda, but torch finds no such GPU here; use auto or cpu")
-    return as_device(choice)
+    cuda = choice == "cuda" or (choice == "auto" and torch.cuda.is_available())
+    if cuda:
+        torch.set_float32_matmul_precision("high")
+    if precision == "auto":
+        precision = "bfloat16" if (torch.cuda.is_bf16_supported() if cuda else _has_bfloat16_units()) else "float32"
+    return Device(torch.device("cuda" if cuda else "cpu"), precision)
+
+
+def _has_bfloat16_units() -> bool:
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def halved(size: int, what: str) -> int:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from collab.compute import pick_device
 from collab.data import Dataset, SiteData
 from collab.data.catalogue import title_of
 from collab.evaluation import Accuracy
@@ -183,12 +182,14 @@ def _capacities(network: Network) -> dict[str, float]:
 
 def environment(scenario: Scenario) -> dict[str, Any]:
     """What a run is a function of beside its scenario."""
+    device = scenario.compute.torch_device()
     packages = ("collab-edge", "torch", "numpy", "aiohttp", "simpy", "networkx", "msgpack", "pydantic")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         **{package: metadata.version(package) for package in packages},
-        "device": str(pick_device(scenario.compute.device)),
+        "device": str(device),
+        "precision": device.precision,
         "threads": torch.get_num_threads(),
     }
 

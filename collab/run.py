@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
-from collab.compute import Device, pick_device, reporting_to
+from collab.compute import Device, reporting_to
 from collab.data import divide, load_dataset
 from collab.data.progress import Unit
 from collab.ensemble import Ensemble
@@ -122,7 +122,7 @@ def run_method(
     scenario: Scenario, settings: Any, material: Material, *, real: bool, listener: Listener
 ) -> MethodResult:
     """Run one method, all agents in this process, and judge its result."""
-    device = pick_device(scenario.compute.device)
+    device = scenario.compute.torch_device()
     sites = sites_of(scenario, settings, material, device)
     network = make_network(scenario, sites, real=real)
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}

@@ -15,7 +15,8 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from collab import methods
 from collab.boundary_settings import BoundarySettings, Tenants, tenants_of
-from collab.compute import DeviceChoice
+from collab.compute import Device as TorchDevice
+from collab.compute import DeviceChoice, PrecisionChoice, pick_device
 from collab.data import DatasetSettings, PartitionSettings
 from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
 from collab.evaluation import EvaluationSettings
@@ -33,6 +34,11 @@ class ComputeSettings(Settings):
     """Where the work really runs, and what it costs in virtual time."""
 
     device: DeviceChoice = Field("auto", description="auto takes a GPU if there is one")
+    precision: PrecisionChoice = Field(
+        "float32",
+        description="of embeddings of real data, for which no gradient is needed; auto is bfloat16 on chips that have "
+        "units for it, and there several times as fast",
+    )
     executor: Literal["inline"] = "inline"
     threads: int | None = Field(None, ge=1, le=1024, description="threads of torch; all cores if not given")
     time: Literal["modelled", "measured", "fixed"] = Field(
@@ -40,6 +46,10 @@ class ComputeSettings(Settings):
     )
     factor: float = Field(1.0, gt=0, description="for measured time")
     duration: Duration = Field(1.0, description="for fixed time")
+
+    def torch_device(self) -> TorchDevice:
+        """Where torch works. Raises `ScenarioError` for a device that is not there."""
+        return pick_device(self.device, self.precision)
 
     def timing(self) -> Timing:
         """The rule by which simnet charges time."""

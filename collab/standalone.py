@@ -26,7 +26,7 @@ from collab.agents.messages import (
     not_found,
 )
 from collab.agents.server import ServerAgent
-from collab.compute import pick_device, reporting_to
+from collab.compute import reporting_to
 from collab.errors import CollabError, RunFailedError, WireError
 from collab.methods import Outcome, Site, Upload
 from collab.results import MethodResult, write_run
@@ -69,7 +69,7 @@ def serve_scenario(
     listener = listener or Silence()
     material = prepare(scenario, listener, real=True)
     settings = scenario.method
-    device = pick_device(scenario.compute.device)
+    device = scenario.compute.torch_device()
     network = make_network(scenario, {}, real=True, listen=(address, port))
     listener.method_began(settings.name, len(scenario.clients), network)
     gallery: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def join_run(
     material = prepare(scenario, listener, real=True)
     if name not in material.holdings:
         raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
-    device = pick_device(scenario.compute.device)
+    device = scenario.compute.torch_device()
     me = Site(name, material.site_data(name), device)
     network = make_network(scenario, {name: me}, real=True, urls={SERVER: url})
     if on_joined is not None:

@@ -22,12 +22,6 @@ from collab.nets.spec import NetworkSpec, architecture_of
 CHUNK = 50  # images at a time on a CPU: their activations stay in the cache
 
 
-def supported() -> bool:
-    """Whether this computer's processor has units for bfloat16."""
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
 def embedder(network: Network) -> Callable[[Tensor], Tensor]:
     """A function that embeds images [n, channels, side, side], n up to `CHUNK` on a CPU, as float32 [n, D]."""
     weights = [_as_half(tensor) for tensor in network.parameters()[:-2]]
