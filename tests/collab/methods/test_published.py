@@ -144,7 +144,7 @@ dataset: {{name: gaussians, side: 16}}
 partition: {{clients: 2, scheme: iid}}
 method: {{name: collabdm, expand: {expand}}}
 baselines: [{{name: localdm, expand: {other}}}]
-network: {{topology: star, access: {{bandwidth: 1 Mbit/s, latency: 1 ms}}}}
+network: {{topology: star, access: {{bandwidth: 1 Mbit/s, latency: 1 ms}}, server: {{bandwidth: 1 Mbit/s, latency: 1 ms}}}}
 """
 
 
@@ -166,7 +166,7 @@ baselines: [collabdm-lean, {name: collabdm-published, step: joint}]
 methods:
   collabdm: {local_steps: 7, embedding_dtype: int8}
   collabdm-published: {iterations: 5}
-network: {topology: star, access: {bandwidth: 1 Mbit/s, latency: 1 ms}}
+network: {topology: star, access: {bandwidth: 1 Mbit/s, latency: 1 ms}, server: {bandwidth: 1 Mbit/s, latency: 1 ms}}
 """
     read = parse(text, "test.yaml")
     method, lean, published = read.all_methods()
