@@ -219,6 +219,7 @@ def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any
     given = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict) or given.get("name") not in methods.names():
         return given
-    shared = set(methods.get(given["name"]).Settings.model_fields) - set(methods.preset_settings(given["name"]))
+    source = method.get("name")
+    shared = methods.inherited_settings(given["name"], source) if source in methods.names() else ()
     inherited = {key: value for key, value in method.items() if key in shared}
     return {**inherited, **_section_of(given, sections), **given}

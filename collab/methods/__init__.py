@@ -275,6 +275,25 @@ def preset_settings(name: str) -> Mapping[str, Any]:
     return _presets(base)[preset] if preset else {}
 
 
+def inherited_settings(name: str, source: str) -> frozenset[str]:
+    """What a baseline called `name` takes from the method called `source`: the settings that both have from one class,
+    less those that make a preset what it is.
+
+    Others only share a name: a learning rate of images is none of weights.
+    """
+    ours, theirs = (_origins(get(each).Settings) for each in (name, source))
+    return frozenset(key for key, origin in ours.items() if theirs.get(key) is origin) - set(preset_settings(name))
+
+
+def _origins(settings: type[MethodSettings]) -> Mapping[str, type]:
+    """The class that brought each setting in."""
+    found: dict[str, type] = {}
+    for base in reversed(settings.__mro__):
+        if issubclass(base, MethodSettings):
+            found |= {key: base for key in base.model_fields if key not in found}
+    return found
+
+
 def _presets(module: str) -> Mapping[str, Mapping[str, Any]]:
     presets: Mapping[str, Mapping[str, Any]]
     presets = getattr(importlib.import_module(f"{__name__}.{module}"), "PRESETS", {})

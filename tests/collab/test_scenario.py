@@ -69,6 +69,21 @@ def test_baselines_take_what_they_are_not_given_from_the_method():
     assert (central.name, central.steps, central.images_per_class, central.width) == ("central", 9, 2, 8)
 
 
+def test_baselines_take_what_is_the_same_thing_not_what_has_the_same_name():
+    """A learning rate of images is none of weights; a rate of local distillation is one in both."""
+    wide = "boundaries=[{to: cloud, allow: [embeddings, synthetic, model], answers: [seeds, model]}]"
+    given = [wide, "method.learning_rate=7", "method.batch_size=9", "method.local_steps=4", "method.width=6"]
+    fedavg, localdm, dense = parse(TEXT, *given, "baselines=[fedavg, localdm, dense]").baselines
+    assert (fedavg.width, localdm.width, dense.width) == (6, 6, 6)
+    assert (fedavg.learning_rate, fedavg.batch_size) == (0.05, 50)
+    assert (dense.learning_rate, dense.batch_size) == (0.005, 256)
+    assert localdm.local_steps == 4
+    (fedprox,) = parse(
+        TEXT, wide, "method={name: fedavg, learning_rate: 0.2, rounds: 3}", "baselines=[fedprox]"
+    ).baselines
+    assert (fedprox.learning_rate, fedprox.rounds) == (0.2, 3)
+
+
 SECTIONS = TEXT.replace("iterations: 5, expand: 2, ", "").replace("{name: central, steps: 9}", "central").replace(
     "baselines:",
     """methods:
@@ -99,7 +114,7 @@ def test_any_method_can_be_chosen_where_each_has_its_section():
         6,
     )
     (collabdm,) = read.baselines
-    assert (collabdm.iterations, collabdm.batch_size, collabdm.width) == (5, 6, 6)
+    assert (collabdm.iterations, collabdm.batch_size, collabdm.width) == (5, 512, 6)
     assert parse(SECTIONS, "methods.collabdm.iterations=3").method.iterations == 3
     assert parse(SECTIONS, "methods.collabdm.iterations=3", "method.iterations=4").method.iterations == 4
 
