@@ -36,6 +36,9 @@ class MethodView:
     title: str
     row: Mapping[str, Any]
     deviation: float
+    yields_network: bool
+    uploads: int
+    accuracies: Mapping[str, Mapping[str, Any]]
     gantt: str
     links: str | None
     sites: Sequence[tuple[str, str]]
@@ -49,7 +52,9 @@ class MethodView:
 def write_report(run: Run, path: Path) -> Path:
     """Write the report of `run` to `path`; returns the path."""
     environment = Environment(loader=PackageLoader("analysis", "templates"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(size=format_size, percent=lambda share: f"{100 * share:.1f}", energy=format_energy)
+    environment.filters.update(
+        size=format_size, percent=lambda share: f"{100 * share:.1f}", energy=format_energy, times=_times
+    )
     page = environment.get_template("report.html.j2").render(**_content(run))
     path.write_text(page, encoding="utf-8")
     return path
@@ -73,6 +78,8 @@ def _content(run: Run) -> dict[str, Any]:
         "heat_map": figures.label_heat_map(run.partition),
         "hidden_clients": max(0, len(run.partition) - figures.MOST_ROWS),
         "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
+        "judged": list(dict.fromkeys(name for view in methods for name in view.accuracies)),
+        "judges": _judges_in_words([found for view in methods for found in view.accuracies.values()]),
         "scatter": figures.accuracy_against_bytes(summary["methods"], deviations),
         "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
         "scenario_text": (run.path / "scenario.yaml").read_text(encoding="utf-8"),
@@ -89,10 +96,15 @@ def _story(run: Run) -> str:
     division = division_in_words(partition)
     dataset = run.summary.get("dataset", scenario["dataset"]["name"])  # runs of earlier versions lack the first
     where = _network_in_words(network) if run.summary["world"] == "simulated" else "the sockets of this machine"
+    main = run.methods[0]
+    times = _uploads_of_a_site(main)
+    made = f"made {_number(scenario['method']['images_per_class'], 'synthetic image')} per class"
+    if run.summary["methods"][main.name].get("yields") == "network":
+        made = "trained a network"
     return (
         f"{partition['clients']} sites held {total:,} private samples of {dataset}, {division}, "
-        f"in a network of {_number(len(tenants), 'tenant')}. Each uploaded once over {where}; the server made "
-        f"{_number(scenario['method']['images_per_class'], 'synthetic image')} per class of what it got."
+        f"in a network of {_number(len(tenants), 'tenant')}. Each uploaded {_times(times)} over {where}; the "
+        f"server {made} of what it got."
     )
 
 
@@ -109,6 +121,15 @@ def division_in_words(partition: Mapping[str, Any]) -> str:
             return "each where it was taken"
         case _:
             return f"skewed by Dirichlet({partition['beta']:g})"
+
+
+def _uploads_of_a_site(method: MethodRun) -> int:
+    """How often the site uploaded that did so most often: once in a one-shot method."""
+    return max(Counter(event.values["site"] for event in method.trace.of_kind("upload")).values())
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _network_in_words(network: Mapping[str, Any]) -> str:
@@ -146,6 +167,9 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         title=_SECTION_NAMES.get(method.name, method.name),
         row=run.summary["methods"][method.name],
         deviation=float(np.std(next(iter(outcome["accuracies"].values())))),
+        yields_network=run.summary["methods"][method.name].get("yields") == "network",
+        uploads=_uploads_of_a_site(method),
+        accuracies=_accuracies(outcome),
         gantt=figures.gantt(shown, unit),
         links=figures.link_use_figure(uses, shown.end_s) if uses else None,
         sites=sites,
@@ -155,6 +179,31 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         is_refined=refined,
         shown=shown,
     )
+
+
+def _accuracies(outcome: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Mean and deviations of each network that was judged, of how many on how many sets."""
+    sets = int(outcome.get("sets", 1))
+    return {
+        name: {
+            "mean": float(np.mean(values)),
+            "deviation": float(np.std(values)),
+            "set_deviation": float(np.std(np.reshape(values, (sets, -1)).mean(axis=1))) if sets > 1 else None,
+            "networks": len(values),
+            "sets": sets,
+        }
+        for name, values in outcome["accuracies"].items()
+    }
+
+
+def _judges_in_words(judged: Sequence[Mapping[str, Any]]) -> str:
+    """Of how many networks the accuracies are the means; nothing if it is one."""
+    most = max(judged, key=lambda found: int(found["networks"]))
+    if most["networks"] == 1:
+        return ""
+    networks = _number(most["networks"] // most["sets"], "network")
+    on = f" on each of {most['sets']} independent sets" if most["sets"] > 1 else ""
+    return f"the mean of {networks}{on} (± their standard deviation)"
 
 
 def _ledger_rows(ledger: Sequence[LedgerEntry]) -> Iterator[dict[str, Any]]:

@@ -113,13 +113,15 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     energy = any(row["energy_j_per_client"] is not None for row in summary["methods"].values())
     joules = ("client's\nenergy",) if energy else ()
     for column in (
-        "method", "accuracy", "up per\nclient", "down per\nclient", *joules, "last\nupload", "result", "digest",
+        "method", "accuracy\n%", "up per\nclient", "down per\nclient", *joules, "last\nupload", "result", "digest",
     ):  # fmt: skip
-        table.add_column(column, justify="left" if column in ("method", "digest") else "right")
+        table.add_column(
+            column, justify="left" if column in ("method", "digest") else "right", no_wrap=column == "method"
+        )
     for name, row in summary["methods"].items():
         table.add_row(
-            name,
-            f"{100 * row['accuracy']:.1f} %",
+            _method_cell(name, row),
+            _with_deviation(next(iter(row["accuracies"].values()))),
             format_size(row["bytes_up_per_client"]),
             format_size(row["bytes_down_per_client"]),
             *([_energy(row["energy_j_per_client"])] if energy else []),
@@ -128,12 +130,64 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             row["result_digest"][:8],
         )
     output.print(table)
-    output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the synthetic set", soft_wrap=True)
+    output.print(f"{seconds} seconds · body bytes, mean of the clients · digest of the result", soft_wrap=True)
     if energy:
         basis = "mean of the clients, modelled" if simulated else "measured seconds, modelled power"
         output.print(f"client's energy: computing, waiting and radio, {basis}", soft_wrap=True)
+    if any(row["yields"] == "network" for row in summary["methods"].values()):
+        output.print("a network: what the method yields is a trained network, no synthetic set", soft_wrap=True)
+    if deviations := _deviations_in_words(summary["methods"]):
+        output.print(deviations, soft_wrap=True)
+    _print_accuracies(summary["methods"])
     output.print(f"trace {summary['trace_digest'][:12]} · {summary['wall_s']:.1f} s of wall time")
     output.print(f"written to {summary['run_dir']}", soft_wrap=True)
+
+
+def _deviations_in_words(rows: Mapping[str, Any]) -> str:
+    """What the deviations in the tables are; nothing if there are none."""
+    judged = [found for row in rows.values() for found in row["accuracies"].values()]
+    most = max(judged, key=lambda found: int(found["networks"]))
+    if most["networks"] == 1:
+        return ""
+    each = most["networks"] // most["sets"]
+    networks = f"{each} network{'' if each == 1 else 's'}"
+    on = f" on each of {most['sets']} sets (sets ±: of the sets' means)" if most["sets"] > 1 else ""
+    return f"accuracy: mean and standard deviation of {networks}{on}"
+
+
+def _print_accuracies(rows: Mapping[str, Any]) -> None:
+    """Methods against the networks that were judged, if they are several."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row["accuracies"]))
+    if len(names) < 2:
+        return
+    table = Table(
+        title="accuracy by network, %", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("method", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
+    for method, row in rows.items():
+        cells = [_accuracy_cell(row["accuracies"].get(name)) for name in names]
+        table.add_row(_method_cell(method, row), *cells)
+    output.print(table)
+
+
+def _accuracy_cell(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    between = found["set_deviation"]
+    return _with_deviation(found) + ("" if between is None else f"\nsets ±{100 * between:.1f}")
+
+
+def _with_deviation(found: Mapping[str, Any]) -> str:
+    deviation = f"±{100 * found['deviation']:.1f}" if found["networks"] > 1 else ""
+    return f"{100 * found['mean']:.1f}{deviation}"
+
+
+def _method_cell(name: str, row: Mapping[str, Any]) -> Text:
+    """The name, and what the method yields if that is no synthetic set."""
+    cell = Text(name)
+    return cell if row["yields"] == "synthetic set" else cell.append(f"\na {row['yields']}", "dim")
 
 
 def _energy(joules: float | None) -> str:

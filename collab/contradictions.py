@@ -13,6 +13,8 @@ from collab.device_settings import CustomDevice
 from collab.document import Where, nearest
 from collab.errors import ScenarioError
 from collab.fault_settings import FaultSettings, PartitionSettings
+from collab.methods import MethodSettings
+from collab.nets import ArchitectureName, NetworkSpec
 from collab.network_contradictions import network_contradictions
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
@@ -30,6 +32,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
     yield from _tile_contradictions(scenario)
+    yield from _architecture_contradictions(scenario)
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
     for index, name in enumerate(names[1:]):
         if name in names[: index + 1]:
@@ -50,6 +53,29 @@ def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
                 f"possible are {', '.join(map(str, possible))}"
             )
             yield (*where, "expand"), message, ScenarioError
+
+
+def _architecture_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """Networks that leave nothing of images as small as these."""
+    shape = scenario.dataset.channels, scenario.dataset.side
+    wheres: list[Where] = [("method",), *(("baselines", index) for index in range(len(scenario.baselines)))]
+    for where, settings in zip(wheres, scenario.all_methods(), strict=True):
+        named = "depth" if settings.architecture == "convnet" else "architecture"
+        if message := _too_small(settings, settings.architecture, *shape):
+            yield (*where, named), message, ScenarioError
+    for index, architecture in enumerate(scenario.evaluation.networks):
+        for settings in scenario.all_methods():
+            if message := _too_small(settings, architecture, *shape):
+                yield ("evaluation", "networks", index), message, ScenarioError
+
+
+def _too_small(settings: MethodSettings, architecture: ArchitectureName, channels: int, side: int) -> str:
+    """Why such images are too small for a network of that architecture, of the method's depth; nothing if not."""
+    try:
+        NetworkSpec(settings.width, settings.depth, channels, side, classes=1, architecture=architecture)
+    except ScenarioError as error:
+        return str(error)
+    return ""
 
 
 def _fault_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

@@ -64,8 +64,14 @@ class Document:
     overrides: Sequence[str] = ()
 
     @classmethod
-    def read(cls, text: str, source: str, overrides: Sequence[str] = ()) -> Document:
-        """The document in `text`, with `key=value` overrides (dotted keys). Raises `ScenarioError`, with the line."""
+    def read(
+        cls, text: str, source: str, overrides: Sequence[str] = (), words: Mapping[str, str] | None = None
+    ) -> Document:
+        """The document in `text`, with `key=value` overrides (dotted keys). Raises `ScenarioError`, with the line.
+
+        `words` are the settings that may be a bare word instead of a map, and which setting of the map it stands for:
+        with {"evaluation": "protocol"} the override `evaluation.repeats=3` of `evaluation: paper` keeps the protocol.
+        """
         try:
             root, data = _load(text, source)
         except yaml.MarkedYAMLError as error:
@@ -87,7 +93,7 @@ class Document:
         if not isinstance(data, dict):
             raise ScenarioError(f"{source}:1: expected a map of settings, found {type(data).__name__}")
         for override in overrides:
-            _override(data, override)
+            _override(data, override, words or {})
         return cls(source, data, root, tuple(overrides))
 
     def place(self, where: Where) -> str:
@@ -203,7 +209,7 @@ def _refuse_duplicates(root: yaml.Node, source: str) -> None:
             waiting.extend(node.value)
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def _override(data: dict[str, Any], override: str, words: Mapping[str, str]) -> None:
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -213,8 +219,10 @@ def _override(data: dict[str, Any], override: str) -> None:
     except (yaml.YAMLError, ValueError):  # the latter for a date that is none
         raise ScenarioError(f"--set {override}: the value is not valid YAML") from None
     place: Any = data
-    for part in parts[:-1]:
+    for depth, part in enumerate(parts[:-1], start=1):
         inner = place.setdefault(part, {}) if isinstance(place, dict) else _element(place, part)
+        if isinstance(inner, str) and isinstance(place, dict) and ".".join(parts[:depth]) in words:
+            inner = place[part] = {words[".".join(parts[:depth])]: inner}
         if not isinstance(inner, (dict, list)):
             raise ScenarioError(f"--set {override}: {part} is no group of settings")
         place = inner

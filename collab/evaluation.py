@@ -1,8 +1,8 @@
 """Judging a synthetic set: train fresh networks on it alone, test them on real data, report the last epoch.
 
 The protocol of the paper and its code: SGD (0.01, momentum 0.9, weight decay 5e-4), batches of 256, augmentation with
-parameters per sample; half-way the rate falls to a tenth and the momentum is forgotten. The paper trains 1,001
-epochs, and 20 networks on each of 5 sets; here that is a setting. No epoch is picked by its test accuracy.
+parameters per sample; half-way the rate falls to a tenth and the momentum is forgotten. How many epochs, networks and
+sets is a setting, see `collab.evaluation_settings`. No epoch is picked by its test accuracy.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
 from collab.augment import per_sample
 from collab.compute import CPU, Device, halved, report
 from collab.data import Dataset
+from collab.evaluation_settings import EvaluationSettings
 from collab.matching import SyntheticSet
 from collab.methods import Predictor, Start
 from collab.nets import (
-    ArchitectureName,
     Embedder,
     Network,
     NetworkSpec,
@@ -36,39 +35,43 @@ from simnet.draws import generator, key
 _PORTION = 512  # test images that are normalised together
 
 
-class EvaluationSettings(BaseModel):
-    """How a synthetic set is judged."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    networks: tuple[ArchitectureName, ...] = Field(
-        ("convnet",), min_length=1, description="architectures to train and test"
-    )
-    width: int | None = Field(None, ge=1, description="filters per block; the method's width if not given")
-    epochs: int = Field(1001, ge=1, description="passes over the synthetic set")
-    repeats: int = Field(1, ge=1, description="freshly initialised networks, of which the mean is reported")
-    batch_size: int = Field(256, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    augment: bool = Field(True, description="augment the training batches by the data set's strategy")
-
-
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracies on the test data, 0 to 1, one a network trained."""
+    """Accuracies on the test data, 0 to 1, one a network trained: as many on each of `sets`, the first set's first.
+
+    Deviations are those of the population (divided by n, not n - 1).
+    """
 
     values: tuple[float, ...]
+    sets: int = 1
 
     @property
     def mean(self) -> float:
-        """Mean over the networks."""
+        """Mean over all networks."""
         return float(np.mean(self.values))
 
     @property
     def deviation(self) -> float:
-        """Standard deviation over the networks (0 for one)."""
+        """Standard deviation over all networks (0 for one)."""
         return float(np.std(self.values))
+
+    @property
+    def set_means(self) -> tuple[float, ...]:
+        """The mean over the networks of each set."""
+        return tuple(float(mean) for mean in np.reshape(self.values, (self.sets, -1)).mean(axis=1))
+
+    @property
+    def set_deviation(self) -> float | None:
+        """Standard deviation over the means of the sets; None if there is one set only."""
+        return float(np.std(self.set_means)) if self.sets > 1 else None
+
+    @classmethod
+    def joined(cls, accuracies: Sequence[Accuracy]) -> Accuracy:
+        """Those of several sets as one. Raises `ValueError` unless each has as many values."""
+        if len({len(accuracy.values) // accuracy.sets for accuracy in accuracies}) != 1:
+            raise ValueError("accuracies of sets with different numbers of networks cannot be joined")
+        values = tuple(value for accuracy in accuracies for value in accuracy.values)
+        return cls(values, sum(accuracy.sets for accuracy in accuracies))
 
 
 def evaluate(
@@ -167,3 +170,6 @@ def _predicted(network: Predictor, images: Tensor, spec: NetworkSpec) -> Tensor:
     else:
         scores = [network.scores(chunk) for chunk in torch.split(images, chunk_size(spec))]
     return torch.cat(scores).argmax(dim=1)
+
+
+__all__ = ["Accuracy", "EvaluationSettings", "evaluate", "tested"]

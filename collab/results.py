@@ -97,10 +97,7 @@ class MethodResult:
         trace = self.network.trace
         return {
             "accuracy": round(self.accuracy.mean, 6),
-            "accuracies": {
-                name: {"mean": round(found.mean, 6), "deviation": round(found.deviation, 6)}
-                for name, found in self.accuracies.items()
-            },
+            "accuracies": {name: _accuracy_row(found) for name, found in self.accuracies.items()},
             "yields": self.yields,
             "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
             "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
@@ -159,6 +156,7 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -
         images[f"site:{site}"], images[f"site-labels:{site}"] = pictures, labels
     facts = {
         "accuracies": {name: list(found.values) for name, found in result.accuracies.items()},
+        "sets": result.accuracy.sets,
         "expand": 1 if outcome.synthetic is None else outcome.synthetic.expand,
         "sites": sorted(set(result.sites)),
         "bytes_up": result.bytes_of("arrival"),
@@ -211,6 +209,18 @@ def result_digest(outcome: Outcome) -> str:
 
 def _joint_digest(traces: Sequence[Trace]) -> str:
     return hashlib.sha256("".join(trace.digest() for trace in traces).encode()).hexdigest()
+
+
+def _accuracy_row(found: Accuracy) -> dict[str, Any]:
+    """Mean and deviations, of how many networks and sets."""
+    between = found.set_deviation
+    return {
+        "mean": round(found.mean, 6),
+        "deviation": round(found.deviation, 6),
+        "set_deviation": None if between is None else round(between, 6),
+        "networks": len(found.values),
+        "sets": found.sets,
+    }
 
 
 def _rounded(value: Any) -> Any:

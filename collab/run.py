@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +23,9 @@ from collab.data import divide, load_dataset
 from collab.data.progress import Unit
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
-from collab.evaluation import Accuracy, evaluate, tested
 from collab.fault_settings import plan_of
+from collab.judging import judge, over_sets, seeds_of_sets
 from collab.methods import Outcome, Site, Upload, read_synthetic
-from collab.nets import NetworkSpec
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
 from collab.results import Material, MethodResult, result_digest, write_run
@@ -121,7 +120,51 @@ def run_scenario(
 def run_method(
     scenario: Scenario, settings: Any, material: Material, *, real: bool, listener: Listener
 ) -> MethodResult:
-    """Run one method, all agents in this process, and judge its result."""
+    """Run one method, all agents in this process, and judge its result.
+
+    As often as sets are asked for, on fresh networks over the same data; the first run is the one that is recorded,
+    the others differ from it by the method's seed, and only their accuracies are kept.
+    """
+    device = scenario.compute.torch_device()
+    spec, evaluation = settings.network(material.dataset.spec), scenario.evaluation
+    recorded: _Played | None = None
+    accuracies = []
+    for number, seed in enumerate(seeds_of_sets(scenario.seed, evaluation.sets)):
+        heard = listener if recorded is None else _OfAnotherSet(listener, number, evaluation.sets)
+        with reporting_to(heard.progress):
+            played = _play(scenario, settings, material, seed, real=real, listener=heard)
+            accuracies.append(judge(played.outcome, material.dataset, spec, evaluation, seed, device))
+        recorded = recorded or played
+    if recorded is None:
+        raise AssertionError("there is at least one set")
+    return MethodResult(settings.name, recorded.outcome, recorded.network, over_sets(accuracies), recorded.gallery)
+
+
+@dataclass(frozen=True)
+class _Played:
+    """A method's result, the network that it came over, and what some sites sent."""
+
+    outcome: Outcome
+    network: Network
+    gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]
+
+
+class _OfAnotherSet(Silence):
+    """Hears of a run that is not recorded: how its computations get on, with its number."""
+
+    def __init__(self, listener: Listener, number: int, sets: int) -> None:
+        self._listener = listener
+        self._prefix = f"set {number + 1} of {sets}: "
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Passed on."""
+        self._listener.progress(self._prefix + what, done, total)
+
+
+def _play(
+    scenario: Scenario, settings: Any, material: Material, seed: int, *, real: bool, listener: Listener
+) -> _Played:
+    """Run one method once, on a network of its own."""
     device = scenario.compute.torch_device()
     sites = sites_of(scenario, settings, material, device)
     network = make_network(scenario, sites, real=real)
@@ -133,15 +176,10 @@ def run_method(
         keep_for_gallery(gallery, upload)
 
     ensemble = Ensemble(
-        network, SERVER, sites, material.dataset.spec, settings, scenario.seed, device,
+        network, SERVER, sites, material.dataset.spec, settings, seed, device,
         body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), on_upload=on_upload,
     )  # fmt: skip
-
-    with reporting_to(listener.progress):
-        outcome = run_network(network, ensemble.play)
-        spec = settings.network(material.dataset.spec)
-        accuracies = judge(outcome, scenario, material, spec, device)
-    return MethodResult(settings.name, outcome, network, accuracies, gallery)
+    return _Played(run_network(network, ensemble.play), network, gallery)
 
 
 def run_network(network: Network, main: Any) -> Outcome:
@@ -234,31 +272,6 @@ def keep_for_gallery(gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.in
     number = int(upload.site.rsplit("-", 1)[1])
     if number < GALLERY_SITES and "synthetic" in upload.sections:
         gallery[upload.site] = read_synthetic(upload.sections["synthetic"])
-
-
-def judge(
-    outcome: Outcome, scenario: Scenario, material: Material, spec: NetworkSpec, device: Device
-) -> dict[str, Accuracy]:
-    """Accuracies by the name of the network: of those trained on the synthetic set, and of those the method trained.
-
-    The first is the method's result. Raises `RunFailedError` for an empty synthetic set.
-    """
-    settings, dataset = scenario.evaluation, material.dataset
-    found: dict[str, Accuracy] = {}
-    if outcome.synthetic is not None:
-        if len(outcome.synthetic.images) == 0:
-            raise RunFailedError("no site had anything to give: the synthetic set is empty")
-        for architecture in settings.networks:
-            judged = replace(spec, architecture=architecture, width=settings.width or spec.width)
-            found[architecture] = evaluate(outcome.synthetic, dataset, judged, settings, scenario.seed, device)
-        if outcome.start is not None:
-            near = evaluate(
-                outcome.synthetic, dataset, outcome.start.network.spec, settings, scenario.seed, device, outcome.start
-            )
-            found["near the start"] = near
-    for name, network in outcome.networks.items():
-        found[name] = Accuracy((tested(network, dataset, spec, device),))
-    return found
 
 
 __all__ = [

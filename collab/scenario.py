@@ -16,7 +16,10 @@ from collab import methods
 from collab.contradictions import contradictions
 from collab.document import Document, Where
 from collab.errors import ScenarioError
+from collab.evaluation_settings import PROTOCOLS
 from collab.settings import SERVER, Scenario
+
+_WORDS = {"evaluation": "protocol"}
 
 __all__ = ["SERVER", "Scenario", "json_schema", "load", "parse"]
 
@@ -39,7 +42,7 @@ def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name
 
     Files that the text names are looked for in the folder of `source`.
     """
-    document = Document.read(text, source, overrides)
+    document = Document.read(text, source, overrides, words=_WORDS)
     try:
         named = {"name": default_name, **document.data}
         scenario = Scenario.model_validate(named, context={"folder": Path(source).parent})
@@ -104,8 +107,13 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors."""
     schema = Scenario.model_json_schema()
     schema["title"] = "collab scenario"
-    # A file need not give its name, and a baseline may be a bare word.
+    # A file need not give its name, and a baseline or a protocol may be a bare word.
     schema["required"] = [name for name in schema["required"] if name != "name"]
     items = schema["properties"]["baselines"]["items"]
     schema["properties"]["baselines"]["items"] = {"anyOf": [{"enum": list(methods.names())}, items]}
+    evaluation = schema["properties"]["evaluation"]
+    schema["properties"]["evaluation"] = {
+        "anyOf": [{"enum": list(PROTOCOLS)}, {"$ref": evaluation.pop("$ref")}],
+        **evaluation,
+    }
     return schema

@@ -19,7 +19,7 @@ from collab.compute import Device as TorchDevice
 from collab.compute import DeviceChoice, PrecisionChoice, pick_device
 from collab.data import DatasetSettings, PartitionSettings
 from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
-from collab.evaluation import EvaluationSettings
+from collab.evaluation_settings import EvaluationSettings
 from collab.fault_settings import AnyFault
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings

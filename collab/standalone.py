@@ -27,14 +27,14 @@ from collab.agents.messages import (
 )
 from collab.agents.server import ServerAgent
 from collab.compute import reporting_to
-from collab.errors import CollabError, RunFailedError, WireError
+from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
+from collab.judging import judge
 from collab.methods import Outcome, Site, Upload
 from collab.results import MethodResult, write_run
 from collab.run import (
     Listener,
     Silence,
     body_limit_bytes,
-    judge,
     keep_for_gallery,
     make_network,
     prepare,
@@ -63,8 +63,14 @@ def serve_scenario(
 ) -> dict[str, Any]:
     """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
 
-    Raises `collab.errors.AddressInUseError` if the port is taken.
+    Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for:
+    the sites take part once.
     """
+    if scenario.evaluation.sets > 1:
+        raise ScenarioError(
+            f"evaluation.sets is {scenario.evaluation.sets}, but sites that join a server run the method once; "
+            "use --set evaluation.sets=1, or collab run"
+        )
     started_s = time.perf_counter()
     listener = listener or Silence()
     material = prepare(scenario, listener, real=True)
@@ -95,7 +101,7 @@ def serve_scenario(
     with reporting_to(listener.progress):
         outcome = run_network(network, main)
         spec = settings.network(material.dataset.spec)
-        accuracies = judge(outcome, scenario, material, spec, device)
+        accuracies = judge(outcome, material.dataset, spec, scenario.evaluation, scenario.seed, device)
     result = MethodResult(settings.name, outcome, network, accuracies, gallery)
     listener.method_ended(result)
     return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)

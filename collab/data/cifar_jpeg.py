@@ -84,10 +84,8 @@ def decode(path: Path, progress: Progress = silence) -> Parts:
             found[name.parts[0]][name] = read_pixels(content, 3, 32, scale=False)
         except ImageError as error:
             raise DamagedDataError(f"{path}: {name} {error}") from error
-        if count % _TELL_EVERY == 0:
+        if count % _TELL_EVERY == 0 or count == total:
             progress(f"decoding {path.name}", count, total, "images")
-    done = sum(map(len, found.values()))
-    progress(f"decoding {path.name}", done, done, "images")
     train, test = (_ordered(images) for images in found.values())
     for split, samples in (("train", train), ("test", test)):
         if not len(samples):
@@ -98,7 +96,5 @@ def decode(path: Path, progress: Progress = silence) -> Parts:
 def _ordered(images: dict[PurePosixPath, np.ndarray]) -> Samples:
     """The samples by class and file name: the order of an archive's members is anybody's."""
     names = sorted(images)
-    pixels = np.empty((len(names), 3, 32, 32), np.uint8)
-    for index, name in enumerate(names):
-        pixels[index] = images[name]
+    pixels = np.stack([images[name] for name in names]) if names else np.empty((0, 3, 32, 32), np.uint8)
     return Samples(pixels, np.array([CLASSES.index(name.parts[1]) for name in names], dtype=np.int64))

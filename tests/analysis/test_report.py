@@ -174,3 +174,41 @@ def test_a_browser_shows_it_offline_without_complaint(report, tmp_path):
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert pixels.shape[:2] == (4000, 1100)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200  # figures and pictures were drawn
+
+
+def test_one_network_needs_no_table_of_networks(report):
+    assert '<table id="accuracies">' not in report.read_text()
+    assert "± " not in report.read_text().split("Accuracy against bytes")[0]
+
+
+def test_methods_against_networks_and_what_yields_one(tmp_path):
+    found = make(
+        tmp_path,
+        "method={name: fedavg, width: 4, depth: 2, rounds: 2, images_per_class: 2}",
+        "boundaries=[{to: cloud, allow: [model, synthetic], answers: [model]}]",
+        "baselines=[{name: localdm, local_steps: 3, expand: 2}]",
+        "evaluation={epochs: 1, sets: 2, repeats: 2}",
+    )
+    page = write_report(found, tmp_path / "r.html").read_text()
+    assert page.count("<td>fedavg <small>a network</small></td>") == 2  # in both tables
+    assert page.count("<td>localdm</td>") == 2
+    assert "the mean of 2 networks on each of 2 independent sets (± their standard deviation)" in page
+    assert "Each uploaded 2 times over" in page
+    assert "the server trained a network of what it got" in page
+    assert "accuracy of the network that fedavg trained" in page
+    assert "<td>network of fedavg</td>" in page
+    assert "<td>synthetic set of localdm</td>" in page
+    fedavg, localdm = re.findall(r"<tr><td>(?:fedavg|localdm).*?</tr>", page.split('id="accuracies"')[1], re.DOTALL)
+    (trained,), (judged,) = (method.outcome["accuracies"].values() for method in found.methods)
+    nothing = "\N{EN DASH}"
+    assert re.findall(r"<td>(.*?)</td>", fedavg)[1:] == [cell(trained, trained), nothing]
+    assert re.findall(r"<td>(.*?)</td>", localdm)[1:] == [
+        nothing,
+        cell(judged, [np.mean(judged[:2]), np.mean(judged[2:])]),
+    ]
+
+
+def cell(values, means):
+    """A cell of the table of networks: mean and deviation of `values`, and the deviation of the `means` of sets."""
+    mean, deviation, between = (100 * float(number) for number in (np.mean(values), np.std(values), np.std(means)))
+    return f"{mean:.1f} ± {deviation:.1f}<br><small>sets ± {between:.1f}</small>"

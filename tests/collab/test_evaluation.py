@@ -105,3 +105,16 @@ def test_means_and_deviations():
     assert Accuracy((0.5, 0.7)).mean == pytest.approx(0.6)
     assert Accuracy((0.5, 0.7)).deviation == pytest.approx(0.1)
     assert Accuracy((0.5,)).deviation == 0
+
+
+def test_deviations_over_networks_and_over_sets():
+    found = Accuracy.joined([Accuracy((0.5, 0.7)), Accuracy((0.8, 1.0)), Accuracy((0.5, 0.7))])
+    assert found == Accuracy((0.5, 0.7, 0.8, 1.0, 0.5, 0.7), 3)
+    assert found.mean == pytest.approx(0.7)
+    assert found.set_means == pytest.approx((0.6, 0.9, 0.6))
+    assert found.set_deviation == pytest.approx(np.std([0.6, 0.9, 0.6]))
+    assert found.deviation == pytest.approx(np.std([0.5, 0.7, 0.8, 1.0, 0.5, 0.7]))
+    assert Accuracy((0.5, 0.7)).set_deviation is None
+    assert Accuracy.joined([found, found]).sets == 6
+    with pytest.raises(ValueError, match="different numbers of networks"):
+        Accuracy.joined([Accuracy((0.5,)), Accuracy((0.5, 0.7))])

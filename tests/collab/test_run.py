@@ -273,3 +273,61 @@ def test_the_report_knows_the_most_that_a_link_carries_by_its_schedule(tmp_path)
     assert capacity_bps["hub > server"] == capacity_bps["server > hub"] == 20e6
     assert capacity_bps["client-0 > hub"] == 2e6
     assert capacity_bps["server (receiving)"] == 7e6
+
+
+def test_further_sets_leave_the_recorded_one_as_it_is(simulated, tmp_path):
+    """Each set is a run of the method with another seed on the same data; the first is the run that is recorded."""
+    three = go(tmp_path, "evaluation.sets=3", "evaluation.repeats=2")
+    assert three["trace_digest"] == simulated["trace_digest"]
+    assert digests(three) == digests(simulated)
+    for name, row in three["methods"].items():
+        found, alone = row["accuracies"]["convnet"], simulated["methods"][name]
+        assert (found["networks"], found["sets"], alone["accuracies"]["convnet"]["sets"]) == (6, 3, 1)
+        assert alone["accuracies"]["convnet"]["set_deviation"] is None
+        assert row["accuracy"] == found["mean"]
+        for cost in ("bytes_up_per_client", "bytes_down_per_client", "last_upload_s", "result_s"):
+            assert row[cost] == alone[cost]
+        outcome = find_run(three["run_dir"]).methods[list(three["methods"]).index(name)].outcome
+        values = np.reshape(outcome["accuracies"]["convnet"], (3, 2))
+        assert outcome["sets"] == 3
+        assert values[0, 0] == pytest.approx(alone["accuracy"], abs=1e-6)
+        assert found["mean"] == pytest.approx(values.mean(), abs=1e-6)
+        assert found["set_deviation"] == pytest.approx(values.mean(axis=1).std(), abs=1e-6)
+        assert found["deviation"] == pytest.approx(values.std(), abs=1e-6)
+
+
+def test_sets_differ_and_are_the_same_in_both_worlds(tmp_path):
+    seen = []
+    judge = run.judge
+
+    def watching(outcome, *others):
+        seen.append(run.result_digest(outcome))
+        return judge(outcome, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "judge", watching)
+        for folder, real in (("simulated", False), ("real", True)):
+            go(tmp_path / folder, "evaluation={sets: 3, epochs: 1}", "baselines=[]", real=real)
+    assert len(set(seen[:3])) == 3
+    assert seen[3:] == seen[:3]
+
+
+def test_a_listener_hears_which_set_is_made(tmp_path):
+    heard = []
+
+    class Ear(run.Silence):
+        def method_began(self, name, sites, network):
+            heard.append(name)
+
+        def uploaded(self, site):
+            heard.append(site)
+
+        def progress(self, what, done, total):
+            heard.append(what)
+
+    chosen = scenario.parse(TEXT, "tiny.yaml", ["baselines=[]", "evaluation.sets=2"])
+    with open_run(tmp_path, "tiny", None) as writer:
+        run.run_scenario(chosen, writer, listener=Ear())
+    assert heard.count("collabdm") == 1
+    assert heard.count("client-0") == 1
+    assert {"judging", "client-0 distils", "set 2 of 2: judging", "set 2 of 2: client-0 distils"} <= set(heard)

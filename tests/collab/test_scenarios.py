@@ -36,7 +36,7 @@ def test_a_scenario_runs(path, tmp_path):
     for index, baseline in enumerate(chosen.baselines):
         shortened.append(f"baselines.{index}={{name: {baseline.name}}}")
         shortened += [f"baselines.{index}.{key}={value}" for key, value in SHORT[baseline.name].items()]
-    shortened += ["evaluation.epochs=1", "evaluation.repeats=1"]
+    shortened += ["evaluation.epochs=1", "evaluation.repeats=1", "evaluation.sets=1"]
     short = scenario.load(path, shortened)
     with open_run(tmp_path, short.name, None) as writer:
         summary = run.run_scenario(short, writer)

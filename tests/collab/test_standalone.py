@@ -1,4 +1,6 @@
-"""What the reception of `collab serve` says to sites that give up; the rest is tested with the command."""
+"""What a server of a scenario refuses, and its reception says to sites that give up; the rest is tested with the
+command.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ import asyncio
 import pytest
 
 from collab.agents.messages import message
+from collab.errors import ScenarioError
 from collab.scenario import parse
-from collab.standalone import _Reception
+from collab.standalone import _Reception, serve_scenario
+from collab.store import open_run
 from simnet import Message, Request
 from tests.collab.test_run import TEXT
 
@@ -30,3 +34,14 @@ def test_only_a_site_itself_can_give_up_and_says_why(site, source, body, status)
     request = Request(source, "DELETE", f"/v1/sites/{site}", {"site": site}, {}, body)
     assert asyncio.run(route.handler(request)).status == status
     assert lost == ([("client-1", "client-1 has given up: no disk")] if status == 200 else [])
+
+
+def test_sites_that_join_make_one_set(tmp_path):
+    """They run the method once: five sets would silently be one."""
+    chosen = parse(TEXT, "tiny.yaml", ["evaluation={protocol: paper, repeats: 1}"])
+    with (
+        pytest.raises(ScenarioError, match=r"evaluation.sets is 5, .* use --set evaluation.sets=1, or collab run"),
+        open_run(tmp_path, "tiny", None) as writer,
+    ):
+        serve_scenario(chosen, writer, address="127.0.0.1", port=0, on_listening=lambda _: None)
+    assert not list(tmp_path.iterdir())

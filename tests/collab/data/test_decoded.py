@@ -73,17 +73,6 @@ def test_another_source_is_decoded_anew(source):
     assert len(list((source.parent / ".decoded").iterdir())) == 1
 
 
-def test_arrays_that_do_not_lie_in_order_are_kept_as_they_read(source):
-    images = np.arange(4 * 6 * 6 * 3, dtype=np.uint8).reshape(4, 6, 6, 3).transpose(0, 3, 1, 2)
-    labels = np.arange(8)[::2]
-    parts = (Samples(images, labels), Samples(images[::-1], labels[::-1]))
-    assert not images.flags.c_contiguous
-    for _ in range(2):  # decoded, then from the cache
-        for found, wanted in zip(read(source, lambda: parts), parts, strict=True):
-            np.testing.assert_array_equal(found.images, wanted.images)
-            np.testing.assert_array_equal(found.labels, wanted.labels)
-
-
 def test_variants_are_told_apart(source):
     decode = Decoder(source)
     for variant in ("a", "b", "a", "b"):
