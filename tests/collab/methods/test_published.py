@@ -144,7 +144,7 @@ dataset: {{name: gaussians, side: 16}}
 partition: {{clients: 2, scheme: iid}}
 method: {{name: collabdm, expand: {expand}}}
 baselines: [{{name: localdm, expand: {other}}}]
-network: {{topology: star, access: {{bandwidth: 1 Mbit/s, latency: 1 ms}}, server: {{bandwidth: 1 Mbit/s, latency: 1 ms}}}}
+network: {{topology: star, access: {{bandwidth: 1 MB/s, latency: 1 ms}}, server: {{bandwidth: 1 MB/s, latency: 1 ms}}}}
 """
 
 
