@@ -18,14 +18,14 @@ from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
 
 QUICK = {
-    "images_per_class": 3, "width": 4, "depth": 2, "outer_steps": 2, "window": 2, "longest": 4,
-    "batch_per_class": 1, "real_batch_size": 20,
+    "images_per_class": 3, "width": 3, "depth": 1, "outer_steps": 1, "window": 1, "longest": 2,
+    "batch_per_class": 1, "real_batch_size": 10,
 }  # fmt: skip
-TRIPLES = {**QUICK, "distils": "triples", "longest": 4, "window": 4}
+TRIPLES = {**QUICK, "distils": "triples", "longest": 2, "window": 2}
 
 
 def fleet(parts=None, settings=QUICK, **changes):
-    dataset = gaussians()
+    dataset = gaussians(side=8)
     return LocalFleet(dosfl, Settings(**{**settings, **changes}), dataset, parts or even_parts(dataset, 3))
 
 
@@ -119,9 +119,9 @@ def test_sites_with_one_sample_or_none_or_without_a_class():
     seeds = {"seeds": {"networks": encode(np.array([5], np.uint64))}}
     assert dosfl.client(Task("t", "dosfl", Settings(**QUICK), 1, 2, seeds), site_of([0, 0])) == {}
     for settings in (QUICK, TRIPLES):
-        outcome = fleet(skewed_parts(gaussians()), settings).run()
+        outcome = fleet(skewed_parts(gaussians(side=8)), settings).run()
         assert outcome.networks
-    assert fleet(skewed_parts(gaussians())).run().synthetic.classes() == [0, 1, 2, 3]
+    assert fleet(skewed_parts(gaussians(side=8))).run().synthetic.classes() == [0, 1, 2, 3]
 
 
 def test_training_that_diverges_says_so():
@@ -203,7 +203,7 @@ def test_learned_step_sizes_and_soft_labels_stay_what_they_are():
 
 
 def test_triples_are_refused_by_name():
-    expected = {"synthetic": dosfl._expected(Settings(**TRIPLES), gaussians().spec, 2)}
+    expected = {"synthetic": dosfl._expected(Settings(**TRIPLES), gaussians(side=8).spec, 2)}
     assert isinstance(expected["synthetic"]["soft_labels"], Expected)
     each = fleet(settings=TRIPLES)
     each.run()
