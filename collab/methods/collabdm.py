@@ -315,7 +315,7 @@ def refine(
     for step, (epoch, iteration) in enumerate(plan):
         number = epoch % settings.augmentations
         target = sums.target(iteration, refinement.classes, number)
-        refinement.step(seeds[iteration], target, number, _share_of_rate(settings, step, len(plan)))
+        refinement.step(seeds[iteration], target, number, share_of_rate(settings, step, len(plan)))
         report("server refines", step + 1, len(plan))
     return refinement.synthetic()
 
@@ -368,7 +368,7 @@ def step_order(seeds: Sequence[int], epochs: int) -> list[tuple[int, int]]:
     return plan
 
 
-def _share_of_rate(settings: Settings, step: int, steps: int) -> float:
+def share_of_rate(settings: Settings, step: int, steps: int) -> float:
     """What the schedule leaves of the learning rate at a step, from 0: for cosine (1 + cos(pi step / steps)) / 2."""
     return 1.0 if settings.learning_rate_schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2
 

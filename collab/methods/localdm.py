@@ -7,7 +7,7 @@ the union does not match the global distribution, which is what CollabDM mends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -52,7 +52,9 @@ class Settings(MethodSettings):
     """Settings of LocalDM; the defaults are the paper's."""
 
     local_steps: int = Field(1000, ge=0, description="steps of distillation at each site")
-    local_batch_size: int = Field(256, ge=1, description="real images of each class in a step")
+    local_batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        256, description="real images of each class in a step, or all that the site holds"
+    )
     local_learning_rate: float = Field(1.0, gt=0)
     local_momentum: float = Field(0.5, ge=0, lt=1)
     local_deviations: bool = Field(
@@ -124,27 +126,34 @@ def client(task: Task, site: Site) -> Sections:
 
 async def server(fleet: Fleet) -> Outcome:
     """The union of what the sites distilled."""
-    settings: Settings = fleet.settings
+    union = await union_of(fleet, fleet.settings)
+    return Outcome(union, union)
+
+
+async def union_of(fleet: Fleet, settings: Settings) -> SyntheticSet:
+    """Ask every site for its own distillation and put these together."""
     pool = InitialPool(fleet.images, settings, fleet.seed)
     ask = Ask(expects={"synthetic": expected_synthetic(fleet.images, fleet.share, settings.image_dtype)})
     async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
-    union = pool.synthetic()
-    return Outcome(union, union)
+    return pool.synthetic()
 
 
 def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> SyntheticSet | None:
-    """`share` images for each class that the site holds, by distribution matching on its own data; None if it
-    holds none.
+    """`share` images for each class that the site can distil, by distribution matching on its own data; None if it
+    holds none, no images if it holds too little of every class.
 
     Each step draws a new random network and a batch of each class. With partition-and-expand the standard
     deviations are matched beside the means, as in the published code (neither in DM nor in IDM).
     """
     data = site.data
-    classes = data.classes_present
-    if not classes:
+    if not data.classes_present:
         return None
+    classes = distillable(data.counts.tolist(), share)
+    if not classes:
+        nothing = torch.zeros((0, data.spec.channels, data.spec.side, data.spec.side), device=site.device.torch)
+        return SyntheticSet(nothing, torch.zeros(0, dtype=torch.int64), settings.expand)
     starts = generator(seed, "distillation", site.name, "start")
 
     def draw(label: int, size: int) -> Tensor:
@@ -155,15 +164,15 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
     descent = Descent(synthetic, settings.local_learning_rate, settings.local_momentum)
     network = seeded_network(settings.network(data.spec), 0, site.device)
     strategy = settings.strategy(data.spec)
+    size = None if settings.local_batch_size == "all" else settings.local_batch_size
+    deviations = settings.local_deviations and settings.expand > 1
     for step in range(settings.local_steps):
         step_key = key(seed, "distillation", site.name, step)
         network.reseed(step_key)
         augmentations = [siamese(strategy, generator(step_key, "augment", label)) for label in classes]
         batches = [
-            data.portions(label, settings.local_batch_size, generator(step_key, "batch", label), site.device.torch)
-            for label in classes
+            data.portions(label, size, generator(step_key, "batch", label), site.device.torch) for label in classes
         ]
-        deviations = settings.local_deviations and settings.expand > 1
         target = class_moments(network, batches, classes, augmentations, deviations=deviations)
         follow(descent, network, target, augmentations, settings)
         report(f"{site.name} distils", step + 1, settings.local_steps)
@@ -185,16 +194,28 @@ def follow(
         descent.step_toward(network, target.of(numbers), chosen, share_of_rate)
 
 
+def distillable(counts: Sequence[int], share: int) -> list[int]:
+    """The classes of which a site can distil `share` images: those of which it holds more samples than that.
+
+    Of fewer, the images that match the samples best are the samples themselves: the descent would start at them and
+    never leave them, and raw data stays home.
+    """
+    return [label for label, held in enumerate(counts) if held > share]
+
+
 def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:
     """Closed formula: floating-point operations of `distil_locally` at a site with `counts` samples of each class.
 
-    S sum_y (min(n_y, B) F + share expand^2 (F + G)) over the classes that it holds, where S is the number of steps, F
-    what one image takes forward and G what the gradient takes back to it. What `collab.compute` counts while the job
-    runs is the same, as a test says.
+    S sum_y (min(n_y, B) F + share expand^2 (F + G)) over the classes that it can distil, where S is the number of
+    steps, F what one image takes forward and G what the gradient takes back to it. What `collab.compute` counts while
+    the job runs is the same, as a test says.
     """
     cost = operations_per_image(settings.network(images))
-    held = [count for count in counts if count > 0]
-    real = sum(min(count, settings.local_batch_size) for count in held) * cost.forward
+    held = [counts[label] for label in distillable(counts, share)]
+    real = (
+        sum(count if settings.local_batch_size == "all" else min(count, settings.local_batch_size) for count in held)
+        * cost.forward
+    )
     synthetic = len(held) * share * settings.expand**2 * (cost.forward + cost.backward_to_image)
     return settings.local_steps * (real + synthetic)
 

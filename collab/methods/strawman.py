@@ -35,11 +35,9 @@ from collab.methods import (
     Site,
     Task,
     collabdm,
-    expected_synthetic,
     localdm,
     model_section,
     read_model,
-    read_synthetic,
 )
 from collab.nets import Network, seeded_network
 from collab.wire import Section, encode
@@ -89,7 +87,9 @@ _LOOPS = ((50, (50, 10)), (10, (10, 50)), (1, (1, 1)))  # images per class, at l
 
 
 class Settings(collabdm.Settings):
-    """Settings of the strawman. Those at the top, beside `instance`, are CollabDM's and serve distribution matching."""
+    """Settings of the strawman: CollabDM's serve distribution matching (but for `seeds`, which are sent one by one),
+    the other instances have sections of their own.
+    """
 
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = GradientMatchingSettings()
@@ -114,10 +114,7 @@ def client(task: Task, site: Site) -> Sections:
         return {"gradients": _gradients(settings, site, task.sections["model"], task.seed)}
     if "seeds" not in task.sections:
         return localdm.client(task, site)
-    iterations = task.sections["seeds"]["iterations"].values()
-    if 0 in iterations or len(iterations) == 0:  # the first round
-        return collabdm.client(task, site)
-    networks = task.sections["seeds"]["networks"].values()
+    iterations, networks = collabdm.networks_of(settings, task.sections["seeds"])
     return {"embeddings": collabdm.class_means(settings, site, iterations, networks, task.seed)}
 
 
@@ -169,29 +166,22 @@ async def _match_distributions(fleet: Fleet) -> Outcome:
     spec = settings.network(fleet.images)
     seeds = collabdm.network_seeds(fleet.seed, settings.iterations)
     takers = collabdm.participants(settings, fleet.sites, fleet.seed)
-    if not seeds:
-        union = await _initial(fleet)
-        return Outcome(union, union)
-    initial: SyntheticSet | None = None
-    refinement: collabdm.Refinement | None = None
-    for iteration, network_seed in enumerate(seeds):
-        served = {site: [iteration] if iteration in takers[site] else [] for site in fleet.sites}
-        asks = {site: collabdm.ask_for(fleet, spec, seeds, served[site]) for site in fleet.sites}
-        pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
-        if refinement is not None:  # images were sent in the first round
-            asks = {site: _without_images(ask) for site, ask in asks.items() if served[site]}
+    initial = await localdm.union_of(fleet, settings)  # a round of its own
+    refinement = collabdm.Refinement(initial, settings, fleet.images, fleet.device)
+    plan = collabdm.step_order(seeds, settings.server_epochs)
+    for step, (epoch, iteration) in enumerate(plan):
+        asks = {
+            site: _without_images(collabdm.ask_for(fleet, spec, seeds, [iteration]))
+            for site in fleet.sites
+            if iteration in takers[site]
+        }
         sums = collabdm.EmbeddingSums(settings.model_copy(update={"iterations": 1}), spec)
         async for upload in fleet.ask(asks):
-            if "synthetic" in upload.sections:
-                pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
             if "embeddings" in upload.sections:
                 sums.add(upload.sections["embeddings"], [0])
-        if refinement is None:
-            initial = pool.synthetic()
-            refinement = collabdm.Refinement(initial, settings, fleet.images, fleet.device)
-        refinement = await fleet.compute("refine", _refined, refinement, network_seed, sums)
-        report("rounds", iteration + 1, len(seeds))
-    assert refinement is not None
+        number, share_of_rate = epoch % settings.augmentations, collabdm.share_of_rate(settings, step, len(plan))
+        refinement = await fleet.compute("refine", _refined, refinement, seeds[iteration], sums, number, share_of_rate)
+        report("rounds", step + 1, len(plan))
     return Outcome(refinement.synthetic(), initial)
 
 
@@ -199,9 +189,15 @@ def _without_images(ask: Ask) -> Ask:
     return Ask(ask.sections, {"embeddings": ask.expects["embeddings"]})
 
 
-def _refined(refinement: collabdm.Refinement, network_seed: int, sums: collabdm.EmbeddingSums) -> collabdm.Refinement:
+def _refined(
+    refinement: collabdm.Refinement,
+    network_seed: int,
+    sums: collabdm.EmbeddingSums,
+    number: int,
+    share_of_rate: float,
+) -> collabdm.Refinement:
     further = refinement.copy()
-    further.step(network_seed, sums.target(0, further.classes))
+    further.step(network_seed, sums.target(0, further.classes, number), number, share_of_rate)
     return further
 
 
@@ -210,7 +206,7 @@ async def _match_gradients(fleet: Fleet) -> Outcome:
     chosen = settings.gradient_matching
     outer, inner = chosen.loops(settings.images_per_class)
     spec = settings.network(fleet.images)
-    initial = await _initial(fleet)
+    initial = await localdm.union_of(fleet, settings)  # a round of its own
     synthetic = SyntheticSet(initial.images.to(fleet.device.torch), initial.labels, initial.expand)
     descent = Descent(synthetic, chosen.learning_rate, chosen.momentum)
     rounds = [(restart, loop) for restart in range(chosen.restarts) for loop in range(outer)]
@@ -232,17 +228,6 @@ async def _match_gradients(fleet: Fleet) -> Outcome:
         report("rounds", number + 1, len(rounds))
     refined = descent.synthetic
     return Outcome(SyntheticSet(refined.images.cpu(), refined.labels, refined.expand), initial)
-
-
-async def _initial(fleet: Fleet) -> SyntheticSet:
-    """The union of what the sites distil by themselves: a round of its own."""
-    settings: Settings = fleet.settings
-    pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
-    ask = Ask(expects={"synthetic": expected_synthetic(fleet.images, fleet.share)})
-    async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
-        if "synthetic" in upload.sections:
-            pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
-    return pool.synthetic()
 
 
 async def _gradients_of(fleet: Fleet, network: Network, number: int, rows: int | str) -> AsyncIterator[Section]:

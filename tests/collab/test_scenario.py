@@ -125,7 +125,12 @@ def test_any_method_can_be_chosen_where_each_has_its_section():
         ("local_steps: 3", "local_stepz: 3", [], 'test.yaml:7: methods.localdm.local_stepz: there is no setting "loc'),
         ("local_steps: 3", "local_steps: -3", [], "test.yaml:7: methods.localdm.local_steps: found -3, expected at le"),
         ("iterations: 5", "iterations: x", [], 'test.yaml:6: methods.collabdm.iterations: found "x", expected a whole'),
-        ("batch_size: 6", "batch_size: 0", ["baselines=[]"], "test.yaml:8: methods.central.batch_size: found 0, expec"),
+        (
+            "steps: 9",
+            "steps: -9",
+            ["baselines=[]"],
+            "test.yaml:8: methods.central.steps: found -9, expected at least 0",
+        ),
         ("localdm: {", "lokaldm: {", [], 'test.yaml:7: methods.lokaldm: there is no setting "lokaldm" here; did you m'),
         ("expand: 2", "expand: 3", [], "test.yaml:6: methods.collabdm.expand: images of 16 pixels cannot be cut into"),
         ("", "", ["methods.collabdm.iterations=-1"], "--set methods.collabdm.iterations=-1: found -1, expected at lea"),

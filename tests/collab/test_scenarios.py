@@ -6,42 +6,80 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from collab import run, scenario
 from collab.store import open_run
 
 FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
 
+QUICK = next(path for path in FILES if path.stem == "methods-quick")
+METHODS = list(yaml.safe_load(QUICK.read_text())["methods"])
+
+_DISTILS = {"local_steps": 1, "local_batch_size": 4, "expand": 2, "width": 4}
 SHORT = {
-    "collabdm": {"iterations": 2, "batch_size": 4, "local_steps": 1, "local_batch_size": 4, "width": 4},
-    "localdm": {"local_steps": 1, "local_batch_size": 4, "width": 4},
-    "central": {"steps": 1, "batch_size": 4, "width": 4},
+    "central": {"steps": 1, "batch_size": 4, "expand": 2, "width": 4},
+    "central-fair": {"steps": 1, "expand": 2, "width": 4},
+    "collabdm": {"iterations": 2, "batch_size": 4, **_DISTILS},
+    "collabdm-lean": {"iterations": 2, "server_epochs": 2, **_DISTILS},
+    "dense": {"local_epochs": 1, "epochs": 2, "generator_steps": 2, "synthesis_batch_size": 8, "width": 4},
+    "dosfl": {"outer_steps": 2, "window": 1, "longest": 2, "real_batch_size": 16, "batch_per_class": 1, "width": 4},
+    "fedavg": {"rounds": 2, "local_epochs": 1, "width": 4},
+    "fedd3": {"steps": 100, "target_batch_size": 20, "learning_rate": 0.05, "width": 4},
+    "fedprox": {"rounds": 2, "local_epochs": 1, "width": 4},
+    "localdm": _DISTILS,
+    "strawman": {"iterations": 2, "batch_size": 4, **_DISTILS},
 }
+GRADIENTS = [
+    "method.instance=gradient-matching",
+    "method.gradient_matching={restarts: 1, outer_loops: 2, inner_loops: 1, batch_size: 4}",
+]
 
 
 def test_the_scenarios_that_were_promised_are_there():
-    assert {"quickstart", "mnist-star", "two-tier"} <= {path.stem for path in FILES}
+    assert {"quickstart", "mnist-star", "two-tier", "methods-quick"} <= {path.stem for path in FILES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_scenario_runs(path, tmp_path):
-    chosen = scenario.load(path)
-    if chosen.dataset.name in ("mnist", "fashion-mnist") and "COLLAB_DATA_DIR" not in os.environ:
-        shortened = ["dataset={name: digits, side: 28}"]  # everything but the data itself
+def run_shortened(path, tmp_path, overrides=()):
+    """A scenario with less of everything, on data that needs no network unless there is a data directory."""
+    chosen = scenario.load(path, overrides)
+    if chosen.dataset.name == "gaussians":
+        less = []
+    elif chosen.dataset.name in ("mnist", "fashion-mnist") and "COLLAB_DATA_DIR" not in os.environ:
+        less = ["dataset={name: digits, side: 28, train_samples: 600, test_samples: 100}"]
     else:
-        shortened = (
-            [] if chosen.dataset.name == "gaussians" else ["dataset.train_samples=600", "dataset.test_samples=100"]
-        )
-    shortened += [f"method.{key}={value}" for key, value in SHORT[chosen.method.name].items()]
+        less = ["dataset.train_samples=600", "dataset.test_samples=100"]
+    less += [f"method.{key}={value}" for key, value in SHORT[chosen.method.name].items()]
     for index, baseline in enumerate(chosen.baselines):
-        shortened.append(f"baselines.{index}={{name: {baseline.name}}}")
-        shortened += [f"baselines.{index}.{key}={value}" for key, value in SHORT[baseline.name].items()]
-    shortened += ["evaluation.epochs=1", "evaluation.repeats=1", "evaluation.sets=1"]
-    short = scenario.load(path, shortened)
+        less.append(f"baselines.{index}={{name: {baseline.name}}}")
+        less += [f"baselines.{index}.{key}={value}" for key, value in SHORT[baseline.name].items() if key != "expand"]
+    less += ["evaluation.epochs=1", "evaluation.repeats=1", "evaluation.sets=1", "evaluation.networks=[convnet]"]
+    short = scenario.load(path, [*less, *overrides])
     with open_run(tmp_path, short.name, None) as writer:
         summary = run.run_scenario(short, writer)
     assert list(summary["methods"]) == [settings.name for settings in chosen.all_methods()]
     assert all(row["result_s"] > 0 for row in summary["methods"].values())
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != QUICK], ids=lambda path: path.stem)
+def test_a_scenario_runs(path, tmp_path):
+    run_shortened(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_any_method_runs_in_the_quick_scenario(name, tmp_path):
+    run_shortened(QUICK, tmp_path, [f"method.name={name}", "method.images_per_class=5"])
+
+
+def test_the_strawman_runs_by_gradients_too(tmp_path):
+    run_shortened(QUICK, tmp_path, ["method.name=strawman", "method.images_per_class=5", *GRADIENTS])
+
+
+@pytest.mark.data
+@pytest.mark.skipif("COLLAB_DATA_DIR" not in os.environ, reason="needs COLLAB_DATA_DIR, where data sets are")
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "cifar10-jpeg"])
+def test_the_quick_scenario_runs_on_real_data(dataset, tmp_path):
+    run_shortened(QUICK, tmp_path, [f"dataset.name={dataset}", "method.images_per_class=5"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -186,6 +186,16 @@ def test_a_site_without_data_has_nothing_to_give():
     assert outcome.synthetic.classes() == [0, 1, 2, 3]
 
 
+def test_a_site_with_a_few_samples_sends_their_means_but_no_images():
+    dataset = gaussians()
+    each = fleet(dataset, [np.arange(1), np.arange(1, 120)])
+    outcome = each.run()
+    held = each.uploads[0].sections
+    assert held["embeddings"]["counts"].values().tolist() == [1]
+    assert held["synthetic"]["images"].shape == (0, 1, 16, 16)
+    assert outcome.synthetic.classes() == [0, 1, 2, 3]
+
+
 def test_no_iterations_leave_the_union():
     each = fleet(iterations=0)
     outcome = each.run()

@@ -35,15 +35,23 @@ def fleet(method, parts=None, dataset=None, **changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"expand": 2}, {"participation": 0.4, "iterations": 6}, {"batch_size": "all", "weighting": "uniform"}],
+    [
+        {},
+        {"expand": 2},
+        {"participation": 0.4, "iterations": 6},
+        {"batch_size": "all", "weighting": "uniform"},
+        {"server_epochs": 2, "augmentations": 2, "learning_rate_schedule": "cosine", "seeds": "master"},
+        {"embedding_dtype": "int4", "image_dtype": "uint8"},
+    ],
 )
-def test_one_shot_is_the_strawman_in_one_round(changes):
+def test_the_strawman_ends_in_the_bits_of_one_shot(changes):
     one_shot, many = fleet(collabdm, **changes), fleet(strawman, **changes)
     once, again = one_shot.run(), many.run()
     assert torch.equal(once.initial.images, again.initial.images)
     assert torch.equal(once.synthetic.images, again.synthetic.images)
     assert not torch.equal(once.synthetic.images, once.initial.images)
-    assert (len(one_shot.asked), len(many.asked)) == (1, one_shot.settings.iterations)
+    rounds = 1 + many.settings.iterations * many.settings.server_epochs
+    assert (len(one_shot.asked), len(many.asked)) == (1, rounds)
 
 
 def test_both_send_the_same_bytes_up_in_total():

@@ -49,6 +49,18 @@ def test_a_single_sample_of_a_class_suffices(expand):
     assert torch.isfinite(outcome.synthetic.images).all()
 
 
+def test_a_site_keeps_what_it_could_only_give_away():
+    """With as many images as samples the best images are the samples: nothing would move them."""
+    dataset = gaussians()
+    where = [np.flatnonzero(dataset.train.labels == label) for label in range(4)]
+    few = np.concatenate([where[0][:1], where[1][:2], where[2][:3]])
+    each = fleet([few, np.setdiff1d(np.arange(len(dataset.train)), few), where[3][:1]], images_per_class=6)
+    outcome = each.run()
+    sent = [upload.sections["synthetic"]["labels"].values().tolist() for upload in each.uploads]
+    assert sent == [[2, 2], [0, 0, 1, 1, 2, 2, 3, 3], []]
+    assert outcome.synthetic.classes() == [0, 1, 2, 3]
+
+
 def pool(factor=1, budget=4):
     return InitialPool(gaussians().spec, Settings(images_per_class=budget, expand=factor), 1)
 
