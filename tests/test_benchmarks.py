@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -84,3 +85,69 @@ def test_scale_prints_what_it_promises():
     assert [run["clients"] for run in result["runs"]] == [100, 1000]
     assert set(result) >= {"wall_s", "peak_mb", "events_per_s", "exponent", "simgrid_s"}
     assert result["last_arrival_s"] > 10
+
+
+# -- distillation ---------------------------------------------------------------------------------
+
+SMALL = [
+    f"--set={setting}"
+    for setting in (
+        "dataset={name: gaussians, samples_per_class: 40}",
+        "method.width=4",
+        "method.images_per_class=5",
+        "method.local_steps=1",
+        "evaluation.epochs=1",
+        "evaluation.augment=false",
+    )
+]
+
+
+@pytest.fixture
+def run_benchmark(capsys):
+    """Runs a benchmark in this process, and returns what it prints."""
+
+    def run(name, *arguments):
+        source = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+        module = importlib.util.module_from_spec(source)
+        source.loader.exec_module(module)
+        module.main(arguments)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_table_2_goes_on_where_it_was_interrupted(tmp_path, run_benchmark):
+    some = [*SMALL, f"--results={tmp_path}", "--methods=localdm,localdm-pae", "--betas=0.5", "--datasets=mnist"]
+    assert "| MNIST, β = 0.5 |" in run_benchmark("table2", *some, "--minutes=0")  # no time for any cell
+    assert len(list(tmp_path.glob("*.json"))) == 0
+    assert run_benchmark("table2", *some).count(" % in ") == 2
+    again = run_benchmark("table2", *some)
+    assert " % in " not in again
+    assert [line.split(" | ")[0] for line in again.splitlines()[2:4]] == ["| localdm", "| localdm-pae"]
+    other = run_benchmark("table2", *some, "--set=evaluation.batch_size=7")
+    assert other.count(" % in ") == 2  # other settings are other cells
+
+
+def test_the_curve_counts_what_went_over_the_wire(tmp_path, run_benchmark):
+    some = [*SMALL, f"--results={tmp_path}", "--datasets=mnist", "--seeds=1", "--networks=2,3", "--lean=2"]
+    run_benchmark("bytes_curve", *some, f"--figure={tmp_path / 'curve.png'}")
+    rows = {(row["method"], row["networks"]): row for row in map(_json, sorted(tmp_path.glob("*.json")))}
+    assert set(rows) == {("collabdm", 2), ("collabdm", 3), ("collabdm-lean", 2)}
+    means = {place: row["embedding_bytes"] for place, row in rows.items()}
+    assert means["collabdm", 2] == 2 * 2 * 4 * 4 * 4  # networks, bytes, classes, width, positions
+    assert means["collabdm", 3] == 3 * 2 * 4 * 4 * 4
+    assert means["collabdm-lean", 2] == 2 * 4 * (16 // 2 + 8)  # two numbers a byte, and a range for each vector
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def _json(path):
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_distil_measures_all_three_parts():
+    found = benchmark("distil", "--width", "8", "--repeats", "1", "--threads", "1")
+    assert set(found["ratios"]) == {"embeddings", "server", "evaluation"}
+    assert all(ratio > 0 for ratio in found["ratios"].values())
+    few, many = found["client_peak_mb"].values()
+    assert many < few + 20  # the memory of a client does not grow with its networks
