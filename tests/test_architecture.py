@@ -85,6 +85,7 @@ COLLAB = [
     "data",
     "unrolling",
     "matching",
+    "embedding_sums",
     "pooling",
     "gradient_matching",
     "training",

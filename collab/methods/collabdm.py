@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
 from collab.data import ImageSpec
+from collab.embedding_sums import EmbeddingSums
 from collab.matching import Descent, Moments, SyntheticSet, class_moments
 from collab.methods import (
     Ask,
@@ -43,15 +44,14 @@ from collab.methods import (
     localdm,
     read_synthetic,
 )
-from collab.nets import NetworkSpec, operations_per_image, seeded_network
-from collab.quantisation import EmbeddingDtype, as_section, numbers, size_bytes
+from collab.nets import Network, NetworkSpec, operations_per_image, reseeded, seeded_network
+from collab.quantisation import EmbeddingDtype, as_section, size_bytes
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
 
-_FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
 _LARGEST_COUNT = 10**8
 
 
@@ -107,7 +107,7 @@ class Settings(localdm.Settings):
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The paper's accuracy at less than a twentieth of its bytes: few networks, sent coarsely and used often.
     "lean": {
-        "iterations": 20,
+        "iterations": 38,
         "surplus_networks": 0,
         "batch_size": "all",
         "augmentations": 1,
@@ -165,12 +165,12 @@ def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[i
 def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds: Iterable[int], seed: int) -> Section:
     """Mean embeddings [A T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
     data, classes = site.data, site.data.classes_present
-    network = seeded_network(settings.network(data.spec), 0, site.device)
+    fresh = seeded_network(settings.network(data.spec), 0, site.device)
     size = None if settings.batch_size == "all" else settings.batch_size
     rows = []
     served = [(int(iteration), int(network_seed)) for iteration, network_seed in zip(iterations, seeds, strict=True)]
-    for position, (iteration, network_seed) in enumerate(served):
-        network.reseed(network_seed)
+    networks = reseeded(fresh, [network_seed for _, network_seed in served])
+    for position, ((iteration, network_seed), network) in enumerate(zip(served, networks, strict=True)):
         for number in range(settings.augmentations):
             again = (number,) if number else ()
             draws = [generator(seed, "batch", site.name, iteration, label, *again) for label in classes]
@@ -178,12 +178,12 @@ def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds
                 data.portions(label, size, draw, site.device.torch) for label, draw in zip(classes, draws, strict=True)
             ]
             augmentations = _augmentations(settings, data.spec, network_seed, classes, number)
-            rows.append(class_moments(network, batches, classes, augmentations).means.cpu().numpy())
+            rows.append(class_moments(network, batches, classes, augmentations).means)
         report(f"{site.name} embeds", position + 1, len(served))
     return {
         "classes": encode(np.asarray(classes), "uint8"),
         "counts": encode(data.counts[classes], "int64"),
-        **as_section("means", np.stack(rows), settings.embedding_dtype),
+        **as_section("means", torch.stack(rows).cpu().numpy(), settings.embedding_dtype),
     }
 
 
@@ -265,42 +265,6 @@ def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
     return replace(ask, sections={"seeds": sent})
 
 
-class EmbeddingSums:
-    """Weighted sums of the sites' class means, [A T, C, D]: the server's memory does not grow with the number of sites.
-
-    The sums are kept in fixed point, whole multiples of 2^-24, so they are exact for float16 and do not depend on the
-    order in which uploads arrive: a run over sockets and a simulated one end in the same bits.
-    """
-
-    def __init__(self, settings: Settings, spec: NetworkSpec) -> None:
-        self._by_counts = settings.weighting == "counts"
-        self._augmentations = settings.augmentations
-        rows = settings.iterations * settings.augmentations
-        self._sums = np.zeros((rows, spec.classes, spec.embedding_size), dtype=np.int64)
-        self._weights = np.zeros((rows, spec.classes), dtype=np.int64)
-
-    def add(self, section: Section, iterations: Sequence[int]) -> None:
-        """Fold in one site's means, which answer to `iterations` in this order."""
-        classes = section["classes"].values().astype(np.int64)
-        counts = section["counts"].values()
-        weights = counts if self._by_counts else np.ones_like(counts)
-        fixed = np.rint(numbers(section, "means").astype(np.float64) * _FIXED_POINT).astype(np.int64)
-        rows = np.repeat(np.asarray(iterations, dtype=np.int64), self._augmentations) * self._augmentations
-        rows += np.tile(np.arange(self._augmentations), len(iterations))
-        used = rows < len(self._sums)
-        where = np.ix_(rows[used], classes)
-        self._sums[where] += fixed[used] * weights[None, :, None]
-        self._weights[where] += weights[None, :]
-
-    def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
-        """The mean embeddings at one iteration, of those classes in `present` that some site held."""
-        row = iteration * self._augmentations + augmentation
-        weights = self._weights[row]
-        classes = [label for label in present if weights[label] > 0]
-        means = self._sums[row, classes] / (weights[classes, None] * _FIXED_POINT)
-        return Moments(classes, torch.from_numpy(means.astype(np.float32)))
-
-
 def refine(
     initial: SyntheticSet,
     sums: EmbeddingSums,
@@ -312,10 +276,11 @@ def refine(
     """One step of the synthetic set for each network and epoch, toward the mean embeddings of the sites."""
     refinement = Refinement(initial, settings, images, device)
     plan = step_order(seeds, settings.server_epochs)
-    for step, (epoch, iteration) in enumerate(plan):
+    networks = reseeded(refinement.network, [seeds[iteration] for _, iteration in plan])
+    for step, ((epoch, iteration), network) in enumerate(zip(plan, networks, strict=True)):
         number = epoch % settings.augmentations
         target = sums.target(iteration, refinement.classes, number)
-        refinement.step(seeds[iteration], target, number, share_of_rate(settings, step, len(plan)))
+        refinement.follow(network, seeds[iteration], target, number, share_of_rate(settings, step, len(plan)))
         report("server refines", step + 1, len(plan))
     return refinement.synthetic()
 
@@ -328,7 +293,8 @@ class Refinement:
         self.classes = synthetic.classes()
         """The classes that the set has images of."""
         self._descent = Descent(synthetic, settings.learning_rate, settings.momentum)
-        self._network = seeded_network(settings.network(images), 0, device)
+        self.network = seeded_network(settings.network(images), 0, device)
+        """A network of the right size, which takes other weights for each step."""
         self._settings = settings
         self._images = images
 
@@ -337,9 +303,14 @@ class Refinement:
 
         `number` is that of the augmentation, `share_of_rate` what a schedule leaves of the learning rate.
         """
+        self.follow(self.network.reseed(network_seed), network_seed, target, number, share_of_rate)
+
+    def follow(
+        self, network: Network, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0
+    ) -> None:
+        """As `step`, with the network of the seed at hand."""
         if not target.classes:
             return
-        network = self._network.reseed(network_seed)
         augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
         moments = Moments(target.classes, target.means.to(network.device.torch))
         localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate)

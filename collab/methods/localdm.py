@@ -39,7 +39,7 @@ from collab.methods import (
     read_synthetic,
     synthetic_section,
 )
-from collab.nets import Network, operations_per_image, seeded_network
+from collab.nets import Network, operations_per_image, reseeded, seeded_network
 from collab.pooling import Union
 from collab.quantisation import BITS, ImageDtype
 from simnet.draws import generator, key
@@ -162,13 +162,12 @@ def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> Syn
 
     synthetic = initial_set(draw, classes, share, settings.expand)
     descent = Descent(synthetic, settings.local_learning_rate, settings.local_momentum)
-    network = seeded_network(settings.network(data.spec), 0, site.device)
     strategy = settings.strategy(data.spec)
     size = None if settings.local_batch_size == "all" else settings.local_batch_size
     deviations = settings.local_deviations and settings.expand > 1
-    for step in range(settings.local_steps):
-        step_key = key(seed, "distillation", site.name, step)
-        network.reseed(step_key)
+    step_keys = [key(seed, "distillation", site.name, step) for step in range(settings.local_steps)]
+    networks = reseeded(seeded_network(settings.network(data.spec), 0, site.device), step_keys)
+    for step, (step_key, network) in enumerate(zip(step_keys, networks, strict=True)):
         augmentations = [siamese(strategy, generator(step_key, "augment", label)) for label in classes]
         batches = [
             data.portions(label, size, generator(step_key, "batch", label), site.device.torch) for label in classes

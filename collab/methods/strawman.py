@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from collab.augment import Augmentation, siamese
 from collab.compute import report
+from collab.embedding_sums import EmbeddingSums
 from collab.gradient_matching import GradientSums, class_gradients, matched, trained
 from collab.matching import Descent, SyntheticSet
 from collab.methods import (
@@ -175,7 +176,7 @@ async def _match_distributions(fleet: Fleet) -> Outcome:
             for site in fleet.sites
             if iteration in takers[site]
         }
-        sums = collabdm.EmbeddingSums(settings.model_copy(update={"iterations": 1}), spec)
+        sums = EmbeddingSums(settings.model_copy(update={"iterations": 1}), spec)
         async for upload in fleet.ask(asks):
             if "embeddings" in upload.sections:
                 sums.add(upload.sections["embeddings"], [0])
@@ -192,7 +193,7 @@ def _without_images(ask: Ask) -> Ask:
 def _refined(
     refinement: collabdm.Refinement,
     network_seed: int,
-    sums: collabdm.EmbeddingSums,
+    sums: EmbeddingSums,
     number: int,
     share_of_rate: float,
 ) -> collabdm.Refinement:

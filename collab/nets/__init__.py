@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collab.nets.chunks import chunk_size
 from collab.nets.embedding import Embedder, Operations, embed_in_chunks, operations_per_image
-from collab.nets.network import Network, draw_parameters, seeded_network
+from collab.nets.network import Network, draw_parameters, reseeded, seeded_network
 from collab.nets.spec import ARCHITECTURES, ArchitectureName, NetworkSpec, Parameter, architecture_of, full_layout
 from collab.nets.stack import Stack, cross_entropies
 
@@ -38,5 +38,6 @@ __all__ = [
     "embed_in_chunks",
     "full_layout",
     "operations_per_image",
+    "reseeded",
     "seeded_network",
 ]

@@ -8,7 +8,8 @@ when they are made, and cost more than a small network's work.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -57,8 +58,13 @@ class Network:
         Weights and biases of convolutions and the head are uniform on +-1/sqrt(fan-in), torch's own default; scales
         are 1 and shifts 0.
         """
-        for mine, drawn in zip(self._parameters, draw_parameters(self.spec, seed), strict=True):
-            mine.copy_(drawn)
+        return self.take(draw_parameters(self.spec, seed))
+
+    @torch.no_grad()
+    def take(self, parameters: Sequence[Tensor]) -> Network:
+        """Copy other weights into its own; returns the network."""
+        for mine, other in zip(self._parameters, parameters, strict=True):
+            mine.copy_(other)
         return self
 
     def checksum(self) -> str:
@@ -79,6 +85,17 @@ def seeded_network(spec: NetworkSpec, seed: int, device: Device | torch.device |
     """A network of `spec` whose weights are drawn from `seed`."""
     where = as_device(device)
     return Network(spec, [drawn.to(where.torch) for drawn in draw_parameters(spec, seed)], where)
+
+
+def reseeded(network: Network, seeds: Sequence[int]) -> Iterator[Network]:
+    """The network reseeded by one seed after the other; while it is used, a thread draws the next weights."""
+    with ThreadPoolExecutor(1, "weights") as ahead:
+        coming = [ahead.submit(draw_parameters, network.spec, seed) for seed in seeds[:1]]
+        for following in range(1, len(seeds) + 1):
+            drawn = coming.pop().result()
+            if following < len(seeds):
+                coming.append(ahead.submit(draw_parameters, network.spec, seeds[following]))
+            yield network.take(drawn)
 
 
 def _draw(stream: np.random.Philox, parameter: Parameter) -> Tensor:

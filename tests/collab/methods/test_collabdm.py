@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from collab.augment import siamese
 from collab.compute import CPU, counted_job
+from collab.embedding_sums import EmbeddingSums
 from collab.matching import Descent, Moments, class_moments, matching_loss
 from collab.methods import Ask, collabdm, localdm
-from collab.methods.collabdm import EmbeddingSums, Settings, network_seeds, participants, refine, upload_bytes
+from collab.methods.collabdm import Settings, network_seeds, participants, refine, upload_bytes
 from collab.nets import seeded_network, winograd
 from collab.wire import encode
 from simnet.draws import generator

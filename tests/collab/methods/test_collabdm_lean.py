@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from collab import methods
 from collab.augment import siamese
 from collab.compute import CPU, counted_job
+from collab.embedding_sums import EmbeddingSums
 from collab.errors import RefusedUploadError
 from collab.matching import matching_loss
 from collab.methods import Site, Task, check_sections, collabdm
-from collab.methods.collabdm import EmbeddingSums, Settings, network_seeds, refine, step_order, upload_bytes
+from collab.methods.collabdm import Settings, network_seeds, refine, step_order, upload_bytes
 from collab.nets import seeded_network
 from collab.privacy.inspection import ContentInspector
 from collab.quantisation import numbers

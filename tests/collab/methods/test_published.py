@@ -9,9 +9,10 @@ import torch
 from collab import methods
 from collab.augment import OPERATIONS, per_sample, siamese
 from collab.compute import CPU
+from collab.embedding_sums import EmbeddingSums
 from collab.matching import SyntheticSet, class_moments, expand, matching_loss
 from collab.methods import collabdm, localdm
-from collab.methods.collabdm import EmbeddingSums, network_seeds, step_order
+from collab.methods.collabdm import network_seeds, step_order
 from collab.methods.localdm import InitialPool
 from collab.nets import seeded_network
 from collab.scenario import parse

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from collab.nets import NetworkSpec, embed_in_chunks, operations_per_image, seeded_network
+from collab.nets import NetworkSpec, embed_in_chunks, operations_per_image, reseeded, seeded_network
 
 MNIST = NetworkSpec(128, 3, 1, 28, 10)
 CIFAR = NetworkSpec(128, 3, 3, 32, 10)
@@ -105,3 +105,16 @@ def test_operations_are_those_of_torchs_counter(spec):
     cost = operations_per_image(spec)
     assert forward.get_total_flops() == 3 * cost.forward
     assert backward.get_total_flops() == 3 * cost.backward_to_image
+
+
+def test_weights_drawn_ahead_are_those_of_the_seeds():
+    network = seeded_network(SMALL, 0)
+    found = [each.checksum() for each in reseeded(network, [5, 6, 5])]
+    assert found == [seeded_network(SMALL, seed).checksum() for seed in (5, 6, 5)]
+    assert list(reseeded(network, [])) == []
+
+
+def test_drawing_ahead_may_be_left_off():
+    networks = reseeded(seeded_network(SMALL, 0), [1, 2, 3])
+    next(networks)
+    networks.close()

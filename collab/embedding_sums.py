@@ -1,0 +1,68 @@
+"""The server's running sums of class means: what it keeps of the uploads, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from collab.matching import Moments
+from collab.nets import NetworkSpec
+from collab.quantisation import numbers
+from collab.wire import Section
+
+_FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
+
+
+class SumSettings(Protocol):
+    """What of a method's settings decides about sums."""
+
+    @property
+    def iterations(self) -> int:
+        """T, the networks."""
+
+    @property
+    def augmentations(self) -> int:
+        """A, the means per network."""
+
+    @property
+    def weighting(self) -> str:
+        """`counts` or `uniform`."""
+
+
+class EmbeddingSums:
+    """Weighted sums of the sites' class means, [A T, C, D]: the server's memory does not grow with the number of sites.
+
+    The sums are kept in fixed point, whole multiples of 2^-24, so they are exact for float16 and do not depend on the
+    order in which uploads arrive: a run over sockets and a simulated one end in the same bits.
+    """
+
+    def __init__(self, settings: SumSettings, spec: NetworkSpec) -> None:
+        self._by_counts = settings.weighting == "counts"
+        self._augmentations = settings.augmentations
+        rows = settings.iterations * settings.augmentations
+        self._sums = np.zeros((rows, spec.classes, spec.embedding_size), dtype=np.int64)
+        self._weights = np.zeros((rows, spec.classes), dtype=np.int64)
+
+    def add(self, section: Section, iterations: Sequence[int]) -> None:
+        """Fold in one site's means, which answer to `iterations` in this order."""
+        classes = section["classes"].values().astype(np.int64)
+        counts = section["counts"].values()
+        weights = counts if self._by_counts else np.ones_like(counts)
+        fixed = np.rint(numbers(section, "means").astype(np.float64) * _FIXED_POINT).astype(np.int64)
+        rows = np.repeat(np.asarray(iterations, dtype=np.int64), self._augmentations) * self._augmentations
+        rows += np.tile(np.arange(self._augmentations), len(iterations))
+        used = rows < len(self._sums)
+        where = np.ix_(rows[used], classes)
+        self._sums[where] += fixed[used] * weights[None, :, None]
+        self._weights[where] += weights[None, :]
+
+    def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
+        """The mean embeddings at one iteration, of those classes in `present` that some site held."""
+        row = iteration * self._augmentations + augmentation
+        weights = self._weights[row]
+        classes = [label for label in present if weights[label] > 0]
+        means = self._sums[row, classes] / (weights[classes, None] * _FIXED_POINT)
+        return Moments(classes, torch.from_numpy(means.astype(np.float32)))
