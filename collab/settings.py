@@ -191,13 +191,17 @@ class Scenario(Settings):
     def dump(self) -> str:
         """The scenario as YAML, every default written out."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        data["method"] = _name_first(data["method"])
-        data["baselines"] = [_name_first(baseline) for baseline in data["baselines"]]
+        method, *baselines = [_as_written(settings) for settings in self.all_methods()]
+        data["method"], data["baselines"] = method, baselines
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
 
 
-def _name_first(settings: dict[str, Any]) -> dict[str, Any]:
-    return {"name": settings["name"], **settings}
+def _as_written(settings: Any) -> dict[str, Any]:
+    """A method's settings, its name first. One that is null is left out only where null is the default."""
+    found: dict[str, Any] = settings.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = type(settings).model_fields.items()
+    nulls = {key: None for key, field in fields if field.default is not None and getattr(settings, key) is None}
+    return {"name": settings.name, **found, **nulls}
 
 
 def _section_of(entry: Mapping[str, Any], sections: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from collab.agents.server import ServerAgent
 from collab.compute import reporting_to
 from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
 from collab.judging import judge
-from collab.methods import Outcome, Site, Upload
+from collab.methods import Outcome, Site, Upload, get, needs_one_site
 from collab.results import MethodResult, write_run
 from collab.run import (
     Listener,
@@ -63,18 +63,23 @@ def serve_scenario(
 ) -> dict[str, Any]:
     """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
 
-    Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for:
-    the sites take part once.
+    Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for,
+    since the sites take part once, or if the method needs all data at one site.
     """
     if scenario.evaluation.sets > 1:
         raise ScenarioError(
             f"evaluation.sets is {scenario.evaluation.sets}, but sites that join a server run the method once; "
             "use --set evaluation.sets=1, or collab run"
         )
+    settings = scenario.method
+    if needs_one_site(get(settings.name)):
+        raise ScenarioError(
+            f"method.name is {settings.name}, which holds all data at one site, but sites that join a server bring a "
+            "part each; use another method, or collab run"
+        )
     started_s = time.perf_counter()
     listener = listener or Silence()
     material = prepare(scenario, listener, real=True)
-    settings = scenario.method
     device = scenario.compute.torch_device()
     network = make_network(scenario, {}, real=True, listen=(address, port))
     listener.method_began(settings.name, len(scenario.clients), network)

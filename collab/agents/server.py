@@ -148,6 +148,8 @@ class ServerAgent:
             self.folded[this.identity, arrived.site] = this.answered[arrived.site]
             yield arrived
         self._current = None
+        # Only the sites' names are needed from now on: what was sent may be a network in each of very many rounds.
+        this.asks = dict.fromkeys(this.asks, Ask())
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""

@@ -12,23 +12,30 @@ and the pooling of the others are one function with one backward pass. Biases be
 and are left out.
 
 `N` networks of one spec work at once on `N` groups of images. Agrees with `collab.nets.convnet` to about 1e-5. Not
-twice differentiable; not for maps of an odd side.
+twice differentiable, which is an error and not a wrong number; not for maps of an odd side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from collab.nets import convnet
 from collab.nets.spec import NetworkSpec
 
 _EPSILON = 1e-5  # of instance norm, as in torch
+_Way = TypeVar("_Way", bound="Callable[..., Any]")
+
+
+def _once(backward: _Way) -> _Way:
+    """torch's mark, which has no types: the ways back below keep maps that torch would take for constants."""
+    return cast("_Way", once_differentiable(backward))
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ class _Patches(torch.autograd.Function):
         return windows.permute(0, 3, 5, 2, 4, 1, 6, 7).reshape(n, 4, half * half, channels * 9)
 
     @staticmethod
+    @_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Each patch's gradient goes back to where it was read."""
         n, channels, side, _ = ctx.shape
@@ -215,6 +223,7 @@ class _ReluPool(torch.autograd.Function):
         return pooled
 
     @staticmethod
+    @_once
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """A quarter to each place that is active."""
         (active,) = ctx.saved_tensors
@@ -234,6 +243,7 @@ class _Tiles(torch.autograd.Function):
         return windows.permute(4, 5, 0, 1, 2, 3).reshape((output + 2) ** 2, -1)
 
     @staticmethod
+    @_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Overlapping tiles add up, first along columns, then along rows."""
         n, side, _, channels = ctx.shape
@@ -273,6 +283,7 @@ class _NormReluPool(torch.autograd.Function):
         return pooled.mul_(0.25).permute(2, 3, 0, 4, 1, 5).reshape(n, half * side, half * side, width)
 
     @staticmethod
+    @_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The derivative of an instance norm after that of the ReLU."""
         normed, deviation, factor, offset = ctx.saved_tensors

@@ -105,6 +105,13 @@ def test_methods_take_what_they_are_not_given_from_their_sections():
     assert parse(read.dump()) == read
 
 
+def test_a_null_that_is_no_default_is_written_out():
+    """`clip: null` is no limit; left out, a replay or a site that joins would take the default instead."""
+    read = parse(SECTIONS, "method={name: dosfl, clip: null}", "baselines=[]", "methods={}")
+    assert read.method.clip is None
+    assert parse(read.dump()) == read
+
+
 def test_any_method_can_be_chosen_where_each_has_its_section():
     read = parse(SECTIONS, "method.name=central", "baselines=[collabdm]", "method.width=6")
     assert (read.method.name, read.method.steps, read.method.images_per_class, read.method.width) == (

@@ -306,6 +306,21 @@ def test_a_late_upload_is_told_so():
     assert (late.status, late.code) == (410, "late")
 
 
+def test_a_round_that_is_over_keeps_no_tensors():
+    """A server of many rounds sends a network in each: its memory must not grow with their number."""
+
+    async def play(bench):
+        await bench.task("client-0")
+        (this,) = bench.agent._rounds.values()
+        assert all(ask.expects for ask in this.asks.values())
+        await bench.take_part(*SITES)
+        return this
+
+    _, this = Bench().run(play)
+    assert set(this.asks) == set(this.answered) == set(SITES)
+    assert not any(ask.sections or ask.expects for ask in this.asks.values())
+
+
 def test_a_failing_server_tells_its_sites_why(monkeypatch):
     async def broken(fleet):
         raise RunFailedError("out of paper")

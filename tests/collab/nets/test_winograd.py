@@ -58,6 +58,14 @@ def test_the_same_gradients(spec):
         assert float((ours - theirs).norm() / theirs.norm()) < 2e-3
 
 
+def test_a_gradient_of_a_gradient_is_refused():
+    """Silently it would lack what goes through the maps that are kept for the way back."""
+    narrow, _, tiled, _ = both(SPECS[4])
+    (slope,) = torch.autograd.grad(tiled.square().sum(), narrow[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
 def test_biases_before_a_norm_change_nothing():
     spec = SPECS[0]
     narrow, _, tiled, _ = both(spec)
