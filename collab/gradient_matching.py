@@ -61,7 +61,7 @@ def class_gradients(
 def gradient_sum(network: Network, images: Tensor, labels: Tensor) -> Tensor:
     """The sum over images of the gradients of the cross entropy by all weights, flattened [P]."""
     weights = [weight.detach().requires_grad_() for weight in network.parameters()]
-    total = torch.zeros(sum(weight.numel() for weight in weights), device=images.device)
+    total = torch.zeros(sum(weight.numel() for weight in weights), device=images.device, dtype=weights[0].dtype)
     for chunk, expected in zip(
         torch.split(images, _AT_ONCE), torch.split(labels.to(images.device), _AT_ONCE), strict=True
     ):

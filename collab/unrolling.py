@@ -4,6 +4,8 @@ A network starts at some weights and takes N + M steps on a synthetic set; its l
 through the last M of them, the window, by the images, soft labels and step sizes. With M equal to all steps this is
 full back-propagation through time; with a window and random N it is RaT-BPTT (Feng, Vedantam and Kempe, ICLR 2024).
 
+Way forth and way back can be had apart: what the real data say of the trained weights may come from elsewhere.
+
 The way back holds the graph of a single step at a time: the way forth keeps the weights and the optimiser's state
 before each step of the window, and each step is taken again when its turn comes. Memory then grows with M by the size
 of the weights alone (three times it for Adam), and not by the activations, for the price of a third more work.
@@ -29,6 +31,10 @@ PASSES_OF_A_STEP = 3
 
 PASSES_OF_A_STEP_BACK = 9
 """What the way back through a step costs: the step again, and six for the gradient of the gradient."""
+
+
+AUGMENTATIONS: frozenset[Operation] = frozenset({"flip", "rotate"})
+"""Of a data set's strategy, what RaT-BPTT makes use of."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,25 @@ class Unrolled:
     gradients: list[Tensor]
 
 
+@dataclass(frozen=True)
+class WayForth:
+    """Training that can be gone back.
+
+    Attributes:
+        weights: after the last step.
+        state: of the optimiser after the last step.
+        data: what the network was trained on.
+        steps: those of the window.
+        kept: weights and state before each of `steps`.
+    """
+
+    weights: list[Tensor]
+    state: OptimiserState
+    data: Distillate
+    steps: Sequence[Step]
+    kept: Sequence[tuple[Sequence[Tensor], OptimiserState]]
+
+
 class Training:
     """Training of networks of one kind by one optimiser."""
 
@@ -106,19 +131,30 @@ class Training:
         """Train from `weights` by `steps`, and differentiate the mean cross entropy on real `images`, [r, ...] with
         labels int64 [r], through the last `window` steps.
         """
+        forth = self.forth(weights, data, steps, window)
+        loss, gradients = self._loss_and_gradient(forth.weights, images, labels)
+        return Unrolled(loss, self.back(forth, gradients))
+
+    def forth(self, weights: Sequence[Tensor], data: Distillate, steps: Sequence[Step], window: int) -> WayForth:
+        """Train from `weights` by `steps`, and keep what the way back through the last `window` of them needs."""
         before = max(len(steps) - window, 0)
         now, state = self.run(weights, data, steps[:before])
         kept = []
         for step in steps[before:]:
             kept.append((now, state))
             now, state = self.run(now, data, [step], state)
-        loss, adjoint = self._loss_and_gradient(now, images, labels)
-        adjoint += [torch.zeros_like(tensor) for tensor in state.tensors()]
-        gradients = [torch.zeros_like(variable) for variable in data.variables()]
-        for step, (weights_then, state_then) in zip(reversed(steps[before:]), reversed(kept), strict=True):
-            adjoint, by_variables = self._step_back(weights_then, state_then, data, step, adjoint)
-            gradients = [total + part for total, part in zip(gradients, by_variables, strict=True)]
-        return Unrolled(loss, gradients)
+        return WayForth(now, state, data, steps[before:], kept)
+
+    def back(self, forth: WayForth, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """The vector-Jacobian product: from the gradients of some loss by the trained weights, of their shapes, to
+        those by each of the distillate's variables.
+        """
+        adjoint = [*gradients, *(torch.zeros_like(tensor) for tensor in forth.state.tensors())]
+        totals = [torch.zeros_like(variable) for variable in forth.data.variables()]
+        for step, (weights, state) in zip(reversed(forth.steps), reversed(forth.kept), strict=True):
+            adjoint, by_variables = self._step_back(weights, state, forth.data, step, adjoint)
+            totals = [total + part for total, part in zip(totals, by_variables, strict=True)]
+        return totals
 
     def _step(
         self,

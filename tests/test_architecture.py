@@ -88,6 +88,7 @@ COLLAB = [
     "embedding_sums",
     "pooling",
     "gradient_matching",
+    "meta_learning",
     "training",
     "ensemble_distillation",
     "methods",

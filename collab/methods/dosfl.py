@@ -51,14 +51,21 @@ from collab.methods import (
 from collab.nets import Network, operations_per_image, seeded_network
 from collab.optimisers import Adam, LengthLimit, Sgd
 from collab.pooling import Union
-from collab.unrolling import PASSES_OF_A_STEP, PASSES_OF_A_STEP_BACK, Distillate, Step, Training, balanced_batches
+from collab.unrolling import (
+    AUGMENTATIONS,
+    PASSES_OF_A_STEP,
+    PASSES_OF_A_STEP_BACK,
+    Distillate,
+    Step,
+    Training,
+    balanced_batches,
+)
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"synthetic"})
 TASKS = frozenset({"seeds"})
 
-_OPERATIONS: frozenset[Operation] = frozenset({"flip", "rotate"})
 _SMALLEST_PROBABILITY = 1e-6
 _LARGEST_STEP_SIZE = 1e3
 
@@ -123,7 +130,7 @@ class Settings(MethodSettings):
 
     def operations(self, images: ImageSpec) -> tuple[Operation, ...]:
         """The augmentations in use."""
-        return tuple(operation for operation in self.strategy(images) if operation in _OPERATIONS)
+        return tuple(operation for operation in self.strategy(images) if operation in AUGMENTATIONS)
 
 
 # -- at a site -----------------------------------------------------------------------------------

@@ -9,24 +9,30 @@ are all exact because what a site answers is a sum over its samples:
 - `gradient-matching` (DC and DSA, see `collab.gradient_matching`): the server sends a network, the sites return for
   each class the sum of the gradients of the cross entropy by all weights. Between two rounds the server trains the
   network on the synthetic set; after some rounds it starts with a fresh network.
+- `meta-learning` (BPTT and RaT-BPTT, see `collab.meta_learning`): the server trains a fresh network on the synthetic
+  set and sends it, the sites return the sum of the gradients over their samples, of whatever class, and the server goes
+  back through the training to the images.
 
-Both start from what CollabDM starts from, the union of local distillations; the literature starts from real images,
+All start from what CollabDM starts from, the union of local distillations; the literature starts from real images,
 which must not travel, or from noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from collab.augment import Augmentation, siamese
+from collab.augment import Augmentation, Operation, per_sample, siamese
 from collab.compute import report
+from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums
-from collab.gradient_matching import GradientSums, class_gradients, matched, trained
+from collab.gradient_matching import GradientSums, class_gradients, gradient_sum, matched, trained
 from collab.matching import Descent, SyntheticSet
+from collab.meta_learning import OuterDescent, stepped, unrolled
 from collab.methods import (
     Ask,
     Expected,
@@ -41,6 +47,7 @@ from collab.methods import (
     read_model,
 )
 from collab.nets import Network, seeded_network
+from collab.unrolling import AUGMENTATIONS
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
@@ -50,7 +57,7 @@ TASKS = frozenset({"model", "seeds"})
 _LARGEST_COUNT = 10**8
 _LARGEST_GRADIENT = 1e6
 
-Instance = Literal["distribution-matching", "gradient-matching"]
+Instance = Literal["distribution-matching", "gradient-matching", "meta-learning"]
 BatchSize = Annotated[int, Field(ge=1)] | Literal["all"]
 
 
@@ -87,6 +94,29 @@ class GradientMatchingSettings(_InstanceSettings):
 _LOOPS = ((50, (50, 10)), (10, (10, 50)), (1, (1, 1)))  # images per class, at least -> outer and inner loops
 
 
+class MetaLearningSettings(_InstanceSettings):
+    """Settings of meta-learning; the defaults are those of RaT-BPTT (Feng et al. 2024) for 10 images per class of
+    CIFAR-10, but for the number of steps.
+    """
+
+    steps: int = Field(1000, ge=0, description="rounds, one for a step of the images; published: up to 600,000")
+    window: int = Field(60, ge=1, description="M: steps of training that are differentiated through")
+    longest: int = Field(200, ge=1, description="T: steps of training at most; how many is drawn from M ... T")
+    batch_per_class: int = Field(10, ge=1, description="synthetic images of each class in a step of training")
+    inner_learning_rate: float = Field(0.001, gt=0, description="of Adam, of the network that is trained")
+    real_batch_size: BatchSize = Field(5000, description="real images of a site behind a gradient, or all of them")
+    outer_learning_rate: float = Field(0.001, gt=0, description="of Adam, of the images")
+    clip: float | None = Field(
+        2.0, gt=0, description="longest gradient, in lengths of its moving average; null for no limit"
+    )
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.window > self.longest:
+            raise ValueError(f"window is {self.window}, longest {self.longest}; expected window <= longest")
+        return self
+
+
 class Settings(collabdm.Settings):
     """Settings of the strawman: CollabDM's serve distribution matching (but for `seeds`, which are sent one by one),
     the other instances have sections of their own.
@@ -94,6 +124,7 @@ class Settings(collabdm.Settings):
 
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = GradientMatchingSettings()
+    meta_learning: MetaLearningSettings = MetaLearningSettings()
 
 
 def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
@@ -112,7 +143,8 @@ def client(task: Task, site: Site) -> Sections:
     if not site.data.classes_present:
         return {}
     if "model" in task.sections:
-        return {"gradients": _gradients(settings, site, task.sections["model"], task.seed)}
+        answer = _gradient if settings.instance == "meta-learning" else _gradients
+        return {"gradients": answer(settings, site, task.sections["model"], task.seed)}
     if "seeds" not in task.sections:
         return localdm.client(task, site)
     iterations, networks = collabdm.networks_of(settings, task.sections["seeds"])
@@ -140,6 +172,32 @@ def _gradients(settings: Settings, site: Site, model: Section, seed: int) -> Sec
     }
 
 
+def _gradient(settings: Settings, site: Site, model: Section, seed: int) -> Section:
+    """The sum of the gradients [1, P] of a batch of the site's samples, and how many of them are of each class."""
+    data = site.data
+    number = int(model["round"].values()[0])
+    network = read_model(model, settings.network(data.spec), site.device)
+    chosen = settings.meta_learning.real_batch_size
+    draws = generator(seed, "batch", site.name, number)
+    size = len(data) if chosen == "all" else min(chosen, len(data))
+    rows = np.sort(draws.choice(len(data), size, replace=False))
+    images = data.spec.normalise(data.images[rows], site.device.torch)
+    augmented = per_sample(_operations(settings, data.spec), draws, size)(images)
+    labels = data.labels[rows]
+    classes, counts = np.unique(labels, return_counts=True)
+    total = gradient_sum(network, augmented, torch.from_numpy(labels))
+    return {
+        "classes": encode(classes, "uint8"),
+        "counts": encode(counts, "int64"),
+        "sums": encode(total.cpu().numpy()[None], "float32"),
+    }
+
+
+def _operations(settings: Settings, images: ImageSpec) -> tuple[Operation, ...]:
+    """The augmentations of meta-learning, of which every image has its own, synthetic or real."""
+    return tuple(operation for operation in settings.strategy(images) if operation in AUGMENTATIONS)
+
+
 def _augmentations(
     settings: Settings, images: Any, seed: int, number: int, classes: Sequence[int]
 ) -> list[Augmentation]:
@@ -159,6 +217,8 @@ async def server(fleet: Fleet) -> Outcome:
             return await _match_distributions(fleet)
         case "gradient-matching":
             return await _match_gradients(fleet)
+        case "meta-learning":
+            return await _learn_by_unrolling(fleet)
     raise AssertionError(settings.instance)
 
 
@@ -229,6 +289,34 @@ async def _match_gradients(fleet: Fleet) -> Outcome:
         report("rounds", number + 1, len(rounds))
     refined = descent.synthetic
     return Outcome(SyntheticSet(refined.images.cpu(), refined.labels, refined.expand), initial)
+
+
+async def _learn_by_unrolling(fleet: Fleet) -> Outcome:
+    settings: Settings = fleet.settings
+    chosen = settings.meta_learning
+    spec, operations = settings.network(fleet.images), _operations(settings, fleet.images)
+    initial = await localdm.union_of(fleet, settings)  # a round of its own
+    if len(initial.images) == 0:
+        return Outcome(initial, initial)
+    where = fleet.device.torch
+    synthetic = SyntheticSet(initial.images.to(where), initial.labels.to(where), initial.expand)
+    descent = OuterDescent(synthetic, chosen.outer_learning_rate, chosen.clip)
+    for number in range(chosen.steps):
+        network = seeded_network(spec, key(fleet.seed, "network", number), fleet.device)
+        attempt = await fleet.compute(
+            "unroll", unrolled, network, descent.synthetic, chosen, operations, key(fleet.seed, "unroll", number)
+        )
+        sums = GradientSums(1, spec.weights)
+        async for section in _gradients_of(fleet, attempt.network, number, rows=1):
+            sums.add(
+                np.zeros(1, dtype=np.int64), section["sums"].values(), section["counts"].values().sum(keepdims=True)
+            )
+        _, means = sums.means()
+        if len(means):
+            descent = await fleet.compute("step back", stepped, descent, attempt, means[0])
+        report("rounds", number + 1, chosen.steps)
+    learned = descent.synthetic
+    return Outcome(SyntheticSet(learned.images.cpu(), learned.labels.cpu(), learned.expand), initial)
 
 
 async def _gradients_of(fleet: Fleet, network: Network, number: int, rows: int | str) -> AsyncIterator[Section]:

@@ -30,10 +30,10 @@ SHORT = {
     "localdm": _DISTILS,
     "strawman": {"iterations": 2, "batch_size": 4, **_DISTILS},
 }
-GRADIENTS = [
-    "method.instance=gradient-matching",
-    "method.gradient_matching={restarts: 1, outer_loops: 2, inner_loops: 1, batch_size: 4}",
-]
+INSTANCES = {
+    "gradient-matching": "gradient_matching={restarts: 1, outer_loops: 2, inner_loops: 1, batch_size: 4}",
+    "meta-learning": "meta_learning={steps: 2, window: 1, longest: 2, batch_per_class: 1, real_batch_size: 16}",
+}
 
 
 def test_the_scenarios_that_were_promised_are_there():
@@ -71,8 +71,10 @@ def test_any_method_runs_in_the_quick_scenario(name, tmp_path):
     run_shortened(QUICK, tmp_path, [f"method.name={name}", "method.images_per_class=5"])
 
 
-def test_the_strawman_runs_by_gradients_too(tmp_path):
-    run_shortened(QUICK, tmp_path, ["method.name=strawman", "method.images_per_class=5", *GRADIENTS])
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_the_strawman_runs_by_gradients_too(instance, tmp_path):
+    chosen = [f"method.instance={instance}", f"method.{INSTANCES[instance]}"]
+    run_shortened(QUICK, tmp_path, ["method.name=strawman", "method.images_per_class=5", *chosen])
 
 
 @pytest.mark.data
