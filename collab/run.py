@@ -8,6 +8,7 @@ system.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -135,6 +136,9 @@ def run_method(
             played = _play(scenario, settings, material, seed, real=real, listener=heard)
             accuracies.append(judge(played.outcome, material.dataset, spec, evaluation, seed, device))
         recorded = recorded or played
+        # Programs and the network that they ran on refer to each other, and to the data of the sites: few objects, so
+        # that the collector would see no hurry, but hundreds of megabytes.
+        gc.collect()
     if recorded is None:
         raise AssertionError("there is at least one set")
     return MethodResult(settings.name, recorded.outcome, recorded.network, over_sets(accuracies), recorded.gallery)
