@@ -275,7 +275,9 @@ def keep_for_gallery(gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.in
     """Keep the images of the first few sites for the report."""
     number = int(upload.site.rsplit("-", 1)[1])
     if number < GALLERY_SITES and "synthetic" in upload.sections:
-        gallery[upload.site] = read_synthetic(upload.sections["synthetic"])
+        images, labels = read_synthetic(upload.sections["synthetic"])
+        if len(images) > 0:
+            gallery[upload.site] = images, labels
 
 
 __all__ = [

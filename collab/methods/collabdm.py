@@ -344,16 +344,19 @@ def share_of_rate(settings: Settings, step: int, steps: int) -> float:
     return 1.0 if settings.learning_rate_schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def upload_bytes(settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int) -> int:
+def upload_bytes(
+    settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int, pictured: int | None = None
+) -> int:
     """Closed formula: bytes of the tensors in one upload, without the envelope (fact sheet, section 12).
 
     U = b_e D C A T_k + b_i n_k C px, with 8 B more for the range of each quantised vector or image, and beside it 9 B
-    per class for its number and count, 1 B per image for its label.
+    per class for its number and count, 1 B per image for its label. `pictured` is the number of classes of which images
+    go along, if not all: those of which the site holds more samples than its share.
     """
+    pictures = share * (classes if pictured is None else pictured)
     vectors = classes * iterations * settings.augmentations
     means = size_bytes(settings.embedding_dtype, vectors * settings.network(images).embedding_size, vectors)
-    pictures = size_bytes(settings.image_dtype, share * classes * images.pixels, share * classes)
-    return means + pictures + 9 * classes + share * classes
+    return means + size_bytes(settings.image_dtype, pictures * images.pixels, pictures) + 9 * classes + pictures
 
 
 def client_operations(

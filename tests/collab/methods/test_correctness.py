@@ -15,7 +15,7 @@ from collab.data import ImageSpec
 from collab.matching import SyntheticSet, initial_set
 from collab.methods import Upload, check_sections, collabdm, strawman, synthetic_section
 from collab.methods.collabdm import ask_for, network_seeds, upload_bytes
-from collab.nets import Network, seeded_network
+from collab.nets import Network, network, seeded_network
 from collab.wire import encode
 from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
@@ -107,12 +107,12 @@ def test_many_clients_with_exact_means_are_central_distribution_matching():
 def test_sites_and_server_build_the_same_networks(monkeypatch):
     built = {"site": {}, "server": {}}
     place = "server"
-    reseed = Network.reseed
+    draw = network.draw_parameters
 
-    def noted(self, seed):
-        network = reseed(self, seed)
-        built[place][seed] = network.checksum()
-        return network
+    def noted(spec, seed):
+        drawn = draw(spec, seed)
+        built[place][seed] = Network(spec, drawn).checksum()
+        return drawn
 
     class Watched(LocalFleet):
         async def ask(self, asks):
@@ -122,7 +122,7 @@ def test_sites_and_server_build_the_same_networks(monkeypatch):
                 yield upload
             place = "server"
 
-    monkeypatch.setattr(Network, "reseed", noted)
+    monkeypatch.setattr(network, "draw_parameters", noted)
     each = Watched(collabdm, collabdm.Settings(**QUICK), gaussians(), even_parts(gaussians(), 3))
     each.run()
     seeds = network_seeds(each.seed, 4)

@@ -173,7 +173,7 @@ network: {topology: star, access: {bandwidth: 1 Mbit/s, latency: 1 ms}, server: 
     method, lean, published = read.all_methods()
     assert (method.iterations, method.local_steps, method.embedding_dtype) == (9, 7, "int8")
     assert (lean.images_per_class, lean.local_steps) == (3, 7)
-    assert (lean.iterations, lean.embedding_dtype) == (20, "int4")
+    assert (lean.iterations, lean.embedding_dtype) == (38, "int4")
     assert (published.iterations, published.step, published.local_steps) == (5, "joint", 401)
     assert parse(read.dump(), "dumped.yaml") == read
 
