@@ -43,6 +43,7 @@ def test_bfloat16_is_near_and_comes_out_as_float32(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecates
 def test_compiled_bfloat16_is_the_same_function():
     half._compiled.cache_clear()
     network = seeded_network(SPEC, 1, Device(torch.device("cpu"), "bfloat16"))
