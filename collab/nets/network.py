@@ -89,6 +89,9 @@ def seeded_network(spec: NetworkSpec, seed: int, device: Device | torch.device |
 
 def reseeded(network: Network, seeds: Sequence[int]) -> Iterator[Network]:
     """The network reseeded by one seed after the other; while it is used, a thread draws the next weights."""
+    if len(seeds) < 2:  # nothing to draw meanwhile: a thread of torch's own would cost more than it saves
+        yield from (network.reseed(seed) for seed in seeds)
+        return
     with ThreadPoolExecutor(1, "weights") as ahead:
         coming = [ahead.submit(draw_parameters, network.spec, seed) for seed in seeds[:1]]
         for following in range(1, len(seeds) + 1):
