@@ -30,6 +30,7 @@ from collab.nets import (
     cross_entropies,
     seeded_network,
 )
+from collab.training import Sgd
 from simnet.draws import generator, key
 
 _PORTION = 512  # test images that are normalised together
@@ -115,12 +116,10 @@ def _train(
     """Train all networks of a stack at once; each draws its own batches and augmentations."""
     draws = [generator(seed, "batches") for seed in seeds]
     strategy = dataset.spec.augmentation if settings.augment else ()
-    velocities = [torch.zeros_like(parameter) for parameter in stack.parameters]
-    learning_rate = settings.learning_rate
+    optimiser = _optimiser(stack, settings, settings.learning_rate)
     for epoch in range(settings.epochs):
-        if epoch == settings.epochs // 2 + 1:
-            learning_rate *= 0.1
-            velocities = [torch.zeros_like(parameter) for parameter in stack.parameters]
+        if epoch == settings.epochs // 2 + 1:  # a new one has forgotten the momentum
+            optimiser = _optimiser(stack, settings, settings.learning_rate * 0.1)
         orders = [torch.from_numpy(each.permutation(len(images))).to(images.device) for each in draws]
         for batches in zip(*(torch.split(order, settings.batch_size) for order in orders), strict=True):
             size = len(batches[0])
@@ -134,21 +133,12 @@ def _train(
                     cross_entropies(scores, wanted[networks, samples]) / size  # noqa: B023
                 ),
             )
-            _sgd(stack.parameters, gradients, velocities, learning_rate, settings)
+            optimiser.step(gradients)
         report("judging", epoch + 1, settings.epochs)
 
 
-@torch.no_grad()
-def _sgd(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    velocities: Sequence[Tensor],
-    learning_rate: float,
-    settings: EvaluationSettings,
-) -> None:
-    for parameter, gradient, velocity in zip(parameters, gradients, velocities, strict=True):
-        velocity.mul_(settings.momentum).add_(gradient).add_(parameter, alpha=settings.weight_decay)
-        parameter.sub_(velocity, alpha=learning_rate)
+def _optimiser(stack: Stack, settings: EvaluationSettings, learning_rate: float) -> Sgd:
+    return Sgd(stack.parameters, learning_rate, settings.momentum, settings.weight_decay)
 
 
 @torch.no_grad()

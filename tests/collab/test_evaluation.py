@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from collab.data import Dataset, GaussiansSettings, Samples, load_dataset
-from collab.evaluation import Accuracy, EvaluationSettings, _sgd, evaluate
+from collab.evaluation import Accuracy, EvaluationSettings, evaluate
 from collab.matching import SyntheticSet
 from collab.nets import NetworkSpec
+from collab.training import Sgd
 
 SPEC = NetworkSpec(8, 2, 1, 16, 4)
 
@@ -73,26 +74,28 @@ def test_the_seed_decides(dataset):
 def test_the_optimiser_is_torchs_sgd():
     ours = [torch.randn(4, 3, generator=torch.Generator().manual_seed(0))]
     theirs = ours[0].clone().requires_grad_()
-    settings = EvaluationSettings(momentum=0.9, weight_decay=5e-4)
+    settings = EvaluationSettings()
+    assert (settings.momentum, settings.weight_decay) == (0.9, 5e-4)
     optimiser = torch.optim.SGD([theirs], lr=0.01, momentum=0.9, weight_decay=5e-4)
-    velocities = [torch.zeros(4, 3)]
+    mine = Sgd(ours, 0.01, settings.momentum, settings.weight_decay)
     for _ in range(4):
         gradient = 2 * ours[0]
         theirs.grad = 2 * theirs.detach()
         optimiser.step()
-        _sgd(ours, [gradient], velocities, 0.01, settings)
+        mine.step([gradient])
     torch.testing.assert_close(ours[0], theirs.detach())
 
 
 def test_half_way_the_rate_falls_and_momentum_is_forgotten(dataset, monkeypatch):
     rates, momenta = [], []
 
-    def spy(parameters, gradients, velocities, learning_rate, settings):
-        rates.append(round(learning_rate, 6))
-        momenta.append(float(velocities[0].abs().max()))
-        _sgd(parameters, gradients, velocities, learning_rate, settings)
+    class Spy(Sgd):
+        def step(self, gradients):
+            rates.append(round(self._learning_rate, 6))
+            momenta.append(float(self._velocities[0].abs().max()))
+            super().step(gradients)
 
-    monkeypatch.setattr("collab.evaluation._sgd", spy)
+    monkeypatch.setattr("collab.evaluation.Sgd", Spy)
     evaluate(some_real_images(dataset), dataset, SPEC, EvaluationSettings(epochs=5), 1)
     # Of epochs 0 to 4 the first three run at the full rate, as epochs 0 to 500 of 1,001 do.
     assert rates == [0.01, 0.01, 0.01, 0.001, 0.001]
