@@ -1,6 +1,7 @@
 """How fast distillation is: a plain transcription of the algorithm against ours, on the same data, in one run.
 
-    python benchmarks/distil.py [--width W] [--precision float32|bfloat16] [--threads N] [--seed S] [--json]
+    python benchmarks/distil.py [--width W] [--precision float32|bfloat16] [--threads N] [--seed S]
+                                [--same-allocator] [--json]
 
 The transcription follows the structure of the paper's Algorithm 1 and of its published code in torch modules: float32,
 a network built anew for each seed, one class at a time, whole batches at once, one evaluation network after the other.
@@ -10,7 +11,9 @@ Ours is what `collab run` runs. Both get the same images (random, 1x28x28, ten c
 - server: 3 steps of refinement of 10 images of each class with partition-and-expand;
 - evaluation: 5 networks, 2 epochs over the same 400 expanded images, batches of 256.
 
-`ratios` are seconds of the transcription over ours, the better of `--repeats` runs of each, taken in turn.
+`ratios` are seconds of the transcription over ours, the best of `--repeats` runs of each, taken in turn. Each side has
+a process of its own: the transcription one like any script, ours one like the command makes of it, which keeps freed
+memory (`collab.process`); `--same-allocator` shows what is left without that.
 `ceiling_share` is the share of this machine's measured matrix-multiply rate that our embeddings reach, by the
 operations of the plain convolutions: with fewer multiplications than these it can come near to 1 or exceed it.
 `client_peak_mb` is the growth of a process that embeds T networks, for two T.
@@ -24,6 +27,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +41,13 @@ from collab.data import Dataset, ImageSpec, Samples, SiteData
 from collab.evaluation import EvaluationSettings, evaluate
 from collab.matching import Descent, Moments, SyntheticSet, class_moments, expand
 from collab.nets import NetworkSpec, operations_per_image, seeded_network
+from collab.process import keep_freed_memory
 from simnet.draws import generator
 
 CLASSES = 10
 STRATEGY = ("color", "crop", "cutout", "scale", "rotate")
 IMAGES = ImageSpec(CLASSES, 1, 28, (0.1307,), (0.3081,), STRATEGY)
+PARTS = ("embeddings", "server", "evaluation")
 REAL_PER_CLASS, SYNTHETIC_PER_CLASS, NETWORKS, EPOCHS, JUDGES = 200, 10, 3, 2, 5
 
 
@@ -143,49 +149,92 @@ class Ours:
         evaluate(SyntheticSet(images, labels), dataset, self.spec, settings, self.seed, self.device)
 
 
+class Bench:
+    """Both sides on the same images; `seconds` runs one of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.spec = NetworkSpec(options.width, 3, 1, 28, CLASSES)
+        plain = Plain(self.spec, self.device, options.seed)
+        ours = Ours(self.spec, Device(self.device, options.precision), options.seed)
+        draws = torch.Generator().manual_seed(options.seed)
+
+        def random(*shape: int) -> Tensor:
+            return torch.randn(*shape, 1, 28, 28, generator=draws).to(self.device)
+
+        real = [random(REAL_PER_CLASS) for _ in range(CLASSES)]
+        images = random(CLASSES * SYNTHETIC_PER_CLASS)
+        targets = torch.rand(CLASSES, self.spec.embedding_size, generator=draws).to(self.device)
+        many = expand(images, 2)
+        labels = torch.arange(CLASSES).repeat_interleave(SYNTHETIC_PER_CLASS).repeat(4).to(self.device)
+        self._work: dict[tuple[str, str], Callable[[], Any]] = {
+            (side.__class__.__name__, part): work
+            for side in (plain, ours)
+            for part, work in (
+                ("embeddings", partial(side.means, real)),
+                ("server", partial(side.refine, images, targets)),
+                ("evaluation", partial(side.judge, many, labels)),
+            )
+        }
+
+    def seconds(self, side: str, part: str) -> float:
+        """How long one side takes for one part."""
+        return _seconds(self._work[side, part])
+
+
+_bench: Bench | None = None
+
+
+def _begin(options: argparse.Namespace, as_command: bool) -> None:
+    """Make this process what a plain script has, or what the command makes of it."""
+    global _bench  # noqa: PLW0603  (the state of a worker process)
+    if as_command and not options.same_allocator:
+        keep_freed_memory()
+    _bench = Bench(options)
+
+
+def _timed(side: str, part: str) -> float:
+    assert _bench is not None
+    return _bench.seconds(side, part)
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run everything; returns what is printed."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    spec = NetworkSpec(options.width, 3, 1, 28, CLASSES)
-    plain, ours = Plain(spec, device, options.seed), Ours(spec, Device(device, options.precision), options.seed)
-    draws = torch.Generator().manual_seed(options.seed)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, 1, 28, 28, generator=draws).to(device)
-
-    real = [random(REAL_PER_CLASS) for _ in range(CLASSES)]
-    images = random(CLASSES * SYNTHETIC_PER_CLASS)
-    targets = torch.rand(CLASSES, spec.embedding_size, generator=draws).to(device)
-    many = expand(images, 2)
-    labels = torch.arange(CLASSES).repeat_interleave(SYNTHETIC_PER_CLASS).repeat(4).to(device)
-    parts: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "embeddings": (lambda: plain.means(real), lambda: ours.means(real)),
-        "server": (lambda: plain.refine(images, targets), lambda: ours.refine(images, targets)),
-        "evaluation": (lambda: plain.judge(many, labels), lambda: ours.judge(many, labels)),
-    }
-    seconds = {
-        name: tuple(map(min, zip(*_alternating(pair, options.repeats), strict=True))) for name, pair in parts.items()
-    }
-    embedded = NETWORKS * CLASSES * REAL_PER_CLASS
-    rate = embedded / seconds["embeddings"][1]
-    ceiling = matrix_rate(device, options.precision)
+    """Run everything, each side in a process of its own, in turn; returns what is printed."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, _begin, (options, False)) as plain, context.Pool(1, _begin, (options, True)) as ours:
+        best = {}
+        for part in PARTS:
+            taken = [
+                (plain.apply(_timed, ("Plain", part)), ours.apply(_timed, ("Ours", part)))
+                for _ in range(options.repeats + 1)
+            ]
+            best[part] = tuple(map(min, zip(*taken[1:], strict=True)))  # the first makes what is made once
+        device, gigaflops = ours.apply(_machine, (options.precision,))
+    rate = NETWORKS * CLASSES * REAL_PER_CLASS / best["embeddings"][1]
+    forward = operations_per_image(NetworkSpec(options.width, 3, 1, 28, CLASSES)).forward
     return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "device": device,
         "width": options.width,
         "precision": options.precision,
-        "ratios": {name: round(theirs / mine, 2) for name, (theirs, mine) in seconds.items()},
-        "seconds": {name: [round(theirs, 3), round(mine, 3)] for name, (theirs, mine) in seconds.items()},
+        "ratios": {name: round(theirs / mine, 2) for name, (theirs, mine) in best.items()},
+        "seconds": {name: [round(theirs, 3), round(mine, 3)] for name, (theirs, mine) in best.items()},
         "images_per_s": round(rate),
-        "matrix_multiply_gflops": round(ceiling / 1e9),
-        "ceiling_share": round(rate * operations_per_image(spec).forward / ceiling, 2),
-        "client_peak_mb": {str(networks): client_peak_mb(options.width, networks) for networks in (2, 8)},
+        "matrix_multiply_gflops": round(gigaflops),
+        "ceiling_share": round(rate * forward / gigaflops / 1e9, 2),
+        "client_peak_mb": {
+            str(networks): client_peak_mb(options.width, options.precision, networks) for networks in (2, 8)
+        },
     }
 
 
-def _alternating(pair: tuple[Callable[[], Any], Callable[[], Any]], repeats: int) -> list[tuple[float, ...]]:
-    for function in pair:  # once for what is only made once
-        function()
-    return [tuple(_seconds(function) for function in pair) for _ in range(repeats)]
+def _machine(precision: str) -> tuple[str, float]:
+    """What this is, and 1e9 operations per second of its matrix products."""
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    name = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    return name, matrix_rate(device, precision) / 1e9
 
 
 def _seconds(function: Callable[[], Any]) -> float:
@@ -208,18 +257,21 @@ def matrix_rate(device: torch.device, precision: str) -> float:
     return 2 * size**3 / min(_seconds(lambda: factor @ factor) for _ in range(5))
 
 
-def client_peak_mb(width: int, networks: int) -> float:
+def client_peak_mb(width: int, precision: str, networks: int) -> float:
     """By how much the peak memory of a fresh process grows when it embeds 2,000 images under so many networks."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_peak_mb, (width, networks))
+        return pool.apply(_peak_mb, (width, precision, networks))
 
 
-def _peak_mb(width: int, networks: int) -> float:
+def _peak_mb(width: int, precision: str, networks: int) -> float:
+    keep_freed_memory()
     draws = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES), REAL_PER_CLASS)
     site = SiteData(Samples(draws.integers(0, 256, (len(labels), 1, 28, 28), np.uint8), labels), IMAGES)
-    network = seeded_network(NetworkSpec(width, 3, 1, 28, CLASSES), 0)
+    network = seeded_network(NetworkSpec(width, 3, 1, 28, CLASSES), 0, Device(torch.device("cpu"), precision))
+    if precision == "bfloat16":  # compiling is not what grows with the networks
+        class_moments(network, [[torch.zeros(1, 1, 28, 28)]], [0], [lambda images: images])
     before_mb = _high_water_mb()
     for seed in range(networks):
         network.reseed(seed)
@@ -239,12 +291,11 @@ def main(given: Sequence[str]) -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--same-allocator", action="store_true", help="ours, too, with the system's own allocator")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(given)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     found = measure(options)
     if options.json:
         print(json.dumps(found))

@@ -6,14 +6,13 @@ Packages built on run directories add commands of their own through the entry po
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
@@ -23,6 +22,7 @@ import typer
 from collab import commands
 from collab.errors import BROKEN_PIPE_EXIT_CODE, INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
 from collab.options import RUNS_DIR, AsJson, Overrides, RunName, RunsDir, ScenarioPath
+from collab.process import importing
 
 P = ParamSpec("P")
 
@@ -92,7 +92,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a scenario: its method and baselines, all agents in this process."""
-    with _importing():
+    with importing():
         from collab import scenario as scenarios
         from collab.console import LiveProgress
         from collab.run import run_scenario
@@ -121,7 +121,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Be the server of a scenario's method; the sites come with `collab join`."""
-    with _importing():
+    with importing():
         from collab import scenario as scenarios
         from collab.console import LiveProgress
         from collab.standalone import serve_scenario
@@ -157,7 +157,7 @@ def join(
         raise typer.BadParameter(f'"{url}" is no URL of a server; expected one like http://10.0.0.7:8080')
     if overrides and scenario is None:
         raise typer.BadParameter("--set changes a scenario of your own; name it with --scenario")
-    with _importing():
+    with importing():
         from collab import scenario as scenarios
         from collab.standalone import join_run
 
@@ -210,24 +210,6 @@ def schema() -> None:
     from collab.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))
-
-
-@contextmanager
-def _importing() -> Iterator[None]:
-    """Import large packages as a command should.
-
-    Without the garbage collector, and kept from it ever after: it finds nothing among torch's modules, and
-    looking takes a tenth of a second each time. With OpenMP's threads told to sleep soon when they wait: by
-    default they spin for milliseconds, and two torch processes on one machine (a server and a site, two runs)
-    take ten times as long.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _present(summary: dict[str, Any], as_json: bool) -> None:

@@ -36,7 +36,11 @@ _progress: contextvars.ContextVar[Progress | None] = contextvars.ContextVar("col
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where torch works, and how: `precision` is that of embeddings of real data, for which no gradient is needed."""
+    """Where torch works, and how.
+
+    `precision` is that in which images are embedded by networks that are not trained, and gradients carried back to
+    the images. Weights, sums and what is optimised are float32.
+    """
 
     torch: torch.device
     precision: Precision = "float32"

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from collab.augment import Augmentation
 from collab.compute import count, halved
-from collab.nets import Embedder, Network, chunk_size, operations_per_image
+from collab.nets import Embedder, Network, embedded_at_once, operations_per_image
 
 _CHUNKS_TOGETHER = 4  # chunks of synthetic images whose feature maps are kept for the way back
 _PORTION = 512  # real images that are augmented and put together before they are embedded
@@ -272,7 +272,7 @@ def _groups(synthetic: SyntheticSet, target: Moments, network: Network) -> list[
     """Numbers of the target's classes, those together that are to go through the network together."""
     if network.device.torch.type != "cpu":
         return [list(range(len(target.classes)))]
-    limit = _CHUNKS_TOGETHER * chunk_size(network.spec)
+    limit = _CHUNKS_TOGETHER * embedded_at_once(network.spec, network.device)
     groups: list[list[int]] = []
     room = 0
     for number, label in enumerate(target.classes):

@@ -36,8 +36,8 @@ class ComputeSettings(Settings):
     device: DeviceChoice = Field("auto", description="auto takes a GPU if there is one")
     precision: PrecisionChoice = Field(
         "float32",
-        description="of embeddings of real data, for which no gradient is needed; auto is bfloat16 on chips that have "
-        "units for it, and there several times as fast",
+        description="of embeddings, and of gradients from them back to images; networks are trained in float32. "
+        "auto is bfloat16 on chips that have units for it, and there twice as fast",
     )
     executor: Literal["inline"] = "inline"
     threads: int | None = Field(None, ge=1, le=1024, description="threads of torch; all cores if not given")

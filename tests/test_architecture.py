@@ -72,6 +72,7 @@ SIMNET = [
 ]
 COLLAB = [
     "errors",
+    "process",
     "quantities",
     "document",
     "wire",

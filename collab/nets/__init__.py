@@ -17,7 +17,7 @@ for other images.
 from __future__ import annotations
 
 from collab.nets.chunks import chunk_size
-from collab.nets.embedding import Embedder, Operations, embed_in_chunks, operations_per_image
+from collab.nets.embedding import Embedder, Operations, embed_in_chunks, embedded_at_once, operations_per_image
 from collab.nets.network import Network, draw_parameters, reseeded, seeded_network
 from collab.nets.spec import ARCHITECTURES, ArchitectureName, NetworkSpec, Parameter, architecture_of, full_layout
 from collab.nets.stack import Stack, cross_entropies
@@ -36,6 +36,7 @@ __all__ = [
     "cross_entropies",
     "draw_parameters",
     "embed_in_chunks",
+    "embedded_at_once",
     "full_layout",
     "operations_per_image",
     "reseeded",

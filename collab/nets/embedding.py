@@ -1,4 +1,4 @@
-"""Embedding many images without gradients, and what that costs."""
+"""Embedding many images by one network, with or without the way back to them, and what that costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from collab.compute import count, halved
+from collab.compute import Device, count, halved
 from collab.nets import half
 from collab.nets.chunks import chunk_size
 from collab.nets.network import Network
@@ -44,7 +44,7 @@ def operations_per_image(spec: NetworkSpec) -> Operations:
 class Embedder:
     """A network ready to embed many images: what depends on its weights alone is done once.
 
-    Without gradients, and with `bfloat16` as the device's precision, images go through in that type.
+    With `bfloat16` as the device's precision images, and gradients by them, go through in that type.
     """
 
     def __init__(self, network: Network) -> None:
@@ -56,8 +56,7 @@ class Embedder:
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Embeddings [n, D] of images [n, channels, side, side], in float32; differentiable once by the images."""
-        pieces = torch.split(images, self._at_once(len(images)))
-        return torch.cat([self._stack.embed_with(self._prepared, piece[None])[0] for piece in pieces])
+        return torch.cat([self._embed(piece) for piece in torch.split(images, self._at_once(len(images)))])
 
     def pieces(self, images: Tensor) -> Iterator[Tensor]:
         """Embeddings, without gradients, float32 [m, D], of one piece of the images after the other.
@@ -82,11 +81,13 @@ class Embedder:
         return self._stack.embed_with(self._prepared, images[None])[0]
 
     def _at_once(self, images: int) -> int:
-        if self.device.torch.type != "cpu":
-            most = _GPU_IMAGES
-        else:
-            most = half.CHUNK if self._half is not None else chunk_size(self.spec)
+        most = _GPU_IMAGES if self.device.torch.type != "cpu" else embedded_at_once(self.spec, self.device)
         return max(1, min(images, most))
+
+
+def embedded_at_once(spec: NetworkSpec, device: Device) -> int:
+    """How many images are embedded together on a CPU, so that their maps stay in its cache."""
+    return half.CHUNK if device.precision == "bfloat16" else chunk_size(spec)
 
 
 def embed_in_chunks(network: Network, images: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Compiling fuses the norm, the ReLU and the pooling; it happens once for an architecture and size, because every piece of
 images is filled up to the same number. Where torch finds no C++ compiler (or Triton, on a GPU) the same function runs
-uncompiled, with a warning. The matrix units add up in float32; embeddings come out as float32.
+uncompiled, with a warning. The matrix units add up in float32; embeddings, and gradients by the images, come out as
+float32.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ CHUNK = 50  # images at a time on a CPU: their activations stay in the cache
 
 
 def embedder(network: Network) -> Callable[[Tensor], Tensor]:
-    """A function that embeds images [n, channels, side, side], n up to `CHUNK` on a CPU, as float32 [n, D]."""
+    """A function that embeds images [n, channels, side, side], n up to `CHUNK` on a CPU, as float32 [n, D].
+
+    Differentiable by the images.
+    """
     weights = [_as_half(tensor) for tensor in network.parameters()[:-2]]
     embed = _compiled(network.spec, network.device.torch.type)
     fill = network.device.torch.type == "cpu"

@@ -42,6 +42,28 @@ def test_bfloat16_is_near_and_comes_out_as_float32(monkeypatch):
     half._compiled.cache_clear()
 
 
+def gradient_of_an_embedding(network, images):
+    """By the images, of half the squared length of their mean, as in the matching loss."""
+    leaf = images.clone().requires_grad_()
+    (found,) = torch.autograd.grad(Embedder(network).differentiable(leaf).mean(dim=0).square().sum() / 2, leaf)
+    return found
+
+
+def cosine(one, other):
+    return float((one * other).sum() / one.norm() / other.norm())
+
+
+def test_gradients_in_bfloat16_are_near_and_come_out_as_float32(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    half._compiled.cache_clear()
+    images = some_images(half.CHUNK + 3)
+    found = gradient_of_an_embedding(seeded_network(SPEC, 1, Device(torch.device("cpu"), "bfloat16")), images)
+    expected = gradient_of_an_embedding(seeded_network(SPEC, 1), images)
+    assert found.dtype == torch.float32
+    assert cosine(found, expected) > 0.99
+    half._compiled.cache_clear()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecates
 def test_compiled_bfloat16_is_the_same_function():
@@ -50,6 +72,8 @@ def test_compiled_bfloat16_is_the_same_function():
     images = some_images(60)
     expected = network.embed(images)
     assert float((embed_in_chunks(network, images) - expected).norm() / expected.norm()) < 0.02
+    exact = gradient_of_an_embedding(seeded_network(SPEC, 1), images)
+    assert cosine(gradient_of_an_embedding(network, images), exact) > 0.99
 
 
 def test_without_memory_the_pieces_are_halved(monkeypatch):

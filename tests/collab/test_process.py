@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from collab.process import importing
+
+FAULTS = """
+import resource, sys
+from collab.process import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+import numpy
+def take():
+    numpy.ones(64 << 20, numpy.uint8)
+take()
+before = faults()
+for _ in range(5):
+    take()
+print(faults() - before)
+"""
+
+
+def page_faults(mode: str, **environment: str) -> int:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment
+    command = [sys.executable, "-c", FAULTS, mode]
+    return int(subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is Linux's")
+def test_freed_memory_is_used_again_without_the_system():
+    assert page_faults("default") > 5 * (page_faults("kept") + 1)
+
+
+def test_what_the_user_set_stays(monkeypatch):
+    from collab.process import keep_freed_memory
+
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_freed_memory()
+
+
+def test_importing_leaves_the_collector_on(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # leave this process as it is
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    with pytest.raises(ImportError), importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    gc.unfreeze()
