@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -24,7 +25,7 @@ from safetensors.numpy import save_file
 from collab.data.dataset import Samples
 
 Parts = tuple[Samples, Samples]
-_FORMAT = "1"  # of the cache, and of what the decoders make; to be raised when either changes
+_FORMAT = "2"  # of the cache, and of what the decoders make; to be raised when either changes
 _FOR_ALL = 0o644
 _LOG = logging.getLogger(__name__)
 
@@ -102,7 +103,9 @@ def _write(path: Path, fingerprint: str, parts: Parts) -> bool:
     """Whether the cache file could be written."""
     arrays: dict[str, NDArray[Any]] = {}
     for split, samples in zip(("train", "test"), parts, strict=True):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = samples.images, samples.labels
+        # Safetensors writes the memory of an array as it lies there, whatever the order of its axes.
+        arrays[f"{split}_images"] = np.ascontiguousarray(samples.images)
+        arrays[f"{split}_labels"] = np.ascontiguousarray(samples.labels)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,20 @@ def assert_value(parts, value):
     assert len(test) == 1
 
 
+def test_pixels_come_back_in_their_places_whatever_the_order_of_the_axes_in_memory(source):
+    """Decoders of images leave the colours last in memory, those of .mat files whatever Fortran does."""
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 3), np.uint8)
+
+    def decode():
+        backwards = np.asfortranarray(pixels.transpose(0, 3, 1, 2))
+        return Samples(pixels.transpose(0, 3, 1, 2), np.arange(8)[::2]), Samples(backwards, np.arange(4)[::-1])
+
+    fresh, cached = read(source, decode), read(source, lambda: pytest.fail("it is cached"))
+    for first, again in zip(fresh, cached, strict=True):
+        np.testing.assert_array_equal(again.images, first.images)
+        np.testing.assert_array_equal(again.labels, first.labels)
+
+
 def test_what_was_decoded_once_is_read_the_next_time(source, home):
     decode = Decoder(source)
     for _ in range(3):

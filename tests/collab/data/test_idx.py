@@ -102,7 +102,7 @@ def test_without_file_and_network_the_message_says_what_to_do(tmp_path, monkeypa
         ("train-labels-idx1-ubyte", idx_bytes(np.full(7, 10, np.uint8)), "a train label is 10, expected 0 to 9"),
         (
             "train-images-idx3-ubyte.gz",
-            gzip.compress(idx_bytes(np.zeros((7, 28, 27), np.uint8))),
+            gzip.compress(idx_bytes(np.zeros((7, 28, 27), np.uint8)), mtime=0),
             "the train images have 28x27 pixels, expected 28x28",
         ),
     ],
