@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-slow lint clean
 
 install: $(VENV)/.installed
 
@@ -11,8 +11,14 @@ demo: install
 	$(BIN)/collab run scenarios/quickstart.yaml
 	$(BIN)/collab report latest
 
+# A process for each core, and one thread of torch in each: threads that wait for each other's cores take ten times as long.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(TEST)
+
+test-slow: $(VENV)/.installed-test
+	$(TEST) -m slow
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -193,14 +193,14 @@ def environment(scenario: Scenario) -> dict[str, Any]:
 
 
 def result_digest(outcome: Outcome) -> str:
-    """SHA-256 of a method's result, as 64 hexadecimal digits: labels and images of the synthetic set; the weights of
-    the networks if there is no set.
+    """SHA-256 of a method's result, as 64 hexadecimal digits.
+
+    Of the labels and images of the synthetic set, then the weights of the networks, whichever there are.
     """
     sha = hashlib.sha256()
     if outcome.synthetic is not None:
         sha.update(outcome.synthetic.labels.numpy().astype("<i8").tobytes())
         sha.update(outcome.synthetic.images.numpy().astype("<f4").tobytes())
-        return sha.hexdigest()
     for name, network in outcome.networks.items():
         sha.update(name.encode())
         sha.update(network.checksum().encode())

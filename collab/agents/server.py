@@ -86,6 +86,8 @@ class ServerAgent:
         self._jobs = 0
         self.folded: dict[tuple[str, str], str] = {}
         """What the method has been given: (task, site) -> digest of the upload."""
+        self._earlier_rounds = ""  # one digest of all that was given in them
+        self._this_round: dict[str, str] = {}
         self._rounds: dict[str, _Round] = {}
         self._current: _Round | None = None
         self._news = {site: asyncio.Event() for site in self.sites}
@@ -137,7 +139,7 @@ class ServerAgent:
         for site in kept:
             upload = read_upload(self._host.disk.read(_place(this.identity, site)), this.identity, site)
             self._host.record("restored", site=site, method=self._method)
-            self.folded[this.identity, site] = this.answered[site]
+            self._fold(this, site)
             yield upload
         for _ in range(len(this.asks) - len(kept)):
             arrived = await this.arrived.get()
@@ -145,9 +147,11 @@ class ServerAgent:
                 raise arrived
             if self._on_upload is not None:
                 self._on_upload(arrived)
-            self.folded[this.identity, arrived.site] = this.answered[arrived.site]
+            self._fold(this, arrived.site)
             yield arrived
         self._current = None
+        self._earlier_rounds = _digest(self._earlier_rounds, sorted(self._this_round.items()))
+        self._this_round = {}
         # Only the sites' names are needed from now on: what was sent may be a network in each of very many rounds.
         this.asks = dict.fromkeys(this.asks, Ask())
 
@@ -155,9 +159,12 @@ class ServerAgent:
         """Compute at the server, in the time that its device needs."""
         self._jobs += 1
         # A server function is a function of the uploads, in any order: so is what it computes.
-        known = (self._method, str(self.settings), self.seed, name, self._jobs, sorted(self.folded.items()))
-        digest = hashlib.sha256(repr(known).encode()).hexdigest()
+        given = (self._earlier_rounds, sorted(self._this_round.items()))
+        digest = _digest(self._method, str(self.settings), self.seed, name, self._jobs, *given)
         return await self._host.compute(counted_job(name, function, *args, key=f"server/{digest}"))
+
+    def _fold(self, this: _Round, site: str) -> None:
+        self.folded[this.identity, site] = self._this_round[site] = this.answered[site]
 
     def lose(self, site: str, reason: str) -> None:
         """Take note that a site will never be back. The run fails if its upload is still wanted, now or later."""
@@ -258,6 +265,10 @@ class ServerAgent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self._all_told.wait()
+
+
+def _digest(*known: object) -> str:
+    return hashlib.sha256(repr(known).encode()).hexdigest()
 
 
 def _place(task: str, site: str) -> str:
