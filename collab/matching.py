@@ -215,15 +215,22 @@ class Descent:
         self._velocity = torch.zeros_like(synthetic.images)
 
     def step_toward(
-        self, network: Network, target: Moments, augmentations: Sequence[Augmentation], share_of_rate: float = 1.0
+        self,
+        network: Network,
+        target: Moments,
+        augmentations: Sequence[Augmentation],
+        share_of_rate: float = 1.0,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Move the images along the gradient of the matching loss; returns the loss before the step, a scalar.
 
         The loss is a sum over classes, and so is its gradient: on a CPU it is taken for a few classes at a time, whose
         feature maps are then still close to the processor; on a GPU for all, or for half of them if memory is short.
-        `share_of_rate` is what a schedule leaves of the learning rate at this step.
+        `share_of_rate` is what a schedule leaves of the learning rate at this step. Of the images only those at `rows`,
+        int64, ascending, are matched; the others move by their momentum alone.
         """
-        synthetic = self.synthetic
+        whole = self.synthetic
+        synthetic = whole if rows is None else SyntheticSet(whole.images[rows], whole.labels[rows], whole.expand)
         gradient = torch.zeros_like(synthetic.images)
         loss = torch.zeros((), device=gradient.device)
         waiting = _groups(synthetic, target, network)
@@ -241,6 +248,9 @@ class Descent:
                 waiting = [numbers[:half], numbers[half:], *waiting]
                 continue
             loss += found.detach()
+        if rows is not None:
+            matched, gradient = gradient, torch.zeros_like(whole.images)
+            gradient[rows] = matched
         self.move(gradient, share_of_rate)
         return loss
 

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
@@ -74,6 +75,11 @@ class Settings(localdm.Settings):
         "constant", description="of the refinement; cosine falls to 0 over all of its steps"
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="of the refinement")
+    synthetic_batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all",
+        description="synthetic images of each class that a step of the refinement matches, drawn anew each time; "
+        "the paper draws some and does not say how many, the published code takes all",
+    )
     server_epochs: int = Field(1, ge=1, le=10_000, description="E: steps of refinement for each network")
     weighting: Literal["counts", "uniform"] = Field(
         "counts", description="weigh a site's class mean by its number of samples, or all sites alike"
@@ -297,6 +303,7 @@ class Refinement:
         """A network of the right size, which takes other weights for each step."""
         self._settings = settings
         self._images = images
+        self._steps = 0
 
     def step(self, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0) -> None:
         """One step toward the mean embeddings `target` under the network of a seed; none if there is no class.
@@ -313,7 +320,19 @@ class Refinement:
             return
         augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
         moments = Moments(target.classes, target.means.to(network.device.torch))
-        localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate)
+        rows = self._drawn(network_seed)
+        self._steps += 1
+        localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate, rows)
+
+    def _drawn(self, network_seed: int) -> Tensor | None:
+        """The images that the next step matches; None for all."""
+        size, labels = self._settings.synthetic_batch_size, self._descent.synthetic.labels
+        if size == "all":
+            return None
+        draws = generator(network_seed, "synthetic batch", self._steps)
+        of_classes = (torch.nonzero(labels == label)[:, 0].numpy() for label in self.classes)
+        chosen = [np.sort(draws.permutation(rows)[:size]) for rows in of_classes]
+        return torch.from_numpy(np.concatenate(chosen))
 
     def synthetic(self) -> SyntheticSet:
         """The set as it is now, on the CPU."""

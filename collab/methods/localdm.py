@@ -185,12 +185,13 @@ def follow(
     augmentations: Sequence[Augmentation],
     settings: Settings,
     share_of_rate: float = 1.0,
+    rows: Tensor | None = None,
 ) -> None:
     """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes."""
     classes = range(len(target.classes))
     for numbers in [list(classes)] if settings.step == "joint" else [[number] for number in classes]:
         chosen = [augmentations[number] for number in numbers]
-        descent.step_toward(network, target.of(numbers), chosen, share_of_rate)
+        descent.step_toward(network, target.of(numbers), chosen, share_of_rate, rows)
 
 
 def distillable(counts: Sequence[int], share: int) -> list[int]:

@@ -62,7 +62,7 @@ class RawDataGuard:
                     f"{name} contains a copy of a private sample (row {start + worst}, correlation "
                     f"{correlation[worst]:.4f}); raw data stays home. If these are synthetic images, "
                     "they have not moved from the real ones they started from: raise method.local_steps "
-                    "(of fedd3: method.least_steps)"
+                    "(of central: method.steps or learning_rate; of fedd3: method.least_steps)"
                 )
 
 

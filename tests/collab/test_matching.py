@@ -146,3 +146,21 @@ def test_spare_draws_go_round_before_they_repeat(held, size):
     counts = np.bincount(indices, minlength=held)
     assert len(indices) == size
     assert counts.max() - counts.min() <= 1
+
+
+def test_a_step_that_matches_some_images_is_the_step_of_their_set():
+    """Plain torch on the drawn images alone; the others move by what momentum they have."""
+    network, rows = seeded_network(SPEC, 3), torch.tensor([1, 2, 5])
+    images, labels = random_images(6), torch.tensor([0, 0, 0, 1, 1, 1])
+    target = Moments([0, 1], torch.rand(2, SPEC.embedding_size, generator=torch.Generator().manual_seed(1)))
+    augmentations = [lambda x: x] * 2
+    descent = Descent(SyntheticSet(images.clone(), labels), learning_rate=2.0, momentum=0.5)
+    descent.step_toward(network, target, augmentations, rows=rows)
+    leaf = images[rows].clone().requires_grad_()
+    matching_loss(network, SyntheticSet(leaf, labels[rows]), target, augmentations).backward()
+    expected = images.clone()
+    expected[rows] -= 2.0 * leaf.grad
+    torch.testing.assert_close(descent.synthetic.images, expected)
+    once = descent.synthetic.images.clone()
+    descent.step_toward(network, target, augmentations, rows=torch.tensor([0, 3]))
+    torch.testing.assert_close(descent.synthetic.images[1], once[1] - (images[1] - once[1]) * 0.5)

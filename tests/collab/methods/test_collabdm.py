@@ -85,6 +85,21 @@ def test_clients_with_weighted_full_data_means_equal_one_client_with_the_union()
     torch.testing.assert_close(*refined, atol=1e-4, rtol=1e-4)
 
 
+def test_a_step_matches_as_many_images_of_each_class_as_it_is_told():
+    """All, written as a number, is all; one of three leaves most images of a single step where they were."""
+    start = fleet(images_per_class=3).run().initial
+
+    def refined(size, iterations=1):
+        each = fleet(images_per_class=3, iterations=iterations, synthetic_batch_size=size, local_steps=0)
+        seeds = network_seeds(1, iterations)
+        return refine(start, collect(each), seeds, each.settings, each.images, CPU)
+
+    torch.testing.assert_close(refined(3, 2).images, refined("all", 2).images)
+    moved = (refined(1).images != start.images).flatten(1).any(dim=1)
+    assert [int(moved[start.labels == label].sum()) for label in start.classes()] == [1] * 4
+    torch.testing.assert_close(refined(1, 2).images, refined(1, 2).images, rtol=0, atol=0)
+
+
 def collect(each):
     """The running sums of all uploads of a fleet."""
     spec = each.settings.network(each.images)
