@@ -5,14 +5,45 @@ The terms of DENSE (Zhang et al., NeurIPS 2022), one function each. Scores are b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from collab.data import ImageSpec
 from collab.nets import Network
 from collab.nets.training import Statistics
+
+
+def unit(images: ImageSpec) -> ImageSpec:
+    """The same images with pixels in [0, 1]: nothing is subtracted, nothing divided by."""
+    return replace(images, mean=(0.0,) * images.channels, std=(1.0,) * images.channels)
+
+
+@dataclass(frozen=True)
+class InUnits:
+    """Networks that take pixels in [0, 1], as one that takes normalised images: the mean of their scores.
+
+    `members` are these networks by the names under which a run keeps them.
+    """
+
+    members: Mapping[str, Network]
+    images: ImageSpec
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Class scores [n, classes] of normalised images [n, channels, side, side]."""
+        mean, std = (
+            torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.images.mean, self.images.std)
+        )
+        return ensemble_scores(list(self.members.values()), images * std + mean)
+
+    def checksum(self) -> str:
+        """SHA-256 of the checksums of all networks."""
+        checksums = (network.checksum() for network in self.members.values())
+        return hashlib.sha256("".join(checksums).encode()).hexdigest()
 
 
 def ensemble_scores(networks: Sequence[Network], images: Tensor) -> Tensor:

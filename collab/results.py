@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from collab.data import Dataset, SiteData
+from collab.data import Dataset, ImageSpec, SiteData
 from collab.data.catalogue import title_of
+from collab.ensemble_distillation import InUnits, unit
 from collab.evaluation import Accuracy
 from collab.methods import Outcome
+from collab.nets import Network as LearnedNetwork
+from collab.network_file import KeptNetwork
 from collab.settings import SERVER, Scenario
 from collab.store import SCENARIO, RunWriter, ledger_identity
 from simnet import Network
@@ -138,14 +141,14 @@ def write_run(
     writer.write_json("partition.json", counts)
     for result in results:
         identity = ledger_identity(scenario.name, scenario.seed, result.name, scenario_text)
-        seal = _write_method(writer, result, identity)
+        seal = _write_method(writer, result, identity, material.dataset.spec)
         row = {**result.summary(), "ledger": {"lines": seal.lines, "head": seal.head}}
         summary["methods"][result.name] = row
     writer.write_json("summary.json", summary)
     return summary
 
 
-def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -> Seal:
+def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, taken: ImageSpec) -> Seal:
     outcome = result.outcome
     images: dict[str, NDArray[Any]] = {}
     if outcome.synthetic is not None:
@@ -166,7 +169,22 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity) -
         "trace_digest": result.network.trace.digest(),
     }
     network = result.network
-    return writer.write_method(result.name, facts, network.trace, network.boundaries.ledger, images, identity)
+    ledger, networks = network.boundaries.ledger, kept_networks(outcome, taken)
+    return writer.write_method(result.name, facts, network.trace, ledger, images, identity, networks)
+
+
+def kept_networks(outcome: Outcome, images: ImageSpec) -> dict[str, KeptNetwork]:
+    """The trained networks of an outcome that a run directory keeps, by name; `images` are those of the data set.
+
+    Of networks that take pixels in [0, 1] it keeps the members; a predictor of any other kind is left out.
+    """
+    kept: dict[str, KeptNetwork] = {}
+    for name, predictor in outcome.networks.items():
+        if isinstance(predictor, LearnedNetwork):
+            kept[name] = KeptNetwork(predictor, images)
+        elif isinstance(predictor, InUnits):
+            kept |= {member: KeptNetwork(each, unit(images)) for member, each in predictor.members.items()}
+    return kept
 
 
 def _capacities(network: Network) -> dict[str, float]:

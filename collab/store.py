@@ -12,9 +12,10 @@
         trace.parquet      everything that happened, one event a row; see simnet.trace_file
         ledger.jsonl       everything that crossed a boundary, or was refused; a chain that `collab audit` verifies
         images.safetensors synthetic images: refined, initial, and of the first sites
+        networks.safetensors trained networks, if the method yields any; see collab.network_file
 
 A run directory is written under a temporary name and renamed when it is whole; an interrupted run leaves
-nothing. Reading needs neither torch nor simnet's network.
+nothing. Reading needs neither torch nor simnet's network; only that of trained networks needs torch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -45,11 +46,17 @@ from simnet.errors import LedgerError, TraceFileError
 from simnet.ledger import Identity, Ledger, LedgerEntry, Seal
 from simnet.trace import Trace
 
+if TYPE_CHECKING:  # they need torch, which is slow to import
+    from collab.data import ImageSpec
+    from collab.nets import Network
+    from collab.network_file import KeptNetwork
+
 SUMMARY = "summary.json"
 SCENARIO = "scenario.yaml"
 LEDGER = "ledger.jsonl"
 SCENARIO_SHA256 = "scenario_sha256"
 TRACE = "trace.parquet"
+NETWORKS = "networks.safetensors"
 DEFAULT_RUNS_DIR = Path("runs")
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LATEST = "latest"
@@ -80,14 +87,22 @@ class RunWriter:
         entries: Ledger,
         images: Mapping[str, NDArray[Any]],
         identity: Identity,
+        networks: Mapping[str, KeptNetwork] | None = None,
     ) -> Seal:
-        """The folder of one method; returns the seal of its ledger, which is of what `identity` names."""
+        """The folder of one method; returns the seal of its ledger, which is of what `identity` names.
+
+        There is a file of `networks` only if there are any.
+        """
         folder = self._partial / name
         folder.mkdir()
         trace_file.write(trace, folder / TRACE)
         seal = entries.write(folder / LEDGER, identity)
         self.write_json(f"{name}/outcome.json", {**outcome, "ledger": seal.as_dict()})
         save_file({key: np.ascontiguousarray(value) for key, value in images.items()}, folder / "images.safetensors")
+        if networks:
+            from collab import network_file
+
+            network_file.write(networks, folder / NETWORKS)
         return seal
 
     def finish(self) -> None:
@@ -210,6 +225,29 @@ class MethodRun:
         except SafetensorError as error:
             raise RunDirectoryError(f"{path} is damaged: {error}") from error
         return arrays
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """Trained networks by name, on the CPU: first the method's result, as it was judged.
+
+        An ensemble is given by its members, `ensemble/<site>`. Raises `RunDirectoryError` if they cannot be read, or
+        there are none: a synthetic set alone came out.
+        """
+        return {name: kept.network for name, kept in self._kept_networks.items()}
+
+    @property
+    def network_images(self) -> dict[str, ImageSpec]:
+        """What images each of `networks` takes: `normalise` makes them of pixels, uint8 [n, channels, side, side].
+
+        Raises `RunDirectoryError` as `networks` does.
+        """
+        return {name: kept.images for name, kept in self._kept_networks.items()}
+
+    @cached_property
+    def _kept_networks(self) -> dict[str, KeptNetwork]:
+        from collab import network_file
+
+        return network_file.read(self.path / NETWORKS)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ COLLAB = [
     "network_contradictions",
     "contradictions",
     "scenario",
+    "network_file",
     "store",
     "auditing",
     "results",

@@ -20,9 +20,7 @@ nothing is mirrored in data sets whose strategy does not allow it (`flip: always
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -35,7 +33,14 @@ from torch.nn import functional
 from collab.augment import Augmentation, crop_and_flip
 from collab.compute import Device, count, report
 from collab.data import ImageSpec
-from collab.ensemble_distillation import adversarial_loss, distillation_loss, ensemble_scores, norm_loss
+from collab.ensemble_distillation import (
+    InUnits,
+    adversarial_loss,
+    distillation_loss,
+    ensemble_scores,
+    norm_loss,
+    unit,
+)
 from collab.errors import RunFailedError
 from collab.matching import SyntheticSet
 from collab.methods import (
@@ -107,11 +112,6 @@ class Settings(MethodSettings):
         if choice == "published":
             return published.spec_for(images.channels, images.side, images.classes)
         return self.network(images)
-
-
-def unit(images: ImageSpec) -> ImageSpec:
-    """The same images with pixels in [0, 1]: nothing is subtracted, nothing divided by."""
-    return replace(images, mean=(0.0,) * images.channels, std=(1.0,) * images.channels)
 
 
 # -- what happens to images ----------------------------------------------------------------------
@@ -190,32 +190,16 @@ async def server(fleet: Fleet) -> Outcome:
     async for upload in fleet.ask(dict.fromkeys(fleet.sites, ask)):
         if "model" in upload.sections:
             networks[upload.site] = read_model(upload.sections["model"], spec, fleet.device)
-    teachers = [networks[site] for site in fleet.sites if site in networks]
+    teachers = {site: networks[site] for site in fleet.sites if site in networks}
     if not teachers:
         raise RunFailedError("no site had anything to give: none holds data")
-    student, pool = await fleet.compute("distil", distil, teachers, settings, fleet.images, fleet.seed, fleet.device)
-    judged = {"student": InUnits([student], fleet.images), "ensemble": InUnits(teachers, fleet.images)}
+    student, pool = await fleet.compute(
+        "distil", distil, list(teachers.values()), settings, fleet.images, fleet.seed, fleet.device
+    )
+    members = {f"ensemble/{site}": network for site, network in teachers.items()}
+    judged = {"student": InUnits({"student": student}, fleet.images), "ensemble": InUnits(members, fleet.images)}
     synthetic = pool.newest(settings.images_per_class, fleet.images) if settings.yield_pool else None
     return Outcome(synthetic, networks=judged)
-
-
-@dataclass(frozen=True)
-class InUnits:
-    """Networks that take pixels in [0, 1], as one that takes normalised images: the mean of their scores."""
-
-    networks: Sequence[Network]
-    images: ImageSpec
-
-    def scores(self, images: Tensor) -> Tensor:
-        """Class scores [n, classes] of normalised images [n, channels, side, side]."""
-        mean, std = (
-            torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.images.mean, self.images.std)
-        )
-        return ensemble_scores(self.networks, images * std + mean)
-
-    def checksum(self) -> str:
-        """SHA-256 of the checksums of all networks."""
-        return hashlib.sha256("".join(network.checksum() for network in self.networks).encode()).hexdigest()
 
 
 class Pool:

@@ -6,15 +6,20 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from collab.data import ImageSpec
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
+from collab.nets import NetworkSpec, seeded_network
+from collab.network_file import KeptNetwork
 from collab.store import damaged_runs, find_run, list_runs, open_run
 from simnet.tenancy import Ledger, LedgerEntry
 from simnet.trace import Trace
 
+IMAGES = ImageSpec(classes=2, channels=1, side=8, mean=(0.25,), std=(0.5,), augmentation=())
+NETWORK = seeded_network(NetworkSpec(width=2, depth=1, channels=1, side=8, classes=2), 1)
 SUMMARY = {"scenario": "s", "methods": {"m": {"accuracy": 0.5}}}
 
 
-def write(runs_dir, name=None):
+def write(runs_dir, name=None, *, networks=("average",)):
     trace, ledger = Trace(), Ledger()
     trace.record(0.5, "server", "result", method="m")
     ledger.append(LedgerEntry(0.1, "leaving", "a", "b", "x", "y", "synthetic", 3, "d" * 64, "crossed", "a rule", None))
@@ -23,7 +28,8 @@ def write(runs_dir, name=None):
         writer.write_json("environment.json", {"python": "3"})
         writer.write_json("partition.json", {"client-0": [1, 2]})
         writer.write_text("scenario.yaml", "name: s\nseed: 1\n")
-        writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)}, {"method": "m"})
+        kept = {each: KeptNetwork(NETWORK, IMAGES) for each in networks}
+        writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)}, {"method": "m"}, kept)
     return writer.final
 
 
@@ -40,6 +46,15 @@ def test_what_is_written_can_be_read(tmp_path):
     assert method.ledger[0].rule == "a rule"
     assert list(method.verified_ledger(method.seal)) == method.ledger
     np.testing.assert_array_equal(method.images["images"], np.arange(4.0))
+    assert {name: network.checksum() for name, network in method.networks.items()} == {"average": NETWORK.checksum()}
+    assert method.network_images == {"average": IMAGES}
+
+
+def test_without_networks_there_is_no_file_of_them(tmp_path):
+    path = write(tmp_path, networks=())
+    assert not (path / "m" / "networks.safetensors").exists()
+    with pytest.raises(RunDirectoryError, match=r"there is no such file\. The method trained no network as its result"):
+        _ = find_run(str(path)).methods[0].networks
 
 
 def test_runs_are_numbered_and_found(tmp_path):
@@ -134,6 +149,7 @@ READERS = {
     "partition.json": lambda run: run.partition,
     "m/outcome.json": lambda run: run.methods[0].outcome,
     "m/images.safetensors": lambda run: run.methods[0].images,
+    "m/networks.safetensors": lambda run: run.methods[0].networks,
 }
 
 

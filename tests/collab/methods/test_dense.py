@@ -11,13 +11,15 @@ from torch.nn import functional
 
 from collab import evaluation, run, scenario
 from collab.compute import CPU, counted_job
+from collab.ensemble_distillation import InUnits, unit
 from collab.errors import RefusedUploadError, RunFailedError, ScenarioError
-from collab.methods import Site, Task, check_sections, dense, expected_model, model_section
-from collab.methods.dense import InUnits, Pool, Settings, distil, generator_loss, synthesise, unit
+from collab.methods import Outcome, Site, Task, check_sections, dense, expected_model, model_section
+from collab.methods.dense import Pool, Settings, distil, generator_loss, synthesise
 from collab.nets import Network, seeded_network
 from collab.nets.generator import GeneratorSpec, generate
 from collab.nets.training import running
 from collab.optimisers import Adam
+from collab.results import result_digest
 from collab.store import find_run, open_run
 from collab.wire import encode
 from simnet.draws import generator, key
@@ -254,9 +256,10 @@ def test_pixels_are_units_and_a_result_takes_normalised_images():
     pixels = SMALL.test.images[:5]
     np.testing.assert_allclose(unit(images).normalise(pixels).numpy(), pixels / 255, atol=1e-7)
     network = seeded_network(Settings(**QUICK).client_spec(images), 1)
-    judged = InUnits([network], images).scores(images.normalise(pixels))
+    judged = InUnits({"one": network}, images).scores(images.normalise(pixels))
     torch.testing.assert_close(judged, network.scores(unit(images).normalise(pixels)), rtol=1e-4, atol=1e-5)
-    assert InUnits([network], images).checksum() != InUnits([network, network], images).checksum()
+    twice = InUnits({"one": network, "two": network}, images)
+    assert InUnits({"one": network}, images).checksum() != twice.checksum()
 
 
 def mirrored(augmentation, images, **settings):
@@ -356,6 +359,15 @@ def test_a_whole_run_says_that_it_yields_a_network(tmp_path):
     up = [entry.size_bytes for entry in found.ledger if entry.point == "arriving" and entry.kind == "model"]
     assert len(up) == 3
     assert all(formula < size < formula + 1500 for size in up)
+    networks = dict(found.networks)
+    assert list(networks) == ["student", "ensemble/client-0", "ensemble/client-1", "ensemble/client-2"]
+    dataset = run.prepare(chosen).dataset
+    pixels = found.network_images["student"].normalise(dataset.test.images)
+    correct = (networks["student"].scores(pixels).argmax(dim=1).numpy() == dataset.test.labels).mean()
+    assert correct == pytest.approx(simulated["accuracy"], abs=1e-6)
+    student = InUnits({"student": networks.pop("student")}, dataset.spec)
+    kept = Outcome(None, networks={"student": student, "ensemble": InUnits(networks, dataset.spec)})
+    assert result_digest(kept) == simulated["result_digest"]
 
 
 def test_the_client_is_told_all_it_needs(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -208,9 +212,15 @@ def go(tmp_path, *overrides, real=False):
         return run.run_scenario(chosen, writer, real=real)
 
 
-def test_both_worlds_end_in_the_same_network(tmp_path):
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    runs_dir = tmp_path_factory.mktemp("rounds")
+    return go(runs_dir / "simulated" / "runs"), go(runs_dir / "real" / "runs", real=True)
+
+
+def test_both_worlds_end_in_the_same_network(both, tmp_path):
     """Some sites are not asked in some rounds; they wait, in either world, and are told in the end."""
-    simulated, real = go(tmp_path / "simulated"), go(tmp_path / "real", real=True)
+    simulated, real = both
     for name, row in simulated["methods"].items():
         theirs = real["methods"][name]
         for field in ("result_digest", "accuracy", "yields", "bytes_up_per_client"):
@@ -222,8 +232,32 @@ def test_both_worlds_end_in_the_same_network(tmp_path):
         assert {**row, "ledger": None} == {**simulated["methods"][name], "ledger": None}
 
 
-def test_bytes_on_the_wire_are_the_formula_and_an_envelope(tmp_path):
-    summary = go(tmp_path)
+@pytest.mark.parametrize("world", [0, 1])
+def test_a_run_keeps_the_network_that_was_judged(both, world):
+    """Digest and accuracy of the summary are those of what lies in the directory."""
+    found = find_run(both[world]["run_dir"])
+    dataset = run.prepare(scenario.parse(TEXT, "rounds.yaml")).dataset
+    for method in found.methods:
+        row = found.summary["methods"][method.name]
+        (name, network), *others = method.networks.items()
+        assert (name, others) == ("average", [])
+        assert hashlib.sha256(f"average{network.checksum()}".encode()).hexdigest() == row["result_digest"]
+        assert round(evaluation.tested(network, dataset, network.spec, CPU), 6) == row["accuracy"]
+
+
+def test_the_page_shows_how_to_classify_images_with_it(both, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "methods.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(Path(both[0]["run_dir"]).parents[1])
+    names = {}
+    exec(program, names)
+    labels = run.prepare(scenario.parse(TEXT, "rounds.yaml")).dataset.test.labels
+    correct = (names["classes"].numpy() == labels).mean()
+    assert correct == pytest.approx(both[0]["methods"]["fedavg"]["accuracy"], abs=1e-6)
+
+
+def test_bytes_on_the_wire_are_the_formula_and_an_envelope(both):
+    summary = both[0]
     chosen = scenario.parse(TEXT, "rounds.yaml")
     formula = upload_bytes(chosen.method, run.prepare(chosen).dataset.spec)
     method = find_run(summary["run_dir"]).methods[0]
