@@ -135,6 +135,22 @@ class Document:
             yield (*where, *within), _sentence(problem, where, fields)
 
 
+def merged(*maps: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Maps of settings in one, of which the later win; groups that several of them have are merged in the same way.
+
+    Raises `RecursionError` for groups that hold themselves, as aliases of YAML can.
+    """
+    result: dict[Any, Any] = {}
+    for settings in maps:
+        for key, value in settings.items():
+            former = result.get(key)
+            if isinstance(former, Mapping) and isinstance(value, Mapping):
+                result[key] = merged(former, value)
+            else:
+                result[key] = value
+    return result
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """The valid spelling nearest to `word`, and all of them, as the end of a sentence."""
     if not known:

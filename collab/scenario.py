@@ -48,6 +48,8 @@ def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name
         scenario = Scenario.model_validate(named, context={"folder": Path(source).parent})
     except ValidationError as error:
         raise ScenarioError("\n".join(_complaints(error, document))) from None
+    except RecursionError:  # aliases that hold themselves, in two sections that are merged
+        raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
     for where, message, kind in contradictions(scenario):
         raise kind(f"{document.place(_origin(where, document))}: {message}")
     return scenario

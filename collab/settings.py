@@ -19,6 +19,7 @@ from collab.compute import Device as TorchDevice
 from collab.compute import DeviceChoice, PrecisionChoice, pick_device
 from collab.data import DatasetSettings, PartitionSettings
 from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
+from collab.document import merged
 from collab.evaluation_settings import EvaluationSettings
 from collab.fault_settings import AnyFault
 from collab.methods import MethodSettings
@@ -129,13 +130,13 @@ class Scenario(Settings):
     @classmethod
     def _spell_out_methods(cls, data: Any) -> Any:
         """What the method is not given itself it takes from its section of `methods`; a baseline from its own section,
-        then from the method.
+        then from the method. A group such as `gradient_matching` is no single setting: it is taken key by key.
         """
         if not isinstance(data, dict) or not isinstance(data.get("method"), dict):
             return data
         sections = data.get("methods")
         sections = sections if isinstance(sections, dict) else {}
-        method = {**_section_of(data["method"], sections), **data["method"]}
+        method = merged(_section_of(data["method"], sections), data["method"])
         baselines = data.get("baselines")
         if isinstance(baselines, (list, tuple)):
             baselines = [_spelt_out(entry, method, sections) for entry in baselines]
@@ -216,7 +217,7 @@ def _section_of(entry: Mapping[str, Any], sections: Mapping[str, Any]) -> Mappin
     found = dict(shared) if isinstance(shared, dict) else {}
     if name in methods.names():
         found = {key: value for key, value in found.items() if key not in methods.preset_settings(name)}
-    return {**found, **own} if isinstance(own, dict) else found
+    return merged(found, own) if isinstance(own, dict) else found
 
 
 def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any]) -> Any:
@@ -226,4 +227,4 @@ def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any
     source = method.get("name")
     shared = methods.inherited_settings(given["name"], source) if source in methods.names() else ()
     inherited = {key: value for key, value in method.items() if key in shared}
-    return {**inherited, **_section_of(given, sections), **given}
+    return merged(inherited, _section_of(given, sections), given)

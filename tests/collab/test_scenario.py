@@ -126,6 +126,42 @@ def test_any_method_can_be_chosen_where_each_has_its_section():
     assert parse(SECTIONS, "methods.collabdm.iterations=3", "method.iterations=4").method.iterations == 4
 
 
+GROUPS = SECTIONS.replace(
+    "methods:\n", "methods:\n  strawman: {gradient_matching: {restarts: 5, outer_loops: 4, batch_size: 64}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["method.name=strawman", "baselines=[]", "methods.strawman.gradient_matching.restarts=3"],
+        ["method.name=strawman", "baselines=[]", "method.gradient_matching.restarts=3"],
+        ["method={name: strawman, gradient_matching: {restarts: 3}}", "baselines=[]"],
+        ["baselines=[{name: strawman, gradient_matching: {restarts: 3}}]"],
+    ],
+)
+def test_a_group_within_a_section_is_taken_key_by_key(given):
+    strawman = parse(GROUPS, *given).all_methods()[-1]
+    group = strawman.gradient_matching
+    assert (group.restarts, group.outer_loops, group.batch_size, group.inner_loops) == (3, 4, 64, None)
+
+
+def test_a_mistake_in_a_group_is_told_where_it_was_given():
+    strawman = ("method.name=strawman", "baselines=[]")
+    with pytest.raises(ScenarioError, match=r"^test.yaml:6: methods.strawman.gradient_matching.restarts: found -5"):
+        parse(GROUPS.replace("restarts: 5", "restarts: -5"), *strawman, "method.gradient_matching.outer_loops=3")
+    with pytest.raises(
+        ScenarioError, match=r"^--set method.gradient_matching.restarts=-3: found -3, expected at least"
+    ):
+        parse(GROUPS, *strawman, "method.gradient_matching.restarts=-3")
+
+
+def test_groups_that_hold_themselves_are_refused():
+    both = ("methods={central: &a {x: *a}}", "method=&b {name: central, x: *b}", "baselines=[]")
+    with pytest.raises(ScenarioError, match="nested too deeply"):
+        parse(TEXT, *both)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "overrides", "message"),
     [
