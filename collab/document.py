@@ -1,49 +1,18 @@
-"""YAML documents that remember where everything stands, and errors that say so.
-
-Knows nothing of scenarios: it turns what pydantic complains about into sentences with file, line, what was
-found, what was expected and the nearest valid spelling.
-"""
+"""YAML documents that remember where everything stands: they know nothing of scenarios."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import re
-import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from collab.errors import ScenarioError
 
 Where = tuple[str | int, ...]
-Schema = Mapping[str, Any]
-_QUOTES = "'"
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 60
-_EXPECTED = {
-    "tuple_type": "a list, such as [a, b]",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "a text",
-}
-_BOUNDS = {
-    "greater_than": ("more than", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("at most", "le"),
-    "too_short": ("at least", "min_length"),
-    "too_long": ("at most", "max_length"),
-}
 
 
 class PlacedError(ValueError):
@@ -122,18 +91,6 @@ class Document:
             part = part[step]
         return True
 
-    def explain(self, error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str]]:
-        """Each complaint of pydantic as the path that it is about and a sentence; `schema` is the model's JSON
-        Schema.
-        """
-        problems = error.errors()
-        for problem in problems:
-            if _is_echo(problem, [other["loc"] for other in problems]):
-                continue
-            where, fields = _locate(problem["loc"], schema)
-            within = getattr(problem.get("ctx", {}).get("error"), "where", ())
-            yield (*where, *within), _sentence(problem, where, fields)
-
 
 def merged(*maps: Mapping[Any, Any]) -> dict[Any, Any]:
     """Maps of settings in one, of which the later win; groups that several of them have are merged in the same way.
@@ -158,21 +115,6 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     return f"{hint} (known: {', '.join(known)})"
-
-
-def _is_echo(problem: Any, places: Iterable[tuple[str | int, ...]]) -> bool:
-    """Whether a complaint only follows from those at other places.
-
-    Too few elements, as pydantic leaves out those that are wrong; or no text, where a map was written that is wrong.
-    """
-    location = problem["loc"]
-    if problem["type"] == "string_type" and isinstance(problem["input"], dict):
-        location = location[:-1] if location[-1:] == ("str",) else location
-    elif problem["type"] != "too_short":
-        return False
-    return any(
-        place[: len(location)] == location and len(place) > len(location) for place in places if place != problem["loc"]
-    )
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
@@ -257,104 +199,3 @@ def _element(place: Any, part: str) -> Any:
 
 def _is_index(part: str, elements: Sequence[Any]) -> bool:
     return part.isascii() and part.isdecimal() and int(part) < len(elements)
-
-
-def _locate(location: Iterable[str | int], schema: Schema) -> tuple[Where, list[str]]:
-    """The path as the user wrote it (pydantic inserts the names of union members), and the fields valid at its end."""
-    here: Any = schema
-    where: list[str | int] = []
-    fields: list[str] = []
-    for part in location:
-        variants = _variants(here, schema)
-        chosen = next((v["discriminator"]["mapping"].get(part) for v in variants if "discriminator" in v), None)
-        if chosen is not None:
-            here = {"$ref": chosen}
-            continue
-        if isinstance(part, str) and _is_member_of_plain_union(part, here, variants):
-            continue
-        where.append(part)
-        named = [variant["properties"] for variant in variants if "properties" in variant]
-        fields = sorted(set().union(*named))
-        inner = [properties[part] for properties in named if part in properties] or [
-            variant[key]
-            for variant in variants
-            for key in ("items", "additionalProperties")
-            if isinstance(variant.get(key), dict)
-        ]
-        here = inner[0] if inner else {}
-    return tuple(where), fields
-
-
-def _variants(schema: Schema, root: Schema) -> list[Schema]:
-    """The alternatives of a schema, references followed."""
-    while "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    members = schema.get("anyOf", schema.get("oneOf"))
-    if "discriminator" in schema or members is None:
-        return [schema]
-    return [variant for member in members for variant in _variants(member, root)]
-
-
-def _is_member_of_plain_union(part: str, schema: Schema, variants: Sequence[Schema]) -> bool:
-    """Whether pydantic put `part` into a path to say which member of a union it had tried."""
-    members = {"str", "int", "float", "bool", "none", "list"} | {str(variant.get("title")) for variant in variants}
-    return ("anyOf" in schema or "oneOf" in schema) and part in members
-
-
-def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:
-    name = str(where[-1]) if where else "the scenario"
-    match problem["type"]:
-        case "extra_forbidden":
-            return f'there is no setting "{name}" here{nearest(name, fields)}'
-        case "missing":
-            return f'the setting "{name}" is missing'
-        case "union_tag_invalid":
-            known = re.findall(r"'([^']+)'", problem["ctx"]["expected_tags"])
-            tag = problem["ctx"]["tag"]
-            return f'{problem["ctx"]["discriminator"].strip(_QUOTES)} is "{tag}"{nearest(tag, known)}'
-        case "union_tag_not_found":
-            return f"{problem['ctx']['discriminator'].strip(_QUOTES)} is missing; it says which kind this is"
-        case "literal_error":
-            known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
-            return f'found "{problem["input"]}"{nearest(str(problem["input"]), known)}'
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"found {_shown(problem['input'])}, expected a map of settings"
-        case "value_error":
-            return str(problem["ctx"]["error"])
-        case _:
-            return f"found {_shown(problem['input'])}, expected {_expected(problem)}"
-
-
-def _expected(problem: Any) -> str:
-    """What a setting must be, in words of YAML: pydantic's own speak of tuples, validation and parsing."""
-    kind = problem["type"]
-    if kind in _EXPECTED:
-        return _EXPECTED[kind]
-    if kind in _BOUNDS:
-        words, name = _BOUNDS[kind]
-        bound = problem["ctx"][name]
-        return f"{words} {_elements(bound) if name.endswith('length') else _number(bound)}"
-    text: str = problem["msg"][0].lower() + problem["msg"][1:]
-    return text.removeprefix("input should ").removeprefix("be ")
-
-
-def _number(bound: float) -> str:
-    """A bound in every digit: 1000000, not 1e+06, which nobody would write into a scenario."""
-    return str(int(bound)) if bound == int(bound) and abs(bound) < 1e7 else f"{bound:g}"
-
-
-def _elements(number: int) -> str:
-    return "1 element" if number == 1 else f"{number} elements"
-
-
-def _shown(found: Any) -> str:
-    """What stands in the file, in YAML's spelling where that is short."""
-    match found:
-        case None:
-            return "nothing"
-        case bool():
-            return str(found).lower()
-        case str():
-            return f'"{_SHORT.repr(found)[1:-1]}"'
-        case _:
-            return _SHORT.repr(found)

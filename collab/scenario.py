@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from collab import methods
+from collab.complaints import explain
 from collab.contradictions import contradictions
 from collab.document import Document, Where
 from collab.errors import ScenarioError
@@ -56,7 +57,7 @@ def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name
 
 
 def _complaints(error: ValidationError, document: Document) -> list[str]:
-    told = list(document.explain(error, json_schema()))
+    told = list(explain(error, json_schema()))
     places = {where for where, _ in told}
     said: dict[str, None] = {}
     for where, sentence in told:

@@ -75,6 +75,7 @@ COLLAB = [
     "process",
     "quantities",
     "document",
+    "complaints",
     "wire",
     "quantisation",
     "expectations",
