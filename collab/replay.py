@@ -1,7 +1,7 @@
 """Run a recorded run again and compare: the same scenario must give the same events, bytes and results.
 
 Compared of every method: the trace (and on a difference the first event that differs), the ledger, and its row of the
-summary, which holds the digest of the synthetic set. What a run is a function of beside its scenario (versions,
+summary, which holds the digest of the result. What a run is a function of beside its scenario (versions,
 device, threads) is compared as well, since it explains most differences. Where time is taken from the wall (a real
 network, `measured` computation), moments and the order of events are not repeatable: then only what is deterministic
 is compared, and that is said.
@@ -29,11 +29,15 @@ _TIMELESS = ("accuracy", "bytes_up_per_client", "bytes_down_per_client", "result
 
 @dataclass(frozen=True)
 class MethodComparison:
-    """How one method compares: `complaints` is empty if it is the same, `difference` is that of the traces."""
+    """How one method compares: `complaints` is empty if it is the same, `difference` is that of the traces.
+
+    `yields` says what the result is: a synthetic set or a network.
+    """
 
     name: str
     events: int
     trace_digest: str
+    yields: str
     result_digest: str
     complaints: Sequence[str]
     difference: Difference | None
@@ -47,7 +51,7 @@ class MethodComparison:
         """One line if it is the same, else some lines that say what differs."""
         if self.same:
             events = "" if timeless else f"{self.events} events, trace {self.trace_digest[:12]}, ledger, "
-            return f"{self.name}: the same ({events}synthetic set {self.result_digest[:12]})"
+            return f"{self.name}: the same ({events}{self.yields} {self.result_digest[:12]})"
         parts = list(self.complaints)
         if self.difference is not None:
             parts.insert(0, self.difference.in_words(RECORDED, NOW))
@@ -120,6 +124,7 @@ def _compare_method(recorded: Run, now: Run, theirs: MethodRun, ours: MethodRun,
         name=theirs.name,
         events=len(ours.trace),
         trace_digest=ours.trace.digest(),
+        yields=str(recorded.summary["methods"][theirs.name].get("yields", "result")),  # earlier versions did not say it
         result_digest=str(now.summary["methods"][theirs.name]["result_digest"]),
         complaints=complaints,
         difference=None if timeless else first_difference(theirs.trace, ours.trace),

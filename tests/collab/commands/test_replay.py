@@ -60,6 +60,15 @@ def test_a_run_repeats(recorded, capsys):
     assert [path.name for path in recorded.parent.iterdir()] == ["tiny-001"]
 
 
+def test_a_result_that_is_a_network_is_called_one(tmp_path, capsys):
+    allowed = "boundaries=[{to: cloud, allow: [model], answers: [model]}]"
+    fedavg = "method={name: fedavg, rounds: 1, local_epochs: 1, width: 4, depth: 1}"
+    record(tmp_path, TEXT, "baselines=[]", "evaluation.epochs=1", allowed, fedavg)
+    command("latest", runs_dir=tmp_path)
+    (said,) = capsys.readouterr().out.splitlines()[1:]
+    assert re.fullmatch(r"fedavg: the same \(\d+ events, trace [0-9a-f]{12}, ledger, network [0-9a-f]{12}\)", said)
+
+
 def test_a_hundred_clients_repeat(tmp_path, capsys):
     record(tmp_path, HUNDRED.read_text(), "partition.clients=20", "dataset.samples_per_class=40")
     command("latest", runs_dir=tmp_path)
