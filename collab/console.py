@@ -29,8 +29,7 @@ class _Row:
 
     state: str = "waits"
     doing: str = ""
-    sites: int = 0
-    uploads: int = 0
+    uploads: str = ""
     network: Network | None = None
 
 
@@ -68,17 +67,17 @@ class LiveProgress:
         """A method starts on a network of its own."""
         self._preparing = ""
         self._current = self._rows[name]
-        self._current.state, self._current.sites, self._current.network = "runs", sites, network
+        self._current.state, self._current.uploads, self._current.network = "runs", _uploads(1, 0, sites), network
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A computation got on."""
         if self._current is not None:
             self._current.doing = f"{what} {done}/{total}"
 
-    def uploaded(self, site: str) -> None:
+    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
         """An upload was accepted."""
         if self._current is not None:
-            self._current.uploads += 1
+            self._current.uploads = _uploads(round_number, number, asked)
 
     def method_ended(self, result: MethodResult) -> None:
         """A method was run and judged."""
@@ -92,11 +91,15 @@ class LiveProgress:
         for name, row in self._rows.items():
             style = {"waits": "dim", "runs": "bold", "done": "green"}[row.state]
             clock = f"{row.network.now():.2f} s {self._clock}" if row.network is not None else ""
-            uploads = f"{row.uploads}/{row.sites} uploads" if row.sites else ""
-            table.add_row(Text(name, style), row.state, uploads, clock, row.doing)
+            table.add_row(Text(name, style), row.state, row.uploads, clock, row.doing)
         wall = f"{time.monotonic() - self._started_s:.0f} s of wall time"
         parts: list[RenderableType] = [Text(f"{self._title} · {wall}", "bold")]
         return Group(*parts, Text(self._preparing, "dim"), table) if self._preparing else Group(*parts, table)
+
+
+def _uploads(round_number: int, number: int, asked: int) -> str:
+    """How many uploads a round has, and from the second on which round it is: most methods have but one."""
+    return f"{f'round {round_number}, ' if round_number > 1 else ''}{number}/{asked} uploads"
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

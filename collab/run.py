@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
+from collab.agents.server import Arrival
 from collab.compute import Device, reporting_to
 from collab.data import divide, load_dataset
 from collab.data.progress import Unit
@@ -52,8 +53,8 @@ class Listener(Protocol):
     def progress(self, what: str, done: int, total: int) -> None:
         """A computation got on."""
 
-    def uploaded(self, site: str) -> None:
-        """An upload was accepted."""
+    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
+        """An upload was accepted: the `number`th of the `asked` ones of a round; rounds count from 1, too."""
 
     def method_ended(self, result: MethodResult) -> None:
         """A method was run and judged."""
@@ -71,7 +72,7 @@ class Silence:
     def progress(self, what: str, done: int, total: int) -> None:
         """Nothing."""
 
-    def uploaded(self, site: str) -> None:
+    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
         """Nothing."""
 
     def method_ended(self, result: MethodResult) -> None:
@@ -175,9 +176,9 @@ def _play(
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
     listener.method_began(settings.name, len(sites), network)
 
-    def on_upload(upload: Upload) -> None:
-        listener.uploaded(upload.site)
-        keep_for_gallery(gallery, upload)
+    def on_upload(arrival: Arrival) -> None:
+        listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+        keep_for_gallery(gallery, arrival.upload)
 
     ensemble = Ensemble(
         network, SERVER, sites, material.dataset.spec, settings, seed, device,

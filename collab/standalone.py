@@ -25,11 +25,11 @@ from collab.agents.messages import (
     message,
     not_found,
 )
-from collab.agents.server import ServerAgent
+from collab.agents.server import Arrival, ServerAgent
 from collab.compute import reporting_to
 from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
 from collab.judging import judge
-from collab.methods import Outcome, Site, Upload, get, needs_one_site
+from collab.methods import Outcome, Site, get, needs_one_site
 from collab.results import MethodResult, write_run
 from collab.run import (
     Listener,
@@ -85,9 +85,9 @@ def serve_scenario(
     listener.method_began(settings.name, len(scenario.clients), network)
     gallery: dict[str, Any] = {}
 
-    def on_upload(upload: Upload) -> None:
-        listener.uploaded(upload.site)
-        keep_for_gallery(gallery, upload)
+    def on_upload(arrival: Arrival) -> None:
+        listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+        keep_for_gallery(gallery, arrival.upload)
 
     async def main() -> Outcome:
         host = network.host(SERVER)

@@ -39,7 +39,19 @@ T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
 _ROUND = "round/"  # on the disk: the tasks that were handed out
 FAREWELL_S = 30.0
-UploadListener = Callable[[Upload], None]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An upload that was taken in: the `number`th of the `asked` ones of its round. Both numbers count from 1."""
+
+    upload: Upload
+    round_number: int
+    number: int
+    asked: int
+
+
+UploadListener = Callable[[Arrival], None]
 
 
 @dataclass
@@ -141,12 +153,12 @@ class ServerAgent:
             self._host.record("restored", site=site, method=self._method)
             self._fold(this, site)
             yield upload
-        for _ in range(len(this.asks) - len(kept)):
+        for position in range(len(kept), len(this.asks)):
             arrived = await this.arrived.get()
             if isinstance(arrived, RunFailedError):
                 raise arrived
             if self._on_upload is not None:
-                self._on_upload(arrived)
+                self._on_upload(Arrival(arrived, number, position + 1, len(this.asks)))
             self._fold(this, arrived.site)
             yield arrived
         self._current = None

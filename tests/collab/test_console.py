@@ -54,6 +54,38 @@ def cells(page, name):
     return [line.split() for line in page.splitlines() if line.strip().startswith(name)]
 
 
+class StoppedClock:
+    """All of a network that the live table asks for."""
+
+    def now(self):
+        return 1.5
+
+
+@pytest.fixture
+def drawn():
+    """A live table of two methods, the first of which has begun; and what it shows now."""
+    progress = console.LiveProgress("star, seed 3", ["strawman", "localdm"], virtual=True)
+    progress.method_began("strawman", 5, StoppedClock())
+
+    def lines():
+        page = io.StringIO()
+        Console(file=page, width=80).print(progress._draw())
+        return [line.rstrip() for line in page.getvalue().splitlines()[1:]]
+
+    return progress, lines
+
+
+def test_the_live_table_counts_the_uploads_of_the_round(drawn):
+    progress, lines = drawn
+    assert lines() == ["strawman  runs   0/5 uploads  1.50 s virtual", "localdm   waits"]
+    progress.uploaded("client-2", 1, 1, 5)
+    assert lines()[0] == "strawman  runs   1/5 uploads  1.50 s virtual"
+    for round_number in range(2, 41):
+        for number in range(1, 4):
+            progress.uploaded(f"client-{number}", round_number, number, 3)
+    assert lines()[0] == "strawman  runs   round 40, 3/3 uploads  1.50 s virtual"
+
+
 def test_one_network_has_no_deviation_and_needs_no_second_table(printed):
     page = printed({"collabdm": row({"convnet": accuracy(0.9012)})})
     assert cells(page, "collabdm") == [

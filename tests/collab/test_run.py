@@ -242,7 +242,7 @@ def test_a_listener_hears_how_it_goes(tmp_path):
         def method_began(self, name, sites, network):
             heard.append((name, sites))
 
-        def uploaded(self, site):
+        def uploaded(self, site, round_number, number, asked):
             heard.append(site)
 
         def progress(self, what, done, total):
@@ -313,6 +313,21 @@ def test_sets_differ_and_are_the_same_in_both_worlds(tmp_path):
     assert seen[3:] == seen[:3]
 
 
+def test_a_listener_hears_of_each_round_how_many_uploads_it_has(tmp_path):
+    heard = []
+
+    class Ear(run.Silence):
+        def uploaded(self, site, round_number, number, asked):
+            heard.append((round_number, number, asked))
+
+    allowed = "boundaries=[{to: cloud, allow: [model], answers: [model]}]"
+    fedavg = "method={name: fedavg, rounds: 3, local_epochs: 1, width: 4, depth: 1, participation: 0.5}"
+    chosen = scenario.parse(TEXT, "tiny.yaml", ["baselines=[]", "evaluation.epochs=1", allowed, fedavg])
+    with open_run(tmp_path, "tiny", None) as writer:
+        run.run_scenario(chosen, writer, listener=Ear())
+    assert heard == [(1, 1, 2), (1, 2, 2), (2, 1, 2), (2, 2, 2), (3, 1, 2), (3, 2, 2)]
+
+
 def test_a_listener_hears_which_set_is_made(tmp_path):
     heard = []
 
@@ -320,7 +335,7 @@ def test_a_listener_hears_which_set_is_made(tmp_path):
         def method_began(self, name, sites, network):
             heard.append(name)
 
-        def uploaded(self, site):
+        def uploaded(self, site, round_number, number, asked):
             heard.append(site)
 
         def progress(self, what, done, total):
