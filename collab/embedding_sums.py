@@ -14,6 +14,16 @@ from collab.quantisation import numbers
 from collab.wire import Section
 
 _FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
+_MOST_SAMPLES = 2**27  # of one class at all sites together
+
+
+def largest_count(sites: int) -> int:
+    """How many samples of a class each of `sites` sites may claim, so that the sums below cannot overflow.
+
+    No entry of a mean that was taken in reaches 2^12, also of one restored from codes (3 `MAX_ABSOLUTE` at most): in
+    fixed point, times 2^27 samples, that stays below 2^63.
+    """
+    return _MOST_SAMPLES // sites
 
 
 class SumSettings(Protocol):
@@ -36,7 +46,8 @@ class EmbeddingSums:
     """Weighted sums of the sites' class means, [A T, C, D]: the server's memory does not grow with the number of sites.
 
     The sums are kept in fixed point, whole multiples of 2^-24, so they are exact for float16 and do not depend on the
-    order in which uploads arrive: a run over sockets and a simulated one end in the same bits.
+    order in which uploads arrive: a run over sockets and a simulated one end in the same bits. No site may claim more
+    samples than `largest_count`.
     """
 
     def __init__(self, settings: SumSettings, spec: NetworkSpec) -> None:

@@ -62,7 +62,8 @@ class Expected:
         low, high = values.min(), values.max()
         if not (self.low <= low and high <= self.high):
             raise RefusedUploadError(
-                f"{name} lies in [{low:g}, {high:g}], expected within [{self.low:g}, {self.high:g}]"
+                f"{name} lies in [{_shown(low)}, {_shown(high)}], "
+                f"expected within [{_shown(self.low)}, {_shown(self.high)}]"
             )
         if self.unique and len(set(values.ravel().tolist())) != values.size:
             raise RefusedUploadError(f"{name} names something twice")
@@ -77,6 +78,11 @@ class Expected:
         if self.among is not None:
             described["among"] = ".".join(self.among)
         return described
+
+
+def _shown(value: Any) -> str:
+    """Whole numbers in every digit, so that a count next to a bound is not shown as the bound."""
+    return str(value) if isinstance(value, (int, np.integer)) else f"{value:g}"
 
 
 Expectations = Mapping[str, Mapping[str, Expected]]

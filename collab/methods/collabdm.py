@@ -30,7 +30,7 @@ from torch import Tensor
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
 from collab.data import ImageSpec
-from collab.embedding_sums import EmbeddingSums
+from collab.embedding_sums import EmbeddingSums, largest_count
 from collab.matching import Descent, Moments, SyntheticSet, class_moments
 from collab.methods import (
     Ask,
@@ -52,8 +52,6 @@ from simnet.draws import generator, key
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
-
-_LARGEST_COUNT = 10**8
 
 
 class Settings(localdm.Settings):
@@ -256,7 +254,7 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
     rows = len(iterations) * settings.augmentations
     expected = {
         "classes": Expected("uint8", ("classes",), 0, images.classes - 1, unique=True),
-        "counts": Expected("int64", ("classes",), 1, _LARGEST_COUNT),
+        "counts": Expected("int64", ("classes",), 1, largest_count(len(fleet.sites))),
         **expected_numbers("means", settings.embedding_dtype, (rows, "classes", spec.embedding_size)),
     }
     synthetic["labels"] = replace(synthetic["labels"], among=("embeddings", "classes"))
