@@ -15,12 +15,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis import figures
 from analysis.timeline import Timeline, link_use, timeline
-from collab.store import SUMMARY, MethodRun, Run
+from collab.errors import RunDirectoryError
+from collab.store import SCENARIO, SUMMARY, MethodRun, Run
 from simnet.tenancy import LedgerEntry
 from simnet.units import format_energy, format_size
 
 _MOST_REFUSALS = 20
 _MOST_ENERGY_ROWS = 12
+_NEEDED_OF_A_RUN = ("scenario", "seed", "world", "run_dir", "trace_digest", "wall_s")
+_NEEDED_OF_A_METHOD = (
+    "accuracy", "bytes_up_per_client", "bytes_down_per_client", "last_upload_s", "result_s", "result_digest",
+)  # fmt: skip
 _SECTION_NAMES = {
     "collabdm": "CollabDM: distil at the sites, refine at the server toward everybody's class means",
     "localdm": "LocalDM: distil at the sites, take the union",
@@ -50,7 +55,11 @@ class MethodView:
 
 
 def write_report(run: Run, path: Path) -> Path:
-    """Write the report of `run` to `path`; returns the path."""
+    """Write the report of `run` to `path`; returns the path.
+
+    Raises `RunDirectoryError` if a file of the run cannot be read, or lacks what the report is made of.
+    """
+    _check_whole(run)
     environment = Environment(loader=PackageLoader("analysis", "templates"), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(
         size=format_size, percent=lambda share: f"{100 * share:.1f}", energy=format_energy, times=_times
@@ -58,6 +67,26 @@ def write_report(run: Run, path: Path) -> Path:
     page = environment.get_template("report.html.j2").render(**_content(run))
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _check_whole(run: Run) -> None:
+    """Make sure that the files, which may have been edited or come from elsewhere, hold what is read below."""
+    _need(run.path / SUMMARY, run.summary, _NEEDED_OF_A_RUN)
+    _need(run.path / SCENARIO, run.scenario, ("dataset", "partition", "network", "method"))
+    _need(run.path / "partition.json", run.partition, ("client-0",))
+    for method in run.methods:
+        _need(run.path / SUMMARY, run.summary["methods"][method.name], _NEEDED_OF_A_METHOD, f" of {method.name}")
+        _need(method.path / "outcome.json", method.outcome, ("accuracies", "capacity_bps"))
+
+
+def _need(path: Path, found: Any, keys: Sequence[str], whose: str = "") -> None:
+    held = found if isinstance(found, Mapping) else {}
+    # Links may be none, on real sockets, but something was judged.
+    lacking = [key for key in keys if held.get(key) is None or (key == "accuracies" and not held[key])]
+    if lacking:
+        raise RunDirectoryError(
+            f"{path} is damaged: expected {', '.join(lacking)}{whose}, found nothing; run the scenario again"
+        )
 
 
 def _content(run: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from analysis import figures
 from analysis.report import division_in_words, write_report
 from collab import run, scenario
+from collab.errors import RunDirectoryError
 from collab.store import find_run, open_run
 from tests.collab.test_run import TEXT
 
@@ -86,6 +88,35 @@ def test_a_run_from_before_energy_was_counted_can_still_be_shown(tmp_path):
         path.write_text(json.dumps(data))
     page = write_report(find_run(str(found.path)), tmp_path / "r.html").read_text()
     assert '<section id="energy">' not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lacking"),
+    [
+        ("collabdm/outcome.json", "{}", "accuracies, capacity_bps"),
+        ("collabdm/outcome.json", '{"accuracies": {}, "capacity_bps": {}}', "accuracies"),
+        ("scenario.yaml", "{dataset: {name: x}}", "partition, network, method"),
+        ("partition.json", "{}", "client-0"),
+        (
+            "summary.json",
+            '{"methods": {"collabdm": {}}}',
+            "scenario, seed, world, run_dir, trace_digest, wall_s",
+        ),
+        (
+            "summary.json",
+            '{"scenario": "x", "seed": 1, "world": "simulated", "run_dir": "x", "trace_digest": "x", "wall_s": 1,'
+            '"methods": {"collabdm": {"accuracy": 0.5, "result_s": 1, "result_digest": "x"}}}',
+            "bytes_up_per_client, bytes_down_per_client, last_upload_s of collabdm",
+        ),
+    ],
+)
+def test_a_file_that_lacks_what_it_should_hold_is_named(report, tmp_path, name, content, lacking):
+    copied = Path(shutil.copytree(report.parent, tmp_path / "copied"))
+    (copied / name).write_text(content)
+    message = f"{copied / name} is damaged: expected {lacking}, found nothing; run the scenario again"
+    with pytest.raises(RunDirectoryError, match=f"^{re.escape(message)}$"):
+        write_report(find_run(str(copied)), tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_it_is_light_and_complete_in_itself(report):
