@@ -16,6 +16,7 @@ from torch.utils.flop_counter import conv_flop_count
 from collab.nets.spec import NetworkSpec, Parameter
 
 PER_BLOCK = 4  # kernel, bias, scale, shift
+EPSILON = 1e-5  # of instance norm, torch's own
 
 
 def first_padding(spec: NetworkSpec) -> int:
@@ -50,14 +51,19 @@ def layout(spec: NetworkSpec) -> tuple[Parameter, ...]:
 
 def embed(spec: NetworkSpec, parameters: Sequence[Tensor], images: Tensor) -> Tensor:
     """Embeddings [n, D] of images [n, channels, side, side]."""
-    x, padding = images, first_padding(spec)
-    for block in range(spec.depth):
+    return embed_from(spec, parameters, images, 0).flatten(1)
+
+
+def embed_from(spec: NetworkSpec, parameters: Sequence[Tensor], x: Tensor, first: int) -> Tensor:
+    """The last map, from what goes into block number `first`."""
+    padding = first_padding(spec) if first == 0 else 1
+    for block in range(first, spec.depth):
         kernel, bias, scale, shift = parameters[PER_BLOCK * block : PER_BLOCK * (block + 1)]
         x = functional.conv2d(x, kernel, bias, padding=padding)
         x = functional.group_norm(x, spec.width, scale, shift)
         x = functional.avg_pool2d(functional.relu(x), 2)
         padding = 1
-    return x.flatten(1)
+    return x
 
 
 def embedding_size(spec: NetworkSpec) -> int:

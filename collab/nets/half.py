@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from collab.nets import convnet, winograd
 from collab.nets.network import Network
 from collab.nets.spec import NetworkSpec, architecture_of
 
@@ -28,17 +29,55 @@ def embedder(network: Network) -> Callable[[Tensor], Tensor]:
 
     Differentiable by the images.
     """
+    spec, device = network.spec, network.device.torch.type
     weights = [_as_half(tensor) for tensor in network.parameters()[:-2]]
-    embed = _compiled(network.spec, network.device.torch.type)
-    fill = network.device.torch.type == "cpu"
+    first = _first_block_of(network) if device == "cpu" and spec.channels == 1 and winograd.serves(spec) else None
 
     def run(images: Tensor) -> Tensor:
         n = len(images)
-        if fill and n < CHUNK:
+        if device == "cpu" and n < CHUNK:
             images = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, CHUNK - n))
-        return embed(weights, _as_half(images))[:n].float()
+        if first is not None and not torch.is_grad_enabled():
+            embedded = _compiled(spec, device, _embed_in_one_pass)(weights, first, images)
+        else:
+            embedded = _compiled(spec, device, architecture_of(spec).embed)(weights, _as_half(images))
+        return embedded[:n].float()
 
     return run
+
+
+def _first_block_of(network: Network) -> Sequence[Tensor]:
+    """Kernel [9, width], scale and shift [width] of the first block of a ConvNet for one channel, in float32."""
+    kernel, _, scale, shift = network.parameters()[: convnet.PER_BLOCK]
+    return kernel.flatten(1).T.contiguous(), scale, shift
+
+
+def _embed_in_one_pass(spec: NetworkSpec, weights: Sequence[Tensor], first: Sequence[Tensor], images: Tensor) -> Tensor:
+    """A ConvNet for images of one channel, whose first and widest map is never written to memory.
+
+    As in `collab.nets.winograd` its instance norm follows from the covariance of the image patches, and is a factor on
+    the weights of each image; convolution, ReLU and pooling are then one loop. No gain with three channels.
+    """
+    kernel, scale, shift = first
+    padding = convnet.first_padding(spec)
+    half = (spec.side + 2 * padding - 2) // 2
+    padded = functional.pad(images[:, 0], (padding,) * 4)
+    shifted = [padded[:, y : y + 2 * half, x : x + 2 * half].flatten(1) for y in range(3) for x in range(3)]
+    patches = torch.stack(shifted, dim=1)  # [n, 9, 4 half^2]
+    patches = patches - patches.mean(dim=2, keepdim=True)
+    covariance = torch.bmm(patches, patches.mT) / patches.shape[2]
+    variance = ((covariance @ kernel) * kernel).sum(dim=1).clamp_min(0)
+    weighted = kernel * (torch.rsqrt(variance + convnet.EPSILON) * scale)[:, None]  # [n, 9, width]
+    places = patches.view(-1, 9, half, 2, half, 2)
+    pooled = torch.zeros(())
+    for row in range(2):
+        for column in range(2):
+            maps = shift
+            for tap in range(9):
+                maps = maps + places[:, tap, :, row, :, column, None] * weighted[:, None, None, tap, :]
+            pooled = pooled + functional.relu(maps)
+    x = (pooled * 0.25).to(torch.bfloat16).permute(0, 3, 1, 2)
+    return convnet.embed_from(spec, weights, x, 1).flatten(1)
 
 
 def _as_half(tensor: Tensor) -> Tensor:
@@ -46,10 +85,10 @@ def _as_half(tensor: Tensor) -> Tensor:
     return tensor.to(torch.bfloat16, memory_format=layout)
 
 
-@lru_cache(maxsize=8)
-def _compiled(spec: NetworkSpec, device: str) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
-    embed = partial(architecture_of(spec).embed, spec)
+@lru_cache(maxsize=16)
+def _compiled(spec: NetworkSpec, device: str, embed: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    function = partial(embed, spec)
     if device == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         warnings.warn("torch finds no C++ compiler: embeddings in bfloat16 run uncompiled, more slowly", stacklevel=2)
-        return embed
-    return torch.compile(embed, dynamic=None if device == "cuda" else False)
+        return function
+    return torch.compile(function, dynamic=None if device == "cuda" else False)

@@ -29,7 +29,6 @@ from torch.nn import functional
 from collab.nets import convnet
 from collab.nets.spec import NetworkSpec
 
-_EPSILON = 1e-5  # of instance norm, as in torch
 _Way = TypeVar("_Way", bound="Callable[..., Any]")
 
 
@@ -160,7 +159,7 @@ def _first_block(images: Tensor, kernel: Tensor, scale: Tensor, shift: Tensor, p
     patches = patches - patches.mean(dim=1, keepdim=True)
     covariance = torch.bmm(patches.mT, patches).div(4 * area).view(networks, size, length, length)
     variance = ((covariance @ kernel[:, None]) * kernel[:, None]).sum(dim=2)  # [N, b, width]
-    factor = torch.rsqrt(variance.clamp_min(0) + _EPSILON) * scale[:, None]
+    factor = torch.rsqrt(variance.clamp_min(0) + convnet.EPSILON) * scale[:, None]
     weights = kernel[:, None] * factor[:, :, None]  # [N, b, 9 channels, width]
     weights = torch.cat([weights, shift[:, None, None].expand(-1, size, -1, -1)], dim=2).flatten(0, 1)
     ones = patches.new_ones(n, 4 * area, 1)
@@ -269,7 +268,7 @@ class _NormReluPool(torch.autograd.Function):
         groups = n // len(scale)
         centred = tiles - (tiles.sum(dim=0).sum(dim=1) / count)[:, None]
         variance = centred.square().sum(dim=0).sum(dim=1) / count
-        deviation = torch.rsqrt(variance + _EPSILON)
+        deviation = torch.rsqrt(variance + convnet.EPSILON)
         normed = centred.mul_(deviation[:, None])
         factor, offset = (one.repeat_interleave(groups, dim=0)[:, None] for one in (scale, shift))
         ctx.save_for_backward(normed, deviation, factor, offset)

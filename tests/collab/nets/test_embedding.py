@@ -66,6 +66,7 @@ def test_gradients_in_bfloat16_are_near_and_come_out_as_float32(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecates
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # and looks there
 def test_compiled_bfloat16_is_the_same_function():
     half._compiled.cache_clear()
     network = seeded_network(SPEC, 1, Device(torch.device("cpu"), "bfloat16"))
