@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from collab.data import ImageSpec
@@ -61,7 +61,8 @@ def write(networks: Mapping[str, KeptNetwork], path: Path) -> None:
             values = weight.detach().cpu().numpy()
             arrays[f"{name}/{parameter}"] = np.ascontiguousarray(values, dtype=np.float32)
         described[name] = _Description(spec=network.spec, mean=images.mean, std=images.std, sha256=network.checksum())
-    save_file(arrays, path, metadata={_METADATA: _DESCRIPTIONS.dump_json(described).decode()})
+    # Written here: files that safetensors makes may be read by nobody but their owner.
+    path.write_bytes(save(arrays, metadata={_METADATA: _DESCRIPTIONS.dump_json(described).decode()}))
 
 
 def read(path: Path) -> dict[str, KeptNetwork]:

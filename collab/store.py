@@ -37,7 +37,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
 from simnet import ledger as ledgers
@@ -98,7 +98,9 @@ class RunWriter:
         trace_file.write(trace, folder / TRACE)
         seal = entries.write(folder / LEDGER, identity)
         self.write_json(f"{name}/outcome.json", {**outcome, "ledger": seal.as_dict()})
-        save_file({key: np.ascontiguousarray(value) for key, value in images.items()}, folder / "images.safetensors")
+        # Written here: files that safetensors makes may be read by nobody but their owner.
+        content = save({key: np.ascontiguousarray(value) for key, value in images.items()})
+        (folder / "images.safetensors").write_bytes(content)
         if networks:
             from collab import network_file
 

@@ -113,6 +113,12 @@ def test_what_is_no_run_is_named(tmp_path):
         find_run("latest", tmp_path)
 
 
+def test_all_files_may_be_read_by_the_same_people(tmp_path):
+    files = [path for path in write(tmp_path).rglob("*") if path.is_file()]
+    assert {"images.safetensors", "networks.safetensors", "summary.json"} <= {path.name for path in files}
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_json_is_readable_by_others(tmp_path):
     path = write(tmp_path)
     assert json.loads((path / "summary.json").read_text()) == SUMMARY
