@@ -30,6 +30,12 @@ _SECTION_NAMES = {
     "collabdm": "CollabDM: distil at the sites, refine at the server toward everybody's class means",
     "localdm": "LocalDM: distil at the sites, take the union",
     "central": "central: one site that holds all data, the upper bound",
+    "fedd3": "FedD3: distil at the sites by kernel ridge regression, take the union",
+    "dosfl": "DOSFL: distil at the sites through the training of a network, take the union",
+    "dense": "DENSE: send trained networks once, distil their ensemble without data",
+    "strawman": "strawman: distil together in many rounds",
+    "fedavg": "FedAvg: train at the sites, average the weights, many times",
+    "fedprox": "FedProx: FedAvg with sites held near the common weights",
 }
 
 
@@ -193,7 +199,7 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
     unit = "virtual" if run.summary["world"] == "simulated" else "real"
     return MethodView(
         name=method.name,
-        title=_SECTION_NAMES.get(method.name, method.name),
+        title=_title_of(method.name),
         row=run.summary["methods"][method.name],
         deviation=float(np.std(next(iter(outcome["accuracies"].values())))),
         yields_network=run.summary["methods"][method.name].get("yields") == "network",
@@ -208,6 +214,13 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         is_refined=refined,
         shown=shown,
     )
+
+
+def _title_of(method: str) -> str:
+    """What a method does; a preset is named after its method, `collabdm-lean`."""
+    base, _, preset = method.partition("-")
+    title = _SECTION_NAMES.get(base, method)
+    return f"{title} (preset {preset})" if preset and base in _SECTION_NAMES else title
 
 
 def _accuracies(outcome: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

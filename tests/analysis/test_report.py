@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from analysis import figures
-from analysis.report import division_in_words, write_report
-from collab import run, scenario
+from analysis.report import _title_of, division_in_words, write_report
+from collab import methods, run, scenario
 from collab.errors import RunDirectoryError
 from collab.store import find_run, open_run
 from tests.collab.test_run import TEXT
@@ -243,3 +243,13 @@ def cell(values, means):
     """A cell of the table of networks: mean and deviation of `values`, and the deviation of the `means` of sets."""
     mean, deviation, between = (100 * float(number) for number in (np.mean(values), np.std(values), np.std(means)))
     return f"{mean:.1f} ± {deviation:.1f}<br><small>sets ± {between:.1f}</small>"
+
+
+def test_every_method_and_preset_is_said_in_words():
+    """All that a scenario can choose: a new method is to be named in the report, too."""
+    for name in methods.names():
+        base, _, preset = name.partition("-")
+        title = _title_of(name)
+        assert ": " in title
+        assert (f"(preset {preset})" in title) == bool(preset)
+        assert title.startswith(_title_of(base))
