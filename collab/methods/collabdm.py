@@ -116,7 +116,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": "all",
         "augmentations": 1,
         "learning_rate_schedule": "constant",
-        "server_epochs": 10,
+        "server_epochs": 20,
         "weighting": "counts",
         "embedding_dtype": "int4",
         "image_dtype": "uint8",
