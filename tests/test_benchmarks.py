@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from collab.data import digits, svhn
 
 ROOT = Path(__file__).parents[1]
 CASES = json.loads((ROOT / "tests" / "reference" / "network_cases.json").read_text())["cases"]
@@ -151,3 +154,16 @@ def test_distil_measures_all_three_parts():
     assert all(ratio > 0 for ratio in found["ratios"].values())
     few, many = found["client_peak_mb"].values()
     assert many < few + 20  # the memory of a client does not grow with its networks
+
+
+def test_digits_in_the_form_of_svhn_can_be_read_as_svhn(tmp_path):
+    command = [sys.executable, "benchmarks/svhn_form.py", str(tmp_path), "--digits", "digits", "--test", "20"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    train, test = svhn.load(tmp_path)
+    grey, _ = digits.load(28)
+    np.testing.assert_array_equal(train.labels, grey.labels)
+    assert len(test) == 20
+    for painted, image in zip(train.images[:50], grey.images[:50], strict=True):
+        middle = painted[:, 2:30, 2:30].reshape(3, -1)
+        correlations = np.corrcoef(np.vstack([image.reshape(1, -1), middle]))[0, 1:]
+        assert correlations.min() > 0.99
