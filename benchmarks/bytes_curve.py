@@ -196,7 +196,8 @@ def figure(found: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     picture.axes[0].set_ylabel("accuracy on test data, %")
-    picture.axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    handles, labels = picture.axes[0].get_legend_handles_labels()
+    picture.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     picture.savefig(path, dpi=150)
 
 
