@@ -15,6 +15,7 @@ def command(directory: DataDir = None, as_json: AsJson = False) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from collab.data import data_dir
     from collab.data.listing import Entry, entries
@@ -35,13 +36,14 @@ def command(directory: DataDir = None, as_json: AsJson = False) -> None:
         return ", ".join(_within(path, chosen) for path in entry.where)
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("name", "what", "samples", "shape", "here", "size", "where"):
-        folded = column in ("what", "where")  # the others are needed whole, also in a narrow terminal
+    for column in ("name", "samples", "shape", "here", "size", "where"):
+        folded = column in ("name", "where")  # the others are needed whole, also in a narrow terminal
         justify: Literal["left", "right"] = "right" if column in ("samples", "size") else "left"
         table.add_column(column, justify=justify, no_wrap=not folded, overflow="fold")
     for entry in found:
         size = format_size(entry.size_bytes) if entry.size_bytes else ""
-        table.add_row(entry.name, entry.what, samples(entry), entry.shape, entry.present, size, where(entry))
+        name = Text.assemble(entry.name, "\n", (entry.what, "dim"))
+        table.add_row(name, samples(entry), entry.shape, entry.present, size, where(entry))
     output = Console(highlight=False)
     output.print(table)
     output.print(f"data directory: {chosen} (COLLAB_DATA_DIR chooses another)", soft_wrap=True)
