@@ -22,7 +22,7 @@ from simnet.units import format_energy, format_size
 
 _MOST_REFUSALS = 20
 _MOST_ENERGY_ROWS = 12
-_NEEDED_OF_A_RUN = ("scenario", "seed", "world", "run_dir", "trace_digest", "wall_s")
+_NEEDED_OF_A_RUN = ("scenario", "seed", "world", "run_dir", "trace_digest", "wall_s", "methods")
 _NEEDED_OF_A_METHOD = (
     "accuracy", "bytes_up_per_client", "bytes_down_per_client", "last_upload_s", "result_s", "result_digest",
 )  # fmt: skip

@@ -22,11 +22,13 @@ operations of the plain convolutions: with fewer multiplications than these it c
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,15 +205,19 @@ def _timed(side: str, part: str) -> float:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run everything, each side in a process of its own, in turn; returns what is printed."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1, _begin, (options, False)) as plain, context.Pool(1, _begin, (options, True)) as ours:
+    plain, ours = (
+        ProcessPoolExecutor(1, context, initializer=_begin, initargs=(options, as_command))
+        for as_command in (False, True)
+    )
+    with plain, ours:
         best = {}
         for part in PARTS:
             taken = [
-                (plain.apply(_timed, ("Plain", part)), ours.apply(_timed, ("Ours", part)))
+                (plain.submit(_timed, "Plain", part).result(), ours.submit(_timed, "Ours", part).result())
                 for _ in range(options.repeats + 1)
             ]
             best[part] = tuple(map(min, zip(*taken[1:], strict=True)))  # the first makes what is made once
-        device, gigaflops = ours.apply(_machine, (options.precision,))
+        device, gigaflops = ours.submit(_machine, options.precision).result()
     rate = NETWORKS * CLASSES * REAL_PER_CLASS / best["embeddings"][1]
     forward = operations_per_image(NetworkSpec(options.width, 3, 1, 28, CLASSES)).forward
     return {
@@ -260,8 +266,8 @@ def matrix_rate(device: torch.device, precision: str) -> float:
 def client_peak_mb(width: int, precision: str, networks: int) -> float:
     """By how much the peak memory of a fresh process grows when it embeds 2,000 images under so many networks."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak_mb, (width, precision, networks))
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_peak_mb, width, precision, networks).result()
 
 
 def _peak_mb(width: int, precision: str, networks: int) -> float:
@@ -272,12 +278,19 @@ def _peak_mb(width: int, precision: str, networks: int) -> float:
     network = seeded_network(NetworkSpec(width, 3, 1, 28, CLASSES), 0, Device(torch.device("cpu"), precision))
     if precision == "bfloat16":  # compiling is not what grows with the networks
         class_moments(network, [[torch.zeros(1, 1, 28, 28)]], [0], [lambda images: images])
-    before_mb = _high_water_mb()
+    before_mb = _lowered_mark_mb()
     for seed in range(networks):
         network.reseed(seed)
         portions = [site.portions(label, None, generator(seed, label)) for label in range(CLASSES)]
         class_moments(network, portions, range(CLASSES), [lambda images: images] * CLASSES)
     return round(_high_water_mb() - before_mb, 1)
+
+
+def _lowered_mark_mb() -> float:
+    """Give back what is free, set the high-water mark to what is in use, and say how much that is."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _high_water_mb()
 
 
 def _high_water_mb() -> float:

@@ -23,16 +23,18 @@ def keep_freed_memory() -> bool:
     By default the GNU C library maps every large block anew (32 MB and more always) and gives freed memory back as
     soon as it can. A network takes and frees hundreds of megabytes in every pass, and the system clears each page of
     them: up to half of the time of a pass in plain torch. One arena, since others cannot grow to such sizes. A process
-    then holds at most 2 GiB that it does not use. Returns whether it was done; not where the user set MALLOC_*, or
-    where there is another C library.
+    then holds more than it uses, in general up to 2 GiB, more where a small block that is in use lies above much that
+    is free. Returns whether it was done; not where the user set MALLOC_*, or where there is another C library, or one
+    too old for such a size.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):  # the last where there is no library of the process itself
         return False
-    wanted = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, _MOST_KEPT_BYTES))
+    # The first may be refused, by old libraries; then nothing is changed.
+    wanted = ((_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, _MOST_KEPT_BYTES), (_ARENA_MAX, 1))
     return all(mallopt(name, value) for name, value in wanted)
 
 

@@ -37,7 +37,7 @@ class ComputeSettings(Settings):
     device: DeviceChoice = Field("auto", description="auto takes a GPU if there is one")
     precision: PrecisionChoice = Field(
         "float32",
-        description="of embeddings, and of gradients from them back to images; networks are trained in float32. "
+        description="of embeddings in distribution matching, both ways, and of judging; all else is float32. "
         "auto is bfloat16 on chips that have units for it, and there twice as fast",
     )
     executor: Literal["inline"] = "inline"

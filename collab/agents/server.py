@@ -136,6 +136,7 @@ class ServerAgent:
 
     async def ask(self, asks: Mapping[str, Ask]) -> AsyncIterator[Upload]:
         """Send each site its task; yield the uploads as they arrive, one a site."""
+        self._end_round()  # one that its method left early
         number = len(self._rounds) + 1
         mark = key(self.seed, "task", self._method, str(self.settings), number)
         this = _Round(f"{self._method}-{number}-{mark:016x}", dict(asks))
@@ -162,8 +163,7 @@ class ServerAgent:
             self._fold(this, arrived.site)
             yield arrived
         self._current = None
-        self._earlier_rounds = _digest(self._earlier_rounds, sorted(self._this_round.items()))
-        self._this_round = {}
+        self._end_round()
         # Only the sites' names are needed from now on: what was sent may be a network in each of very many rounds.
         this.asks = dict.fromkeys(this.asks, Ask())
 
@@ -174,6 +174,11 @@ class ServerAgent:
         given = (self._earlier_rounds, sorted(self._this_round.items()))
         digest = _digest(self._method, str(self.settings), self.seed, name, self._jobs, *given)
         return await self._host.compute(counted_job(name, function, *args, key=f"server/{digest}"))
+
+    def _end_round(self) -> None:
+        if self._this_round:
+            self._earlier_rounds = _digest(self._earlier_rounds, sorted(self._this_round.items()))
+            self._this_round = {}
 
     def _fold(self, this: _Round, site: str) -> None:
         self.folded[this.identity, site] = self._this_round[site] = this.answered[site]

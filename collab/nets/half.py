@@ -1,9 +1,9 @@
 """Embedding in bfloat16, for processors and graphics cards with units for it: channels last, compiled.
 
-Compiling fuses the norm, the ReLU and the pooling; it happens once for an architecture and size, because every piece of
-images is filled up to the same number. Where torch finds no C++ compiler (or Triton, on a GPU) the same function runs
-uncompiled, with a warning. The matrix units add up in float32; embeddings, and gradients by the images, come out as
-float32.
+Compiling fuses the norm, the ReLU and the pooling; it happens once for an architecture and size, and for either
+direction, because every piece of images is filled up to the same number. Where torch finds no C++ compiler (on a GPU:
+no Triton) the same function runs uncompiled, with a warning. The matrix units add up in float32; embeddings, and
+gradients by the images, come out as float32.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from importlib.util import find_spec
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +91,20 @@ def _as_half(tensor: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 def _compiled(spec: NetworkSpec, device: str, embed: Callable[..., Tensor]) -> Callable[..., Tensor]:
     function = partial(embed, spec)
-    if device == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
-        warnings.warn("torch finds no C++ compiler: embeddings in bfloat16 run uncompiled, more slowly", stacklevel=2)
+    lacking = _lacking(device)
+    if lacking:
+        warnings.warn(f"torch finds no {lacking}: embeddings in bfloat16 run uncompiled, more slowly", stacklevel=2)
         return function
-    return torch.compile(function, dynamic=None if device == "cuda" else False)
+    # Each with a cache of its own: together they reach torch's limit after a few networks of different sizes, and
+    # what comes later runs uncompiled, with other last bits.
+    apart: dict[str, Any] = (
+        {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+    )
+    return torch.compile(function, dynamic=None if device == "cuda" else False, **apart)
+
+
+def _lacking(device: str) -> str:
+    """What torch would need to compile, and is not here."""
+    if device == "cuda":
+        return "" if find_spec("triton") else "Triton"
+    return "" if any(map(shutil.which, ("g++", "clang++", "c++"))) else "C++ compiler"

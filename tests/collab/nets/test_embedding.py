@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
@@ -29,17 +32,27 @@ def test_the_way_back_to_the_images():
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-3)
 
 
-def test_bfloat16_is_near_and_comes_out_as_float32(monkeypatch):
-    """The function itself, uncompiled: compiling takes longer than a test should."""
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """The functions themselves: compiling takes longer than a test should."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     half._compiled.cache_clear()
+    yield
+    half._compiled.cache_clear()
+
+
+def test_bfloat16_is_near_and_comes_out_as_float32(uncompiled):
+    """Also of a trained network, whose biases, scales and shifts are not those of a fresh one."""
     network = seeded_network(SPEC, 1, Device(torch.device("cpu"), "bfloat16"))
+    draws = torch.Generator().manual_seed(2)
+    for weight in network.parameters():
+        if weight.dim() == 1:
+            weight.add_(torch.rand(weight.shape, generator=draws) - 0.3)
     images = some_images(half.CHUNK + 3)
     found = embed_in_chunks(network, images)
     assert found.dtype == torch.float32
     expected = network.embed(images)
     assert float((found - expected).norm() / expected.norm()) < 0.02
-    half._compiled.cache_clear()
 
 
 def gradient_of_an_embedding(network, images):
@@ -53,15 +66,12 @@ def cosine(one, other):
     return float((one * other).sum() / one.norm() / other.norm())
 
 
-def test_gradients_in_bfloat16_are_near_and_come_out_as_float32(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    half._compiled.cache_clear()
+def test_gradients_in_bfloat16_are_near_and_come_out_as_float32(uncompiled):
     images = some_images(half.CHUNK + 3)
     found = gradient_of_an_embedding(seeded_network(SPEC, 1, Device(torch.device("cpu"), "bfloat16")), images)
     expected = gradient_of_an_embedding(seeded_network(SPEC, 1), images)
     assert found.dtype == torch.float32
     assert cosine(found, expected) > 0.99
-    half._compiled.cache_clear()
 
 
 @pytest.mark.slow
@@ -75,6 +85,25 @@ def test_compiled_bfloat16_is_the_same_function():
     assert float((embed_in_chunks(network, images) - expected).norm() / expected.norm()) < 0.02
     exact = gradient_of_an_embedding(seeded_network(SPEC, 1), images)
     assert cosine(gradient_of_an_embedding(network, images), exact) > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecates
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # and looks there
+def test_networks_of_any_number_of_sizes_are_compiled(monkeypatch):
+    """All together they would share one limit, and those beyond it run uncompiled."""
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    half._compiled.cache_clear()
+    before = counters["stats"]["unique_graphs"]
+    for width in range(2, 8):
+        spec = replace(SPEC, width=width)
+        network = seeded_network(spec, 1, Device(torch.device("cpu"), "bfloat16"))
+        embed_in_chunks(network, some_images(3))
+        gradient_of_an_embedding(network, some_images(3))
+    assert counters["stats"]["unique_graphs"] - before == 12  # one for each direction
+    half._compiled.cache_clear()
 
 
 def test_without_memory_the_pieces_are_halved(monkeypatch):
