@@ -56,13 +56,11 @@ def embed(spec: NetworkSpec, parameters: Sequence[Tensor], images: Tensor) -> Te
 
 def embed_from(spec: NetworkSpec, parameters: Sequence[Tensor], x: Tensor, first: int) -> Tensor:
     """The last map, from what goes into block number `first`."""
-    padding = first_padding(spec) if first == 0 else 1
     for block in range(first, spec.depth):
         kernel, bias, scale, shift = parameters[PER_BLOCK * block : PER_BLOCK * (block + 1)]
-        x = functional.conv2d(x, kernel, bias, padding=padding)
+        x = functional.conv2d(x, kernel, bias, padding=first_padding(spec) if block == 0 else 1)
         x = functional.group_norm(x, spec.width, scale, shift)
         x = functional.avg_pool2d(functional.relu(x), 2)
-        padding = 1
     return x
 
 

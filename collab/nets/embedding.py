@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,9 +50,7 @@ class Embedder:
     def __init__(self, network: Network) -> None:
         self.spec = network.spec
         self.device = network.device
-        self._stack = Stack(network.spec, [weights[None] for weights in network.parameters()], network.device)
-        self._prepared = self._stack.prepared()
-        self._half = half.embedder(network) if network.device.precision == "bfloat16" else None
+        self._embed = half.embedder(network) if network.device.precision == "bfloat16" else _in_float32(network)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Embeddings [n, D] of images [n, channels, side, side], in float32; differentiable once by the images."""
@@ -75,14 +73,15 @@ class Embedder:
             yield embedded
             start += size
 
-    def _embed(self, images: Tensor) -> Tensor:
-        if self._half is not None:
-            return self._half(images)
-        return self._stack.embed_with(self._prepared, images[None])[0]
-
     def _at_once(self, images: int) -> int:
         most = _GPU_IMAGES if self.device.torch.type != "cpu" else embedded_at_once(self.spec, self.device)
         return max(1, min(images, most))
+
+
+def _in_float32(network: Network) -> Callable[[Tensor], Tensor]:
+    stack = Stack(network.spec, [weights[None] for weights in network.parameters()], network.device)
+    prepared = stack.prepared()
+    return lambda images: stack.embed_with(prepared, images[None])[0]
 
 
 def embedded_at_once(spec: NetworkSpec, device: Device) -> int:
