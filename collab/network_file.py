@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from collab.array_file import in_order
 from collab.data import ImageSpec
 from collab.errors import RunDirectoryError, ScenarioError
 from collab.nets import Network, NetworkSpec, full_layout
@@ -57,12 +58,10 @@ def write(networks: Mapping[str, KeptNetwork], path: Path) -> None:
     for name, kept in networks.items():
         network, images = kept.network, kept.images
         for parameter, weight in network.named().items():
-            # Safetensors writes the memory of an array as it lies there, whatever the order of its axes.
-            values = weight.detach().cpu().numpy()
-            arrays[f"{name}/{parameter}"] = np.ascontiguousarray(values, dtype=np.float32)
+            arrays[f"{name}/{parameter}"] = weight.detach().cpu().numpy().astype(np.float32, copy=False)
         described[name] = _Description(spec=network.spec, mean=images.mean, std=images.std, sha256=network.checksum())
     # Written here: files that safetensors makes may be read by nobody but their owner.
-    path.write_bytes(save(arrays, metadata={_METADATA: _DESCRIPTIONS.dump_json(described).decode()}))
+    path.write_bytes(save(in_order(arrays), metadata={_METADATA: _DESCRIPTIONS.dump_json(described).decode()}))
 
 
 def read(path: Path) -> dict[str, KeptNetwork]:

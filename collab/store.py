@@ -33,12 +33,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from collab.array_file import in_order
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
 from simnet import ledger as ledgers
 from simnet import trace_file
@@ -99,8 +99,7 @@ class RunWriter:
         seal = entries.write(folder / LEDGER, identity)
         self.write_json(f"{name}/outcome.json", {**outcome, "ledger": seal.as_dict()})
         # Written here: files that safetensors makes may be read by nobody but their owner.
-        content = save({key: np.ascontiguousarray(value) for key, value in images.items()})
-        (folder / "images.safetensors").write_bytes(content)
+        (folder / "images.safetensors").write_bytes(save(in_order(images)))
         if networks:
             from collab import network_file
 

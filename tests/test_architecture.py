@@ -73,6 +73,7 @@ SIMNET = [
 COLLAB = [
     "errors",
     "process",
+    "array_file",
     "quantities",
     "document",
     "complaints",

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from collab.array_file import in_order
 from collab.data.dataset import Samples
 
 Parts = tuple[Samples, Samples]
@@ -103,13 +103,11 @@ def _write(path: Path, fingerprint: str, parts: Parts) -> bool:
     """Whether the cache file could be written."""
     arrays: dict[str, NDArray[Any]] = {}
     for split, samples in zip(("train", "test"), parts, strict=True):
-        # Safetensors writes the memory of an array as it lies there, whatever the order of its axes.
-        arrays[f"{split}_images"] = np.ascontiguousarray(samples.images)
-        arrays[f"{split}_labels"] = np.ascontiguousarray(samples.labels)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = samples.images, samples.labels
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, partial, metadata={"source": fingerprint, "format": _FORMAT})
+        save_file(in_order(arrays), partial, metadata={"source": fingerprint, "format": _FORMAT})
         partial.chmod(_FOR_ALL)  # safetensors makes files that nobody else may read
         partial.replace(path)
     except (OSError, SafetensorError) as error:
