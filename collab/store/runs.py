@@ -175,7 +175,7 @@ class MethodRun:
     @cached_property
     def outcome(self) -> dict[str, Any]:
         """accuracies, bytes of each site, energy of each host. Raises `RunDirectoryError` if it cannot be read."""
-        return _read_map(self.path / "outcome.json", json.loads)
+        return read_map(self.path / "outcome.json", json.loads)
 
     @cached_property
     def trace(self) -> Trace:
@@ -260,22 +260,22 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
-        return _read_map(self.path / SUMMARY, json.loads)
+        return read_map(self.path / SUMMARY, json.loads)
 
     @cached_property
     def scenario(self) -> dict[str, Any]:
         """The resolved scenario as plain data."""
-        return _read_map(self.path / SCENARIO, yaml.safe_load)
+        return read_map(self.path / SCENARIO, yaml.safe_load)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads."""
-        return _read_map(self.path / "environment.json", json.loads)
+        return read_map(self.path / "environment.json", json.loads)
 
     @cached_property
     def partition(self) -> dict[str, Sequence[int]]:
         """Client -> number of samples of each class."""
-        return _read_map(self.path / "partition.json", json.loads)
+        return read_map(self.path / "partition.json", json.loads)
 
     @cached_property
     def methods(self) -> list[MethodRun]:
@@ -290,7 +290,7 @@ class Run:
             return False
 
 
-def _read_map(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def read_map(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """A file of a run that holds a map. Raises `RunDirectoryError` if it cannot be read, or holds something else."""
     try:
         data = parse(path.read_text(encoding="utf-8"))

@@ -1,0 +1,47 @@
+"""What runs and sweeps leave behind, and how to read it back; see `collab.store.runs` and `collab.store.sweeps`."""
+
+from collab.store.runs import (
+    DEFAULT_RUNS_DIR,
+    LATEST,
+    LEDGER,
+    NETWORKS,
+    RUN_NAME,
+    SCENARIO,
+    SCENARIO_SHA256,
+    SUMMARY,
+    TRACE,
+    MethodRun,
+    Run,
+    RunWriter,
+    damaged_runs,
+    find_run,
+    ledger_identity,
+    list_runs,
+    open_run,
+)
+from collab.store.sweeps import Cell, Failure, Sweep, find_sweep, list_sweeps
+
+__all__ = [
+    "DEFAULT_RUNS_DIR",
+    "LATEST",
+    "LEDGER",
+    "NETWORKS",
+    "RUN_NAME",
+    "SCENARIO",
+    "SCENARIO_SHA256",
+    "SUMMARY",
+    "TRACE",
+    "Cell",
+    "Failure",
+    "MethodRun",
+    "Run",
+    "RunWriter",
+    "Sweep",
+    "damaged_runs",
+    "find_run",
+    "find_sweep",
+    "ledger_identity",
+    "list_runs",
+    "list_sweeps",
+    "open_run",
+]
