@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,14 @@ class PlacedError(ValueError):
 
 
 @dataclass(frozen=True)
+class Variation:
+    """A value that is put into a document, and where in the document it is taken from."""
+
+    value: Any
+    origin: Where
+
+
+@dataclass(frozen=True)
 class Document:
     """A YAML document as plain data, where each part of it stands, and the overrides applied to it."""
 
@@ -31,6 +40,8 @@ class Document:
     data: dict[str, Any]
     root: yaml.Node = field(repr=False)
     overrides: Sequence[str] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
+    varied: Mapping[str, Variation] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -63,11 +74,29 @@ class Document:
             raise ScenarioError(f"{source}:1: expected a map of settings, found {type(data).__name__}")
         for override in overrides:
             _override(data, override, words or {})
-        return cls(source, data, root, tuple(overrides))
+        return cls(source, data, root, tuple(overrides), dict(words or {}))
+
+    def with_values(self, varied: Mapping[str, Variation]) -> Document:
+        """The same with other values, by dotted key. Raises `ScenarioError` for a key that leads nowhere.
+
+        Raises `RecursionError` for groups that hold themselves, as aliases of YAML can.
+        """
+        data = _unshared(self.data)
+        for key, variation in varied.items():
+            try:
+                _put(data, key, _unshared(variation.value), self.words)
+            except LookupError as error:
+                raise ScenarioError(f"{self.place(variation.origin)}: {key}: {error.args[0]}") from None
+        return dataclasses.replace(self, data=data, varied=dict(varied))
 
     def place(self, where: Where) -> str:
-        """File, line and field of a path, or the override that put it there."""
+        """File, line and field of a path, or the override that put it there, or what it was varied by."""
         dotted = ".".join(str(part) for part in where)
+        for key, variation in self.varied.items():
+            if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
+                within = "" if dotted == key or key.startswith(dotted + ".") else f" ({dotted})"
+                base = dataclasses.replace(self, varied={})
+                return f"{base.place(variation.origin)}: {key} = {_in_short(variation.value)}{within}"
         for override in self.overrides:
             key = override.split("=", 1)[0].strip()
             if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
@@ -176,21 +205,42 @@ def _override(data: dict[str, Any], override: str, words: Mapping[str, str]) -> 
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):  # the latter for a date that is none
         raise ScenarioError(f"--set {override}: the value is not valid YAML") from None
+    try:
+        _put(data, key.strip(), value, words)
+    except LookupError as error:
+        raise ScenarioError(f"--set {override}: {error.args[0]}") from None
+
+
+def _put(data: dict[str, Any], key: str, value: Any, words: Mapping[str, str]) -> None:
+    """Set what a dotted key names. Raises `LookupError` with a sentence if it leads nowhere."""
+    parts = key.split(".")
     place: Any = data
     for depth, part in enumerate(parts[:-1], start=1):
         inner = place.setdefault(part, {}) if isinstance(place, dict) else _element(place, part)
         if isinstance(inner, str) and isinstance(place, dict) and ".".join(parts[:depth]) in words:
             inner = place[part] = {words[".".join(parts[:depth])]: inner}
         if not isinstance(inner, (dict, list)):
-            raise ScenarioError(f"--set {override}: {part} is no group of settings")
+            raise LookupError(f"{part} is no group of settings")
         place = inner
     last = parts[-1]
     if isinstance(place, list):
         if not _is_index(last, place):
-            raise ScenarioError(f"--set {override}: the list has the elements 0 to {len(place) - 1}")
+            raise LookupError(f"the list has the elements 0 to {len(place) - 1}")
         place[int(last)] = value
     else:
         place[last] = value
+
+
+def _unshared(value: Any) -> Any:
+    """A copy without aliases: what is changed in one place is changed there only."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _in_short(value: Any) -> str:
+    text = str(yaml.safe_dump(value, default_flow_style=True, width=10**6)).removesuffix("...\n").strip()
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _element(place: Any, part: str) -> Any:

@@ -15,27 +15,52 @@ from pydantic import ValidationError
 from collab import methods
 from collab.complaints import explain
 from collab.contradictions import contradictions
-from collab.document import Document, Where
+from collab.document import Document, Variation, Where
 from collab.errors import ScenarioError
 from collab.evaluation_settings import PROTOCOLS
+from collab.plan import Plan, PlannedCell, in_words
 from collab.settings import SERVER, Scenario
+from collab.sweep_settings import Point, SweepSettings
 
 _WORDS = {"evaluation": "protocol"}
 
-__all__ = ["SERVER", "Scenario", "json_schema", "load", "parse"]
+__all__ = ["SERVER", "Scenario", "json_schema", "load", "load_plan", "parse"]
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario in a file, with `key=value` overrides (dotted keys) applied. Raises `ScenarioError`."""
+    return parse(_text(Path(path)), str(path), overrides, default_name=Path(path).stem)
+
+
+def load_plan(path: Path | str, overrides: Sequence[str] = ()) -> Plan:
+    """The sweep in a scenario file; every cell is checked. Raises `ScenarioError`, also if there is none."""
     path = Path(path)
+    document = _read(_text(path), str(path), overrides)
+    scenario = _validated(document, path.stem)
+    sweep = scenario.sweep
+    if sweep is None:
+        raise ScenarioError(
+            f"{path}: there is nothing to sweep; expected a section such as sweep: {{partition.beta: [0.1, 0.3]}}, "
+            "here or by --set"
+        )
+    cells: dict[str, PlannedCell] = {}
+    for point in sweep.points(scenario.seed):
+        cell = PlannedCell(point, _cell(document, sweep, point, path.stem))
+        twin = cells.setdefault(cell.identity, cell)
+        if twin is not cell:
+            raise ScenarioError(
+                f"{document.place(('sweep',))}: two cells are the same: {in_words(twin.point)} and {in_words(point)}; "
+                "leave out what changes nothing"
+            )
+    return Plan(scenario, sweep.axes(scenario.seed), tuple(cells.values()))
+
+
+def _cell(document: Document, sweep: SweepSettings, point: Point, default_name: str) -> Scenario:
+    varied = {key: Variation(value, ("sweep", *sweep.origin(key))) for key, value in point.items()}
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ScenarioError(f"{path}:{line}: this is no UTF-8 text; save the file as UTF-8") from error
-    except OSError as error:
-        raise ScenarioError(f"{path} cannot be read: {error.strerror or error}") from error
-    return parse(text, str(path), overrides, default_name=path.stem)
+        return _validated(document.with_values(varied), default_name)
+    except ScenarioError as error:
+        raise type(error)(f"{error}\n(in the cell of the sweep with {in_words(point)})") from None
 
 
 def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name: str = "scenario") -> Scenario:
@@ -43,14 +68,32 @@ def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name
 
     Files that the text names are looked for in the folder of `source`.
     """
-    document = Document.read(text, source, overrides, words=_WORDS)
+    return _validated(_read(text, source, overrides), default_name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ScenarioError(f"{path}:{line}: this is no UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _read(text: str, source: str, overrides: Sequence[str]) -> Document:
+    return Document.read(text, source, overrides, words=_WORDS)
+
+
+def _validated(document: Document, default_name: str) -> Scenario:
+    """The scenario that a document says."""
     try:
         named = {"name": default_name, **document.data}
-        scenario = Scenario.model_validate(named, context={"folder": Path(source).parent})
+        scenario = Scenario.model_validate(named, context={"folder": Path(document.source).parent})
     except ValidationError as error:
         raise ScenarioError("\n".join(_complaints(error, document))) from None
     except RecursionError:  # aliases that hold themselves, in two sections that are merged
-        raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
+        raise ScenarioError(f"{document.source}: not a scenario: it is nested too deeply") from None
     for where, message, kind in contradictions(scenario):
         raise kind(f"{document.place(_origin(where, document))}: {message}")
     return scenario
@@ -93,8 +136,9 @@ def _name_at(entry: Where, document: Document) -> str:
 
 
 def _hint(where: Where, document: Document) -> str:
-    """What to do about a setting of `method` that was meant for another method than the one that --set has chosen."""
-    chosen = any(override.split("=", 1)[0].strip() == "method.name" for override in document.overrides)
+    """What to do about a setting of `method` that was meant for another method than --set or a sweep has chosen."""
+    overridden = [override.split("=", 1)[0].strip() for override in document.overrides]
+    chosen = "method.name" in (*overridden, *document.varied)
     if not chosen or where[:1] != ("method",) or len(where) != 2:
         return ""
     owners = [name for name in methods.names() if where[1] in methods.get(name).Settings.model_fields]

@@ -25,6 +25,7 @@ from collab.fault_settings import AnyFault
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
 from collab.quantities import Duration, Size
+from collab.sweep_settings import SweepSettings
 from simnet import Device, Fixed, Measured, Modelled, Radio, Rule, Topology
 from simnet.devices import Timing
 
@@ -125,6 +126,11 @@ class Scenario(Settings):
     faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
     compute: ComputeSettings = ComputeSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    sweep: SweepSettings | None = Field(
+        None,
+        exclude=True,  # a run is one cell; what else there is is no part of it
+        description="settings by dotted name -> the values that they take, for collab sweep",
+    )
 
     @model_validator(mode="before")
     @classmethod
