@@ -1,92 +1,58 @@
-"""The figures of a report, as SVG or PNG text that can stand in a page. One style, safe for colour-blind readers."""
+"""The figures of a run's report, as SVG or PNG text that can stand in a page."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
+from analysis.style import BLUE, CHALK, INK, ORANGE, PAPER, RED, SERIES_COLOURS, SERIES_MARKERS, WASH, drawn, shades
 from analysis.timeline import Doing, LinkUse, Timeline
 from simnet.units import format_size
 
-# Okabe and Ito (2008): distinguishable with every common colour blindness.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
-INK, FAINT = "#1d2733", "#c9d1d9"
-DOING_COLOURS: Mapping[Doing, str] = {"computing": BLUE, "sending": ORANGE, "waiting": "#e8edf1"}
-METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-METHOD_MARKERS = ("o", "s", "D", "^", "v", "P")
+DOING_COLOURS: Mapping[Doing, str] = {"computing": BLUE, "sending": ORANGE, "waiting": WASH}
 MOST_ROWS = 40
-_WIDTH = 8.2
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: small, sharp, searchable
-    "svg.hashsalt": "collab",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Segoe UI", "Helvetica Neue", "Arial", "DejaVu Sans", "sans-serif"],
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.grid": True,
-    "grid.color": "#eef1f4",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-
-
-@contextmanager
-def _drawn(height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes], list[str]]]:
-    """A figure in the common style, `panels` of it one below the other; its SVG is in the list afterwards."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        svg: list[str] = []
-        yield figure, list(np.atleast_1d(figure.subplots(panels, 1, sharex=True))), svg
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        text = buffer.getvalue()
-        svg.append(text[text.index("<svg") :])
 
 
 def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
     """Samples of each class (columns) at each client (rows)."""
     clients = list(partition)[:MOST_ROWS]
     counts = np.array([partition[client] for client in clients])
-    with _drawn(1.1 + 0.32 * len(clients)) as (figure, (axes,), svg):
-        image = axes.imshow(counts, aspect="auto", cmap="Blues", vmin=0)
-        axes.set_xticks(range(counts.shape[1]))
-        axes.set_yticks(range(len(clients)), clients)
+    with drawn(1.1 + 0.32 * len(clients)) as drawing:
+        axes = drawing.axes
+        # Vectors, not an image: the page's own colours show through.
+        cells = axes.pcolormesh(counts, cmap=shades(BLUE), vmin=0, edgecolor=PAPER, linewidth=1.0)
+        axes.invert_yaxis()
+        axes.set_xticks(np.arange(counts.shape[1]) + 0.5, [str(label) for label in range(counts.shape[1])])
+        axes.set_yticks(np.arange(len(clients)) + 0.5, clients)
+        axes.tick_params(length=0)
         axes.set_xlabel("class")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         if counts.size <= 400:
             limit = counts.max() * 0.6
-            for row, column in np.ndindex(*counts.shape):
+            for row, column in np.argwhere(counts).tolist():
                 value = counts[row, column]
-                colour = "white" if value > limit else INK
                 axes.text(
-                    column, row, f"{value:,}" if value else "", ha="center", va="center", color=colour, fontsize=8.5
-                )
-        figure.colorbar(image, ax=axes, label="samples", shrink=0.9, pad=0.01).outline.set_visible(False)
-    return svg[0]
+                    column + 0.5, row + 0.5, f"{value:,}", ha="center", va="center", fontsize=8.5,
+                    color=CHALK if value > limit else INK,
+                )  # fmt: skip
+        bar = drawing.figure.colorbar(cells, ax=axes, label="samples", shrink=0.9, pad=0.01)
+        bar.outline.set_visible(False)
+    return drawing.svg("samples of each class at each site")
 
 
 def gantt(shown: Timeline, unit: str) -> str:
     """One row a host: waiting, computing, sending; the slowest path is outlined."""
     hosts = _rows(shown)
-    with _drawn(1.3 + 0.3 * len(hosts)) as (_, (axes,), svg):
+    with drawn(1.3 + 0.3 * len(hosts)) as drawing:
+        axes = drawing.axes
         for row, host in enumerate(hosts):
             critical = host in (shown.slowest, "server")
             for span in shown.spans[host]:
@@ -118,11 +84,11 @@ def gantt(shown: Timeline, unit: str) -> str:
         axes.set_xlabel(f"{unit} seconds")
         axes.grid(visible=False, axis="y")
         legend = [Patch(color=colour, label=doing) for doing, colour in DOING_COLOURS.items()]
-        legend.append(Patch(facecolor="white", edgecolor=RED, label="slowest path"))
+        legend.append(Patch(facecolor=PAPER, edgecolor=RED, label="slowest path"))
         axes.legend(
             handles=legend, loc="upper center", bbox_to_anchor=(0.5, -0.55 / (0.3 * len(hosts)) - 0.02), ncols=4
         )
-    return svg[0]
+    return drawing.svg("what each host did when")
 
 
 def _rows(shown: Timeline) -> list[str]:
@@ -138,24 +104,25 @@ def _rows(shown: Timeline) -> list[str]:
 def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
     """Use of the busiest links over virtual time until `end_s`, one panel a link."""
     shown = list(uses[:6])
-    with _drawn(0.75 + 0.78 * len(shown), len(shown)) as (_, panels, svg):
-        for axes, use in zip(panels, shown, strict=True):
+    with drawn(0.75 + 0.78 * len(shown), rows=len(shown), sharex=True) as drawing:
+        for axes, use in zip(drawing.panels, shown, strict=True):
             axes.fill_between(use.times_s, np.asarray(use.share) * 100, step="post", color=BLUE, linewidth=0)
             axes.set_ylim(0, 105)
             axes.set_yticks([0, 100], ["0", "100 %"])
             axes.set_title(f"{use.name} · {format_size(use.carried_bytes)} on the wire", loc="left", fontsize=9)
-        panels[-1].set_xlabel("virtual seconds")
-        panels[-1].set_xlim(0, end_s * 1.01)
-    return svg[0]
+        drawing.panels[-1].set_xlabel("virtual seconds")
+        drawing.panels[-1].set_xlim(0, end_s * 1.01)
+    return drawing.svg("use of the busiest links over time")
 
 
 def accuracy_against_bytes(methods: Mapping[str, Mapping[str, Any]], deviations: Mapping[str, float]) -> str:
     """One point a method: bytes that each client uploads, and the accuracy that they buy."""
-    with _drawn(3.4) as (_, (axes,), svg):
+    with drawn(3.4) as drawing:
+        axes = drawing.axes
         for index, (name, row) in enumerate(methods.items()):
             x, y = max(row["bytes_up_per_client"], 1), 100 * row["accuracy"]
-            colour = METHOD_COLOURS[index % len(METHOD_COLOURS)]
-            marker = METHOD_MARKERS[index % len(METHOD_MARKERS)]
+            colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+            marker = SERIES_MARKERS[index % len(SERIES_MARKERS)]
             axes.errorbar(x, y, 100 * deviations[name], color=colour, marker=marker, markersize=8, capsize=3)
             axes.annotate(f"{name} {y:.1f} %", (x, y), (9, 5), textcoords="offset points", color=colour)
         axes.set_xscale("log")
@@ -164,7 +131,7 @@ def accuracy_against_bytes(methods: Mapping[str, Mapping[str, Any]], deviations:
         axes.margins(x=0.35, y=0.3)
         axes.set_xlabel("uploaded per client")
         axes.set_ylabel("accuracy on test data, %")
-    return svg[0]
+    return drawing.svg("accuracy of each method against the bytes that a client uploads")
 
 
 def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> str:

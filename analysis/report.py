@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis import figures
+from analysis import figures, page
+from analysis.page import number, times
 from analysis.timeline import Timeline, link_use, timeline
 from collab.errors import RunDirectoryError
 from collab.store import SCENARIO, SUMMARY, MethodRun, Run
 from simnet.tenancy import LedgerEntry
-from simnet.units import format_energy, format_size
 
 _MOST_REFUSALS = 20
 _MOST_ENERGY_ROWS = 12
@@ -66,13 +64,7 @@ def write_report(run: Run, path: Path) -> Path:
     Raises `RunDirectoryError` if a file of the run cannot be read, or lacks what the report is made of.
     """
     _check_whole(run)
-    environment = Environment(loader=PackageLoader("analysis", "templates"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(
-        size=format_size, percent=lambda share: f"{100 * share:.1f}", energy=format_energy, times=_times
-    )
-    page = environment.get_template("report.html.j2").render(**_content(run))
-    path.write_text(page, encoding="utf-8")
-    return path
+    return page.write(path, page.render("report.html.j2", _content(run)))
 
 
 def _check_whole(run: Run) -> None:
@@ -118,7 +110,6 @@ def _content(run: Run) -> dict[str, Any]:
         "scatter": figures.accuracy_against_bytes(summary["methods"], deviations),
         "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
         "scenario_text": (run.path / "scenario.yaml").read_text(encoding="utf-8"),
-        "icon": base64.b64encode(_ICON.encode()).decode(),
     }
 
 
@@ -132,13 +123,13 @@ def _story(run: Run) -> str:
     dataset = run.summary.get("dataset", scenario["dataset"]["name"])  # runs of earlier versions lack the first
     where = _network_in_words(network) if run.summary["world"] == "simulated" else "the sockets of this machine"
     main = run.methods[0]
-    times = _uploads_of_a_site(main)
-    made = f"made {_number(scenario['method']['images_per_class'], 'synthetic image')} per class"
+    most = _uploads_of_a_site(main)
+    made = f"made {number(scenario['method']['images_per_class'], 'synthetic image')} per class"
     if run.summary["methods"][main.name].get("yields") == "network":
         made = "trained a network"
     return (
         f"{partition['clients']} sites held {total:,} private samples of {dataset}, {division}, "
-        f"in a network of {_number(len(tenants), 'tenant')}. Each uploaded {_times(times)} over {where}; the "
+        f"in a network of {number(len(tenants), 'tenant')}. Each uploaded {times(most)} over {where}; the "
         f"server {made} of what it got."
     )
 
@@ -149,7 +140,7 @@ def division_in_words(partition: Mapping[str, Any]) -> str:
         case "iid":
             return "cut at random"
         case "pathological":
-            return f"at most {_number(partition['classes_per_client'], 'class', 'classes')} a site"
+            return f"at most {number(partition['classes_per_client'], 'class', 'classes')} a site"
         case "quantity_skew":
             return f"of sizes skewed by Dirichlet({partition['beta']:g})"
         case "by_column":
@@ -163,22 +154,14 @@ def _uploads_of_a_site(method: MethodRun) -> int:
     return max(Counter(event.values["site"] for event in method.trace.of_kind("upload")).values())
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
 def _network_in_words(network: Mapping[str, Any]) -> str:
     access = network.get("access")
     if access is None:  # an explicit list of links
-        return f"a network of {_number(len(network['links']), 'link')}"
+        return f"a network of {number(len(network['links']), 'link')}"
     bandwidth = access["bandwidth"]
     speed = bandwidth if isinstance(bandwidth, str) else f"{bandwidth['up']} up, {bandwidth['down']} down"
     kind = {"two-tier": "two-tier network", "geometric": "geometric edge"}.get(network["topology"], network["topology"])
     return f"a {kind} of {speed}, {access['latency']} access links"
-
-
-def _number(count: int, noun: str, plural: str | None = None) -> str:
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _method_view(run: Run, method: MethodRun) -> MethodView:
@@ -243,7 +226,7 @@ def _judges_in_words(judged: Sequence[Mapping[str, Any]]) -> str:
     most = max(judged, key=lambda found: int(found["networks"]))
     if most["networks"] == 1:
         return ""
-    networks = _number(most["networks"] // most["sets"], "network")
+    networks = number(most["networks"] // most["sets"], "network")
     on = f" on each of {most['sets']} independent sets" if most["sets"] > 1 else ""
     return f"the mean of {networks}{on} (± their standard deviation)"
 
@@ -282,10 +265,3 @@ def _energy_rows(energy: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str,
 
 def _refusals(method: MethodRun) -> list[LedgerEntry]:
     return [entry for entry in method.ledger if entry.verdict == "refused"][:_MOST_REFUSALS]
-
-
-_ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="3" fill="#0072b2"/>'
-    '<g fill="#e69f00"><circle cx="2" cy="2" r="2"/><circle cx="14" cy="2" r="2"/><circle cx="2" cy="14" r="2"/>'
-    '<circle cx="14" cy="14" r="2"/></g></svg>'
-)

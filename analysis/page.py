@@ -1,0 +1,63 @@
+"""A page: one HTML file that holds all that it shows, opens offline and asks nobody for anything.
+
+Every page extends `templates/base.html.j2`: the head, the looks (`templates/page.css`: light and dark, phone, desk and
+projector, print) and the switch between light and dark. It declares to the browser that nothing may be loaded, so that
+a mistake cannot turn it into a page that needs a network.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from simnet.units import format_energy, format_size
+
+MOST_BYTES = 3_000_000
+"""No page is larger: it is opened on phones and sent by mail."""
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="3" fill="#0072b2"/>'
+    '<g fill="#e69f00"><circle cx="2" cy="2" r="2"/><circle cx="14" cy="2" r="2"/><circle cx="2" cy="14" r="2"/>'
+    '<circle cx="14" cy="14" r="2"/></g></svg>'
+)
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """The page that `template`, which extends base.html.j2, makes of `content`.
+
+    In templates: the filters `size`, `percent`, `energy` and `times`, and `source(NAME)`, the text of a file beside
+    the templates (a script, a style) as it is. Raises `jinja2.TemplateError` for a template that is wrong.
+    """
+    loader = PackageLoader("analysis", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters.update(size=format_size, percent=percent, energy=format_energy, times=times)
+    environment.globals.update(
+        source=lambda name: Markup(loader.get_source(environment, name)[0]),
+        icon=base64.b64encode(_ICON.encode()).decode(),
+    )
+    return environment.get_template(template).render(**content)
+
+
+def write(path: Path, page: str) -> Path:
+    """Write a page; returns its path. Raises `OSError` if it cannot be written."""
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def percent(share: float) -> str:
+    """A share of 1 in per cent, without the sign."""
+    return f"{100 * share:.1f}"
+
+
+def times(count: int) -> str:
+    """How often, in words."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def number(count: int, noun: str, plural: str | None = None) -> str:
+    """A number of things in words: "1 site", "5 sites"."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
