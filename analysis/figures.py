@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image
 
 from analysis.style import BLUE, CHALK, INK, ORANGE, PAPER, RED, SERIES_COLOURS, SERIES_MARKERS, WASH, drawn, shades
 from analysis.timeline import Doing, LinkUse, Timeline
+from collab.store import pictures
 from simnet.units import format_size
 
 DOING_COLOURS: Mapping[Doing, str] = {"computing": BLUE, "sending": ORANGE, "waiting": WASH}
@@ -136,19 +136,4 @@ def accuracy_against_bytes(methods: Mapping[str, Mapping[str, Any]], deviations:
 
 def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> str:
     """Synthetic images as one PNG (a data URL): a column a class, a row for each further image of it."""
-    channels, side = images.shape[1], images.shape[2]
-    rows = max(int(np.bincount(labels, minlength=classes).max()), 1)
-    gap = max(1, side // 14)
-    canvas = np.full((rows * (side + gap) - gap, classes * (side + gap) - gap, channels), np.nan, np.float32)
-    for label in range(classes):
-        for row, image in enumerate(images[labels == label]):
-            top, left = row * (side + gap), label * (side + gap)
-            canvas[top : top + side, left : left + side] = image.transpose(1, 2, 0)
-    low, high = np.nanpercentile(canvas, (0.5, 99.5))
-    shade = np.nan_to_num((canvas - low) / max(high - low, 1e-6), nan=1.0).clip(0, 1) * 255
-    alpha = np.where(np.isnan(canvas[:, :, :1]), 0, 255)
-    colours = np.repeat(shade, 3, axis=2) if channels == 1 else shade
-    picture = Image.fromarray(np.concatenate([colours, alpha], axis=2).astype(np.uint8), "RGBA")
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(pictures.picture_strip(images, labels, classes)).decode()

@@ -6,8 +6,10 @@ Running is `collab.run`'s business, the form of the directory `collab.store`'s.
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from math import fsum
@@ -25,7 +27,7 @@ from collab.methods import Outcome
 from collab.nets import Network as LearnedNetwork
 from collab.network_file import KeptNetwork
 from collab.settings import SERVER, Scenario
-from collab.store import SCENARIO, RunWriter, ledger_identity
+from collab.store import SCENARIO, Metric, RunWriter, ledger_identity
 from simnet import Network
 from simnet.ledger import Identity, Seal
 from simnet.trace import Trace
@@ -57,6 +59,8 @@ class MethodResult:
     accuracies: Mapping[str, Accuracy]
     """By the name of the network that was judged; the first is the method's result."""
     gallery: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = field(default_factory=dict)
+    rounds: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Site -> the rounds, from 1, that it uploaded in."""
 
     @property
     def accuracy(self) -> Accuracy:
@@ -110,6 +114,35 @@ class MethodResult:
             "result_digest": result_digest(self.outcome),
         }
 
+    def metrics(self) -> Iterator[Metric]:
+        """Every number that was measured, for the table of the run."""
+        name, trace = self.name, self.network.trace
+        for judged, found in self.accuracies.items():
+            each = len(found.values) // found.sets
+            for index, value in enumerate(found.values):
+                yield Metric(name, "accuracy", value, network=judged, set=index // each, repeat=index % each)
+        done: Counter[str] = Counter()
+        for event in trace.of_kind("upload"):
+            site = str(event.values["site"])
+            rounds, number = self.rounds.get(site, ()), done[site]
+            done[site] += 1
+            known = rounds[number] if number < len(rounds) else number + 1
+            size_bytes = float(str(event.values["bytes"]))
+            yield Metric(name, "upload_bytes", size_bytes, host=site, round=known, at_s=event.at_s)
+        for metric, kind in (("bytes_up", "arrival"), ("bytes_down", "answer")):
+            for site, total in self.bytes_of(kind).items():
+                yield Metric(name, metric, total, host=site)
+        summary = self.summary()
+        for metric in ("last_upload_s", "result_s"):
+            yield Metric(name, metric, summary[metric], at_s=summary[metric])
+        for host, spent in self.network.energy().items():
+            if spent.counted:
+                for part in ("compute_j", "idle_j", "transmit_j", "receive_j"):
+                    yield Metric(name, part, _rounded(getattr(spent, part)), host=host)
+        for step, loss in enumerate(self.outcome.matching_losses, 1):
+            if not math.isnan(loss):
+                yield Metric(name, "matching_loss", loss, step=step)
+
 
 def write_run(
     scenario: Scenario,
@@ -144,6 +177,7 @@ def write_run(
         seal = _write_method(writer, result, identity, material.dataset.spec)
         row = {**result.summary(), "ledger": {"lines": seal.lines, "head": seal.head}}
         summary["methods"][result.name] = row
+    writer.write_metrics(metric for result in results for metric in result.metrics())
     writer.write_json("summary.json", summary)
     return summary
 
@@ -170,7 +204,10 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, t
     }
     network = result.network
     ledger, networks = network.boundaries.ledger, kept_networks(outcome, taken)
-    return writer.write_method(result.name, facts, network.trace, ledger, images, identity, networks)
+    seal = writer.write_method(result.name, facts, network.trace, ledger, images, identity, networks)
+    if outcome.synthetic is not None:
+        writer.write_picture(result.name, images["images"], images["labels"], taken.classes)
+    return seal
 
 
 def kept_networks(outcome: Outcome, images: ImageSpec) -> dict[str, KeptNetwork]:

@@ -12,7 +12,7 @@ import gc
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +22,16 @@ from collab import methods
 from collab.agents.server import Arrival
 from collab.compute import Device, reporting_to
 from collab.data import divide, load_dataset
-from collab.data.progress import Unit
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
 from collab.fault_settings import plan_of
 from collab.judging import judge, over_sets, seeds_of_sets
+from collab.logbook import Logbook
 from collab.methods import Outcome, Site, Upload, read_synthetic
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
 from collab.results import Material, MethodResult, result_digest, write_run
+from collab.run_listener import Listener, Silence
 from collab.settings import SERVER, Scenario
 from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
@@ -39,44 +40,6 @@ from simnet.errors import PortInUseError, SimnetError
 GALLERY_SITES = 8  # sites whose own images are kept for the report
 _ENVELOPE_SLACK_BYTES = 64 * 1024
 _SMALLEST_LIMIT_BYTES = 16 * 1024 * 1024
-
-
-class Listener(Protocol):
-    """Hears how a run gets on; every method may do nothing."""
-
-    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
-        """Data is being downloaded or read; `total` is 0 if it is not known."""
-
-    def method_began(self, name: str, sites: int, network: Network) -> None:
-        """A method starts on a network of its own."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """A computation got on."""
-
-    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
-        """An upload was accepted: the `number`th of the `asked` ones of a round; rounds count from 1, too."""
-
-    def method_ended(self, result: MethodResult) -> None:
-        """A method was run and judged."""
-
-
-class Silence:
-    """A listener that does not listen."""
-
-    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
-        """Nothing."""
-
-    def method_began(self, name: str, sites: int, network: Network) -> None:
-        """Nothing."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Nothing."""
-
-    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
-        """Nothing."""
-
-    def method_ended(self, result: MethodResult) -> None:
-        """Nothing."""
 
 
 def prepare(scenario: Scenario, listener: Listener | None = None, *, real: bool = False) -> Material:
@@ -107,16 +70,18 @@ def run_scenario(
     Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
     """
     started_s = time.perf_counter()
-    listener = listener or Silence()
-    material = prepare(scenario, listener, real=real)
-    results = []
-    for settings in (scenario.method, *scenario.baselines):
-        if only is not None and settings.name not in only:
-            continue
-        result = run_method(scenario, settings, material, real=real, listener=listener)
-        listener.method_ended(result)
-        results.append(result)
-    return write_run(scenario, writer, material, results, time.perf_counter() - started_s, real=real)
+    log = Logbook(writer, listener or Silence())
+    with log.open(scenario, real=real):
+        material = prepare(scenario, log, real=real)
+        log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
+        results = []
+        for settings in (scenario.method, *scenario.baselines):
+            if only is not None and settings.name not in only:
+                continue
+            result = run_method(scenario, settings, material, real=real, listener=log)
+            log.method_ended(result)
+            results.append(result)
+        return write_run(scenario, writer, material, results, time.perf_counter() - started_s, real=real)
 
 
 def run_method(
@@ -142,7 +107,11 @@ def run_method(
         gc.collect()
     if recorded is None:
         raise AssertionError("there is at least one set")
-    return MethodResult(settings.name, recorded.outcome, recorded.network, over_sets(accuracies), recorded.gallery)
+    played = recorded
+    accuracies_over_sets = over_sets(accuracies)
+    return MethodResult(
+        settings.name, played.outcome, played.network, accuracies_over_sets, played.gallery, played.rounds
+    )
 
 
 @dataclass(frozen=True)
@@ -152,6 +121,7 @@ class _Played:
     outcome: Outcome
     network: Network
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]
+    rounds: dict[str, list[int]]
 
 
 class _OfAnotherSet(Silence):
@@ -174,17 +144,19 @@ def _play(
     sites = sites_of(scenario, settings, material, device)
     network = make_network(scenario, sites, real=real)
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+    rounds: dict[str, list[int]] = {}
     listener.method_began(settings.name, len(sites), network)
 
     def on_upload(arrival: Arrival) -> None:
         listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+        rounds.setdefault(arrival.upload.site, []).append(arrival.round_number)
         keep_for_gallery(gallery, arrival.upload)
 
     ensemble = Ensemble(
         network, SERVER, sites, material.dataset.spec, settings, seed, device,
         body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), on_upload=on_upload,
     )  # fmt: skip
-    return _Played(run_network(network, ensemble.play), network, gallery)
+    return _Played(run_network(network, ensemble.play), network, gallery, rounds)
 
 
 def run_network(network: Network, main: Any) -> Outcome:

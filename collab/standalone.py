@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import torch
 
 from collab import wire
 from collab.agents.client import take_part
@@ -29,20 +30,20 @@ from collab.agents.server import Arrival, ServerAgent
 from collab.compute import reporting_to
 from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
 from collab.judging import judge
+from collab.logbook import Logbook
 from collab.methods import Outcome, Site, get, needs_one_site
-from collab.results import MethodResult, write_run
+from collab.results import Material, MethodResult, write_run
 from collab.run import (
-    Listener,
-    Silence,
     body_limit_bytes,
     keep_for_gallery,
     make_network,
     prepare,
     run_network,
 )
+from collab.run_listener import Listener, Silence
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
-from simnet import Host, Reply, Request, Route, problem
+from simnet import Host, Network, Reply, Request, Route, problem
 from simnet.errors import SimnetError
 from simnet.sessions import new_session
 from simnet.tenancy import Message
@@ -78,15 +79,28 @@ def serve_scenario(
             "part each; use another method, or collab run"
         )
     started_s = time.perf_counter()
-    listener = listener or Silence()
-    material = prepare(scenario, listener, real=True)
-    device = scenario.compute.torch_device()
-    network = make_network(scenario, {}, real=True, listen=(address, port))
+    log = Logbook(writer, listener or Silence())
+    with log.open(scenario, real=True):
+        material = prepare(scenario, log, real=True)
+        log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
+        network = make_network(scenario, {}, real=True, listen=(address, port))
+        result = _serve(scenario, material, network, on_listening, log)
+        log.method_ended(result)
+        return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
+
+
+def _serve(
+    scenario: Scenario, material: Material, network: Network, on_listening: Callable[[str], None], listener: Listener
+) -> MethodResult:
+    """Be the server of the scenario's method on a network until its result is there; judge it."""
+    settings, device = scenario.method, scenario.compute.torch_device()
     listener.method_began(settings.name, len(scenario.clients), network)
     gallery: dict[str, Any] = {}
+    rounds: dict[str, list[int]] = {}
 
     def on_upload(arrival: Arrival) -> None:
         listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+        rounds.setdefault(arrival.upload.site, []).append(arrival.round_number)
         keep_for_gallery(gallery, arrival.upload)
 
     async def main() -> Outcome:
@@ -107,9 +121,7 @@ def serve_scenario(
         outcome = run_network(network, main)
         spec = settings.network(material.dataset.spec)
         accuracies = judge(outcome, material.dataset, spec, scenario.evaluation, scenario.seed, device)
-    result = MethodResult(settings.name, outcome, network, accuracies, gallery)
-    listener.method_ended(result)
-    return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
+    return MethodResult(settings.name, outcome, network, accuracies, gallery, rounds)
 
 
 class _Reception:

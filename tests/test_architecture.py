@@ -116,6 +116,8 @@ COLLAB = [
     "store",
     "auditing",
     "results",
+    "run_listener",
+    "logbook",
     "ensemble",
     "run",
     "replay",

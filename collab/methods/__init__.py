@@ -181,12 +181,14 @@ class Outcome:
         initial: the set that it was refined from, where there is one.
         networks: trained networks by name, the method's result first; judged as they are.
         start: where networks should start that train on the set; they are judged beside freshly drawn ones.
+        matching_losses: of the set before each step of its refinement, in order; NaN where a step matched nothing.
     """
 
     synthetic: SyntheticSet | None
     initial: SyntheticSet | None = None
     networks: Mapping[str, Predictor] = field(default_factory=dict)
     start: Start | None = None
+    matching_losses: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if self.synthetic is None and not self.networks:

@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -221,7 +221,7 @@ async def server(fleet: Fleet) -> Outcome:
             sums.add(upload.sections["embeddings"], takers[upload.site])
     initial, used = pool.synthetic(), seeds[: settings.iterations]
     refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
-    return Outcome(refined, initial)
+    return Outcome(refined.synthetic, initial, matching_losses=refined.losses)
 
 
 def network_seeds(seed: int, iterations: int) -> list[int]:
@@ -269,6 +269,13 @@ def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
     return replace(ask, sections={"seeds": sent})
 
 
+class Refined(NamedTuple):
+    """A set that was refined, and its matching loss before each step; NaN where no class could be matched."""
+
+    synthetic: SyntheticSet
+    losses: Sequence[float]
+
+
 def refine(
     initial: SyntheticSet,
     sums: EmbeddingSums,
@@ -276,17 +283,19 @@ def refine(
     settings: Settings,
     images: ImageSpec,
     device: Device,
-) -> SyntheticSet:
+) -> Refined:
     """One step of the synthetic set for each network and epoch, toward the mean embeddings of the sites."""
     refinement = Refinement(initial, settings, images, device)
     plan = step_order(seeds, settings.server_epochs)
     networks = reseeded(refinement.network, [seeds[iteration] for _, iteration in plan])
+    losses = []  # brought over from the device at the end: asking for one number waits for all work
     for step, ((epoch, iteration), network) in enumerate(zip(plan, networks, strict=True)):
         number = epoch % settings.augmentations
         target = sums.target(iteration, refinement.classes, number)
-        refinement.follow(network, seeds[iteration], target, number, share_of_rate(settings, step, len(plan)))
+        share = share_of_rate(settings, step, len(plan))
+        losses.append(refinement.follow(network, seeds[iteration], target, number, share))
         report("server refines", step + 1, len(plan))
-    return refinement.synthetic()
+    return Refined(refinement.synthetic(), torch.stack(losses).tolist() if losses else ())
 
 
 class Refinement:
@@ -312,15 +321,15 @@ class Refinement:
 
     def follow(
         self, network: Network, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0
-    ) -> None:
-        """As `step`, with the network of the seed at hand."""
+    ) -> Tensor:
+        """As `step`, with the network of the seed at hand; returns the loss before it, a scalar, NaN if no class is."""
         if not target.classes:
-            return
+            return torch.full((), torch.nan, device=network.device.torch)
         augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
         moments = Moments(target.classes, target.means.to(network.device.torch))
         rows = self._drawn(network_seed)
         self._steps += 1
-        localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate, rows)
+        return localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate, rows)
 
     def _drawn(self, network_seed: int) -> Tensor | None:
         """The images that the next step matches; None for all."""

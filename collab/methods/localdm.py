@@ -186,12 +186,17 @@ def follow(
     settings: Settings,
     share_of_rate: float = 1.0,
     rows: Tensor | None = None,
-) -> None:
-    """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes."""
+) -> Tensor:
+    """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes.
+
+    Returns the loss before it, a scalar.
+    """
     classes = range(len(target.classes))
+    losses = []
     for numbers in [list(classes)] if settings.step == "joint" else [[number] for number in classes]:
         chosen = [augmentations[number] for number in numbers]
-        descent.step_toward(network, target.of(numbers), chosen, share_of_rate, rows)
+        losses.append(descent.step_toward(network, target.of(numbers), chosen, share_of_rate, rows))
+    return torch.stack(losses).sum()
 
 
 def distillable(counts: Sequence[int], share: int) -> list[int]:

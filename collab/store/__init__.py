@@ -1,10 +1,13 @@
 """What runs and sweeps leave behind, and how to read it back; see `collab.store.runs` and `collab.store.sweeps`."""
 
+from collab.store.metrics import METRICS, Metric
 from collab.store.runs import (
     DEFAULT_RUNS_DIR,
     LATEST,
     LEDGER,
+    LOG,
     NETWORKS,
+    PICTURE,
     RUN_NAME,
     SCENARIO,
     SCENARIO_SHA256,
@@ -25,7 +28,10 @@ __all__ = [
     "DEFAULT_RUNS_DIR",
     "LATEST",
     "LEDGER",
+    "LOG",
+    "METRICS",
     "NETWORKS",
+    "PICTURE",
     "RUN_NAME",
     "SCENARIO",
     "SCENARIO_SHA256",
@@ -34,6 +40,7 @@ __all__ = [
     "Cell",
     "Failure",
     "MethodRun",
+    "Metric",
     "Run",
     "RunWriter",
     "Sweep",

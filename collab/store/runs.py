@@ -7,11 +7,14 @@
       scenario.yaml        the scenario with every default written out
       environment.json     versions, device, threads: what else the run is a function of
       partition.json       samples of each class at each client
+      metrics.parquet      every number that was measured, one a row; see collab.store.metrics
+      log.txt              what happened, in words and with the time of day
       collabdm/            one folder a method
         outcome.json       accuracies of all networks, bytes of each site, energy of each host
         trace.parquet      everything that happened, one event a row; see simnet.trace_file
         ledger.jsonl       everything that crossed a boundary, or was refused; a chain that `collab audit` verifies
         images.safetensors synthetic images: refined, initial, and of the first sites
+        synthetic.png      the refined synthetic set as a picture, a column a class, if the method yields one
         networks.safetensors trained networks, if the method yields any; see collab.network_file
 
 A run directory is written under a temporary name and renamed when it is whole; an interrupted run leaves
@@ -27,7 +30,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +43,8 @@ from safetensors.numpy import load_file, save
 
 from collab.array_file import in_order
 from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
+from collab.store import metrics
+from collab.store.pictures import picture_strip
 from simnet import ledger as ledgers
 from simnet import trace_file
 from simnet.errors import LedgerError, TraceFileError
@@ -50,6 +55,7 @@ if TYPE_CHECKING:  # they need torch, which is slow to import
     from collab.data import ImageSpec
     from collab.nets import Network
     from collab.network_file import KeptNetwork
+    from collab.store.metrics import Metric
 
 SUMMARY = "summary.json"
 SCENARIO = "scenario.yaml"
@@ -57,6 +63,8 @@ LEDGER = "ledger.jsonl"
 SCENARIO_SHA256 = "scenario_sha256"
 TRACE = "trace.parquet"
 NETWORKS = "networks.safetensors"
+LOG = "log.txt"
+PICTURE = "synthetic.png"
 DEFAULT_RUNS_DIR = Path("runs")
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LATEST = "latest"
@@ -78,6 +86,20 @@ class RunWriter:
     def write_text(self, name: str, text: str) -> None:
         """A text file."""
         (self._partial / name).write_text(text, encoding="utf-8")
+
+    def append_text(self, name: str, text: str) -> None:
+        """Add to a text file, which can be followed while the run goes on."""
+        with (self._partial / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def write_metrics(self, rows: Iterable[Metric]) -> None:
+        """The table of everything that was measured."""
+        metrics.write(self._partial / metrics.METRICS, rows)
+
+    def write_picture(self, method: str, images: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
+        """The synthetic set of a method whose folder is written, as a picture to look at."""
+        drawn = picture_strip(images, labels, classes, enlarged=True, white=True)
+        (self._partial / method / PICTURE).write_bytes(drawn)
 
     def write_method(
         self,
@@ -276,6 +298,19 @@ class Run:
     def partition(self) -> dict[str, Sequence[int]]:
         """Client -> number of samples of each class."""
         return read_map(self.path / "partition.json", json.loads)
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """Every number that was measured, in order of the methods. Raises `RunDirectoryError`."""
+        return list(metrics.read(self.path / metrics.METRICS))
+
+    @property
+    def log(self) -> str:
+        """What happened, in words. Raises `RunDirectoryError` if it cannot be read."""
+        try:
+            return (self.path / LOG).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / LOG} cannot be read: {error}") from error
 
     @cached_property
     def methods(self) -> list[MethodRun]:

@@ -79,7 +79,7 @@ def test_clients_with_weighted_full_data_means_equal_one_client_with_the_union()
     for ours, theirs in zip(*targets, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-6)
     refined = [
-        refine(start, collect(each), network_seeds(1, 4), each.settings, dataset.spec, CPU).images
+        refine(start, collect(each), network_seeds(1, 4), each.settings, dataset.spec, CPU).synthetic.images
         for each in (several, alone)
     ]
     torch.testing.assert_close(*refined, atol=1e-4, rtol=1e-4)
@@ -92,7 +92,7 @@ def test_a_step_matches_as_many_images_of_each_class_as_it_is_told():
     def refined(size, iterations=1):
         each = fleet(images_per_class=3, iterations=iterations, synthetic_batch_size=size, local_steps=0)
         seeds = network_seeds(1, iterations)
-        return refine(start, collect(each), seeds, each.settings, each.images, CPU)
+        return refine(start, collect(each), seeds, each.settings, each.images, CPU).synthetic
 
     torch.testing.assert_close(refined(3, 2).images, refined("all", 2).images)
     moved = (refined(1).images != start.images).flatten(1).any(dim=1)

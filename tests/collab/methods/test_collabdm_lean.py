@@ -199,7 +199,7 @@ def test_more_epochs_bring_the_set_closer_on_networks_never_seen():
     losses = []
     for epochs in (1, 10):
         settings = Settings(**{**each.settings.model_dump(), "server_epochs": epochs})
-        refined = refine(start, sums, seeds, settings, dataset.spec, CPU)
+        refined = refine(start, sums, seeds, settings, dataset.spec, CPU).synthetic
         total = 0.0
         for unseen in range(3):
             network = seeded_network(settings.network(dataset.spec), 10_000 + unseen)
