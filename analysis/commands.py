@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -29,3 +31,64 @@ def report(
     except OSError as error:
         raise RunDirectoryError(f"no report of {found.path}: {error.filename}: {error.strerror}") from error
     print(f"report: {path}")
+
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Run or sweep directories, or their names; also what benchmarks/table2.py writes.",
+        metavar="[RUN|SWEEP]...",
+    ),
+]
+RunsDir = Annotated[Path, typer.Option(help="Where run directories are.")]
+
+
+class TableForm(StrEnum):
+    """How tables are written."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+
+
+def tables(
+    sources: Sources = None,
+    to: Annotated[TableForm, typer.Option(help="The form.")] = TableForm.TERMINAL,
+    only: Annotated[
+        list[str] | None, typer.Option(help="results, table2 or table3; all that can be made if not given.")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; standard output if not given.")
+    ] = None,
+) -> None:
+    """Tables of runs and sweeps: all results, and the paper's Tables 2 and 3 with its numbers beside ours."""
+    from rich.console import Console
+
+    from analysis import table_forms
+    from analysis.sources import read_source
+    from analysis.tables import TABLES, UnsupportedByRunsError
+
+    if unknown := [name for name in only or () if name not in TABLES]:
+        raise typer.BadParameter(f"there is no table {unknown[0]}; expected one of {', '.join(TABLES)}")
+    found = [read_source(text, runs_dir) for text in sources or ["latest"]]
+    observations = [observation for source in found for observation in source.observations]
+    made = []
+    for name in only or TABLES:
+        try:
+            made += TABLES[name](observations)
+        except UnsupportedByRunsError as reason:
+            print(f"no {name}: {reason}", file=sys.stderr)
+    if to is TableForm.TERMINAL and output is None:
+        console = Console(highlight=False)
+        for table in made:
+            console.print(table_forms.terminal(table))
+        return
+    form = TableForm.MARKDOWN if to is TableForm.TERMINAL else to
+    text = table_forms.joined(made, form.value)
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+        print(f"tables: {output}")

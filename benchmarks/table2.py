@@ -28,38 +28,12 @@ import numpy as np
 import torch
 import yaml
 
+from analysis.paper import table2
 from collab.data.catalogue import title_of
 from collab.results import Material
 from collab.run import Silence, prepare, run_method
 from collab.scenario import Scenario, parse
 
-PAPER: Mapping[str, Mapping[str, Sequence[float]]] = {
-    "fedd3": {
-        "mnist": (86.70, 88.91, 88.36), "fashion-mnist": (64.35, 74.13, 75.15),
-        "cifar10": (38.54, 39.37, 40.53), "svhn": (65.11, 66.00, 65.62),
-    },
-    "dosfl": {
-        "mnist": (77.97, 83.24, 91.73), "fashion-mnist": (64.25, 72.01, 80.83),
-        "cifar10": (43.92, 47.08, 56.62), "svhn": (67.94, 69.05, 69.91),
-    },
-    "dense": {
-        "mnist": (66.61, 76.48, 95.82), "fashion-mnist": (50.29, 83.96, 85.94),
-        "cifar10": (50.26, 59.76, 62.19), "svhn": (55.34, 79.59, 80.03),
-    },
-    "localdm": {
-        "mnist": (96.10, 96.93, 97.17), "fashion-mnist": (84.18, 84.50, 84.24),
-        "cifar10": (52.93, 52.17, 54.22), "svhn": (70.04, 70.69, 71.49),
-    },
-    "collabdm": {
-        "mnist": (97.72, 97.82, 97.83), "fashion-mnist": (85.43, 86.51, 86.71),
-        "cifar10": (57.97, 59.36, 60.21), "svhn": (74.35, 74.66, 75.57),
-    },
-    "collabdm-pae": {
-        "mnist": (97.78, 97.80, 98.07), "fashion-mnist": (86.19, 86.31, 86.91),
-        "cifar10": (63.91, 64.67, 64.50), "svhn": (85.83, 86.44, 86.53),
-    },
-}  # fmt: skip
-"""Accuracy in percent at beta 0.1, 0.3 and 0.5, as printed in the paper."""
 BETAS = (0.1, 0.3, 0.5)
 SCALES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"method": {}, "evaluation": {"epochs": 1001}},
@@ -161,10 +135,8 @@ def markdown(options: argparse.Namespace, found: Mapping[tuple[str, float, str, 
             rows = [found[cell] for seed in options.seeds if (cell := (dataset, beta, method, seed)) in found]
             means = [100 * float(np.mean(row["accuracies"])) for row in rows]
             megabytes += [row["summary"]["bytes_up_per_client"] / 1e6 for row in rows]
-            printed = PAPER.get(method, {}).get(dataset.removesuffix("-jpeg"))
-            paper = (
-                f" ({printed[BETAS.index(beta)]:.2f})" if printed and beta in BETAS and options.scale == "paper" else ""
-            )
+            printed = table2().get((dataset.removesuffix("-jpeg"), beta, method))
+            paper = f" ({printed.percent:.2f})" if printed and options.scale == "paper" else ""
             spread = f" ± {np.std(means):.2f}" if len(means) > 1 else ""
             entries.append((f"{np.mean(means):.2f}{spread}" if means else "-") + paper)
         size = f"{np.mean(megabytes):.3f}" if megabytes else "-"

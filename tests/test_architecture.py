@@ -166,7 +166,7 @@ def test_packages_point_one_way(package, forbidden):
 
 def test_analysis_reads_run_directories_only():
     """Of collab it knows the store and the errors; of simnet the records and the units."""
-    records = ("simnet.trace", "simnet.ledger", "simnet.tenancy", "simnet.units")
+    records = ("simnet.trace", "simnet.ledger", "simnet.tenancy", "simnet.units", "simnet.errors")
     allowed = ("collab.store", "collab.errors", *records, "analysis")
     for name, path in modules("analysis"):
         for imported in imports(path):
