@@ -92,6 +92,18 @@ class ChaosError(CollabError):
     exit_code = 14
 
 
+class WorkerLostError(CollabError):
+    """A worker of an engine ended before its task did, and so did those that ran the task again."""
+
+    exit_code = 16
+
+
+class OutOfMemoryError(CollabError):
+    """There was not enough memory for a computation."""
+
+    exit_code = 17
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

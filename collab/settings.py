@@ -19,7 +19,8 @@ from collab.compute import Device as TorchDevice
 from collab.compute import DeviceChoice, PrecisionChoice, pick_device
 from collab.data import DatasetSettings, PartitionSettings
 from collab.device_settings import DeviceMap, RadioMap, devices_of, radios_of
-from collab.document import merged
+from collab.document import PlacedError, merged
+from collab.engines import EngineName
 from collab.evaluation_settings import EvaluationSettings
 from collab.fault_settings import AnyFault
 from collab.methods import MethodSettings
@@ -41,13 +42,44 @@ class ComputeSettings(Settings):
         description="of embeddings in distribution matching, both ways, and of judging; all else is float32. "
         "auto is bfloat16 on chips that have units for it, and there twice as fast",
     )
-    executor: Literal["inline"] = "inline"
-    threads: int | None = Field(None, ge=1, le=1024, description="threads of torch; all cores if not given")
+    executor: EngineName = Field(
+        "inline",
+        description="where the sites' computations run: in this process one after another, in processes of this "
+        "machine, or on Ray, here or on a cluster",
+    )
+    workers: int | None = Field(None, ge=1, le=4096, description="how many run at a time; as many as there are cores")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="threads of torch in each process; with workers their share of the cores, else all cores. "
+        "The last digits of a result depend on it",
+    )
+    address: str | None = Field(
+        None, min_length=1, description="of a cluster of Ray's: auto, or where its head is; one of this machine if not"
+    )
+    gpus_per_client: float | None = Field(
+        None, ge=0, le=64, description="GPUs that Ray reserves for each computation; 1/workers where device is cuda"
+    )
     time: Literal["modelled", "measured", "fixed"] = Field(
         "modelled", description="operations / rate of the device, wall time x factor, or the same for every job"
     )
     factor: float = Field(1.0, gt=0, description="for measured time")
     duration: Duration = Field(1.0, description="for fixed time")
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> ComputeSettings:
+        if self.executor == "inline" and (self.workers or 1) > 1:
+            message = f"there are {self.workers}, but executor is inline, which is one; use processes or ray"
+            raise PlacedError(message, "workers")
+        for name in ("address", "gpus_per_client"):
+            if self.executor != "ray" and getattr(self, name) is not None:
+                raise PlacedError(f"only Ray has one, but executor is {self.executor}; use executor: ray", name)
+        if self.device == "cpu" and self.gpus_per_client:
+            raise PlacedError(
+                f"found {self.gpus_per_client:g}, but device is cpu; use cuda, or auto", "gpus_per_client"
+            )
+        return self
 
     def torch_device(self) -> TorchDevice:
         """Where torch works. Raises `ScenarioError` for a device that is not there."""

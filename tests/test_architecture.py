@@ -73,6 +73,7 @@ SIMNET = [
 COLLAB = [
     "errors",
     "process",
+    "engines",
     "array_file",
     "quantities",
     "document",

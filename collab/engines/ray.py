@@ -1,0 +1,131 @@
+"""The engine for a cluster, or for GPUs that several workers share: Ray's tasks. Imported only when it is chosen.
+
+On this machine Ray is started for the engine and ended with it; a cluster that is there already is left as it was, and
+has to have this package installed on its nodes. Large arrays are put into Ray's object store once and read from there
+without a copy. Ray runs a task again when its worker is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from collab.engines.dispatch import MOST_RETRIES, Dispatcher, Task
+from collab.engines.shipping import Bytes, Store
+from collab.engines.shortage import REMEDY, shortage
+from collab.engines.work import perform, prepare
+from collab.errors import OutOfMemoryError, ScenarioError, WorkerLostError
+
+# Read when Ray is imported or starts: no reports to its makers, no advice for its developers, and GPUs that torch sees
+# even in tasks that reserve none.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+class RayEngine(Dispatcher):
+    """Runs functions as tasks of Ray, each with `threads` cores and `gpus` GPUs; at most `workers` at a time.
+
+    In a process that uses Ray already it is that Ray, whatever the address, and it is left running.
+    """
+
+    def __init__(self, workers: int, *, threads: int, address: str | None = None, gpus: float = 0.0) -> None:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        self._started = not ray.is_initialized()
+        if self._started:
+            _connect(address, workers * threads)
+        self._perform = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=MOST_RETRIES)(_perform)
+        self._threads_of_torch = threads
+        super().__init__(workers, Store(_Held, _Held.let_go))
+
+    def close(self) -> None:
+        """End what runs now; on this machine, Ray itself."""
+        super().close()
+        if self._started:
+            ray.shutdown()
+
+    def _new_worker(self) -> _RayWorker:
+        return _RayWorker(self._perform, self._threads_of_torch, self.workers)
+
+
+def _connect(address: str | None, cores: int) -> None:
+    """Start Ray on this machine, or join the cluster at `address`. Raises `ScenarioError` if neither can be done."""
+    quiet: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+    if address is None:  # without the limit Ray repeats for ever what needs too much memory
+        quiet |= {"num_cpus": cores, "_system_config": {"task_oom_retries": MOST_RETRIES}}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Ray's next versions will do
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "on this machine" if address is None else f"at compute.address: {address}"
+        raise ScenarioError(f"Ray cannot be used {where}: {error}") from error
+
+
+class _RayWorker:
+    """One of the tasks that Ray has at a time."""
+
+    def __init__(self, perform_there: Any, threads: int, workers: int) -> None:
+        self._perform_there = perform_there
+        self._threads = threads
+        self._workers = workers
+        self._underway: ray.ObjectRef[bytes] | None = None
+        self._stopped = False
+
+    def perform(self, task: Task) -> bytes:
+        """Hand it to Ray and wait for what comes back."""
+        parcel = task.parcel
+        objects = [held.object for held in parcel.references]
+        try:
+            self._underway = self._perform_there.remote(parcel.body, self._threads, self._workers, *objects)
+            if self._stopped:
+                self.stop()
+            outcome = ray.get(self._underway)
+        except ray.exceptions.OutOfMemoryError as error:
+            short = "memory on its machine, so that Ray ended the worker"
+            raise OutOfMemoryError(shortage(task.title, short, self._workers)) from error
+        except ray.exceptions.ObjectStoreFullError as error:
+            short = "room in Ray's object store"
+            raise OutOfMemoryError(shortage(task.title, short, self._workers)) from error
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise WorkerLostError(
+                f"{task.title}: Ray lost the worker, also when it ran it again: {reason}; if the machine ran out of "
+                f"memory, {REMEDY}"
+            ) from error
+        finally:
+            self._underway = None
+        return outcome
+
+    def stop(self) -> None:
+        """Break off what it does."""
+        self._stopped = True
+        underway = self._underway
+        if underway is not None:
+            ray.cancel(underway, force=True)
+
+    def close(self) -> None:
+        """Nothing is left: Ray's processes are Ray's."""
+
+
+class _Held:
+    """An array in the object store; it stays there as long as this is held."""
+
+    def __init__(self, data: Bytes) -> None:
+        self.object = ray.put(data)
+
+    def let_go(self) -> None:
+        """Nothing to do: Ray counts who holds the object."""
+
+
+def _perform(body: bytes, threads: int, workers: int, *arrays: Bytes) -> bytes:
+    prepare(threads)
+    return perform(body, arrays, workers)
