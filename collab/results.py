@@ -27,7 +27,8 @@ from collab.methods import Outcome
 from collab.nets import Network as LearnedNetwork
 from collab.network_file import KeptNetwork
 from collab.settings import SERVER, Scenario
-from collab.store import SCENARIO, Metric, RunWriter, ledger_identity
+from collab.store import SCENARIO, TOPOLOGY, Metric, RunWriter, ledger_identity
+from collab.topology_file import described, text_of
 from simnet import Network
 from simnet.ledger import Identity, Seal
 from simnet.trace import Trace
@@ -167,6 +168,7 @@ def write_run(
     scenario_text = scenario.dump()
     writer.write_text(SCENARIO, scenario_text)
     writer.write_json("environment.json", environment(scenario))
+    writer.write_text(TOPOLOGY, text_of(described(scenario.topology(), SERVER)))
     counts = {
         client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
         for client, part in material.holdings.items()

@@ -20,14 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from collab.picture_style import COLOURS, FAINT, GREY, INK, STYLE, save
-from collab.topology_layout import Layout, layout
+from collab.topology_layout import Layout, layout, thinned
 from simnet import CapacitySchedule, Link, Topology
 from simnet.units import format_bandwidth, format_duration
 
 # Of tenants beyond the colours, the same colours again with other markers.
 MARKERS = ("o", "^", "s", "P", "X", "v")
 RELAY = GREY
-MOST_HOSTS = 400
 _MOST_LABELLED_LINKS = 16
 _MOST_NAMES_ON_A_MAP = 25
 _SHORT = 0.09  # of the picture: a link too short for a label of its own
@@ -78,23 +77,6 @@ def _schedules(link: Link) -> tuple[CapacitySchedule | None, CapacitySchedule | 
 
 _APART = ("a", "b", "latency_s", "schedule", "reverse_schedule")
 _ALIKE = tuple(setting.name for setting in dataclasses.fields(Link) if setting.name not in _APART)
-
-
-def thinned(topology: Topology, server: str) -> tuple[Topology, int]:
-    """A topology of no more than about `MOST_HOSTS` hosts, every n-th of the others left, and that n."""
-    others = [host for host in topology.hosts if host.name != server]
-    step = math.ceil(len(others) / MOST_HOSTS)
-    if step <= 1:
-        return topology, 1
-    ends: dict[str, int] = {}
-    for link in topology.links:
-        for end in (link.a, link.b):
-            ends[end] = ends.get(end, 0) + 1
-    # Hosts that others hang on, or that forward, stay.
-    dropped = {host.name for index, host in enumerate(others) if index % step and ends[host.name] == 1}
-    links = tuple(link for link in topology.links if link.a not in dropped and link.b not in dropped)
-    hosts = tuple(host for host in topology.hosts if host.name not in dropped)
-    return Topology(hosts, links, topology.relays, {k: v for k, v in topology.places.items() if k not in dropped}), step
 
 
 def draw(topology: Topology, path: Path, *, title: str, server: str, crossings: Sequence[str]) -> None:
@@ -302,4 +284,4 @@ def _draw_legend(
         line(f"and {len(crossings) - 8} rules more", colour=RELAY)
 
 
-__all__ = ["LinkClass", "classes_of", "draw", "thinned"]
+__all__ = ["LinkClass", "classes_of", "draw"]

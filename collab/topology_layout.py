@@ -15,6 +15,8 @@ import networkx as nx
 from simnet.topology import Topology
 
 Point = tuple[float, float]
+MOST_HOSTS = 400
+"""More cannot be told apart in a picture."""
 _MOST_SPRINGS = 400  # nodes; beyond, networkx wants SciPy, and nobody could read the picture
 _FAN = 0.32  # of the distance between neighbours in the core
 
@@ -25,6 +27,23 @@ class Layout:
 
     places: Mapping[str, Point]
     facing: Mapping[str, float]
+
+
+def thinned(topology: Topology, server: str) -> tuple[Topology, int]:
+    """A topology of no more than about `MOST_HOSTS` hosts, every n-th of the others left, and that n."""
+    others = [host for host in topology.hosts if host.name != server]
+    step = math.ceil(len(others) / MOST_HOSTS)
+    if step <= 1:
+        return topology, 1
+    ends: dict[str, int] = {}
+    for link in topology.links:
+        for end in (link.a, link.b):
+            ends[end] = ends.get(end, 0) + 1
+    # Hosts that others hang on, or that forward, stay.
+    dropped = {host.name for index, host in enumerate(others) if index % step and ends[host.name] == 1}
+    links = tuple(link for link in topology.links if link.a not in dropped and link.b not in dropped)
+    hosts = tuple(host for host in topology.hosts if host.name not in dropped)
+    return Topology(hosts, links, topology.relays, {k: v for k, v in topology.places.items() if k not in dropped}), step
 
 
 def layout(topology: Topology, server: str) -> Layout:

@@ -7,6 +7,7 @@
       scenario.yaml        the scenario with every default written out
       environment.json     versions, device, threads: what else the run is a function of
       partition.json       samples of each class at each client
+      topology.json        the network: nodes, where they are drawn, links, routes; see collab.topology_file
       metrics.parquet      every number that was measured, one a row; see collab.store.metrics
       log.txt              what happened, in words and with the time of day
       collabdm/            one folder a method
@@ -62,6 +63,7 @@ SCENARIO = "scenario.yaml"
 LEDGER = "ledger.jsonl"
 SCENARIO_SHA256 = "scenario_sha256"
 TRACE = "trace.parquet"
+TOPOLOGY = "topology.json"
 NETWORKS = "networks.safetensors"
 LOG = "log.txt"
 PICTURE = "synthetic.png"
@@ -311,6 +313,12 @@ class Run:
             return (self.path / LOG).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / LOG} cannot be read: {error}") from error
+
+    @cached_property
+    def topology(self) -> dict[str, Any] | None:
+        """The network, as `collab.topology_file` describes it; None in runs from before it was kept."""
+        path = self.path / TOPOLOGY
+        return read_map(path, json.loads) if path.exists() else None
 
     @cached_property
     def methods(self) -> list[MethodRun]:

@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from collab.picture_style import COLOURS
-from collab.topology_figure import MARKERS, MOST_HOSTS, classes_of, draw, look_of, thinned
+from collab.topology_figure import MARKERS, classes_of, draw, look_of
+from collab.topology_layout import MOST_HOSTS, thinned
 from simnet import CapacitySchedule, CapacityStep, LinkSpec, star, two_tier
 
 ACCESS = LinkSpec(5e6, 0.01, reverse_bandwidth_bps=20e6)

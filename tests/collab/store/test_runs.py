@@ -27,6 +27,7 @@ def write(runs_dir, name=None, *, networks=("average",)):
         writer.write_json("summary.json", SUMMARY)
         writer.write_json("environment.json", {"python": "3"})
         writer.write_json("partition.json", {"client-0": [1, 2]})
+        writer.write_json("topology.json", {"server": "server"})
         writer.write_text("scenario.yaml", "name: s\nseed: 1\n")
         kept = {each: KeptNetwork(NETWORK, IMAGES) for each in networks}
         writer.write_method("m", {"expand": 2}, trace, ledger, {"images": np.arange(4.0)}, {"method": "m"}, kept)
@@ -147,6 +148,13 @@ def test_a_ledger_that_cannot_be_read_is_named(tmp_path):
         _ = find_run(str(path)).methods[0].ledger
     (path / "m" / "outcome.json").write_text("{}")
     assert find_run(str(path)).methods[0].seal is None
+
+
+def test_a_run_from_before_the_network_was_kept_has_none(tmp_path):
+    path = write(tmp_path)
+    assert find_run(str(path)).topology == {"server": "server"}
+    (path / "topology.json").unlink()
+    assert find_run(str(path)).topology is None
 
 
 READERS = {
