@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from collab.document import Where, nearest
+from collab.document import Key, Where, nearest
 
 Schema = Mapping[str, Any]
 _QUOTES = "'"
@@ -64,6 +64,8 @@ def explain(error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str
             told.add(where)
             continue
         within = getattr(problem.get("ctx", {}).get("error"), "where", ())
+        if problem["type"] == "extra_forbidden":
+            where = (*where[:-1], Key(where[-1]))
         yield (*where, *within), _sentence(problem, where, fields)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from collab.device_settings import CustomDevice
-from collab.document import Where, nearest
+from collab.document import Key, Where, nearest
 from collab.errors import ScenarioError
 from collab.fault_settings import FaultSettings, PartitionSettings
 from collab.methods import MethodSettings
@@ -135,7 +135,7 @@ def _device_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     for key, noun, chosen, known in maps:
         for host, choice in chosen.items():
             if host not in roles:
-                yield (key, host), f'"{host}" is no host{nearest(host, roles[:8])}', ScenarioError
+                yield (key, Key(host)), f'"{host}" is no host{nearest(host, roles[:8])}', ScenarioError
             if isinstance(choice, str) and choice not in known:
                 yield (key, host), f'there is no {noun} "{choice}"{nearest(choice, known)}', ScenarioError
     for host, device in scenario.devices.items():

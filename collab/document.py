@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any
 import yaml
 
 from collab.errors import ScenarioError
+from collab.layer import Key, Layer, Where, find_in, place_in
 
-Where = tuple[str | int, ...]
+__all__ = ["Document", "Key", "Layer", "PlacedError", "Variation", "Where", "merged", "nearest"]
 
 
 class PlacedError(ValueError):
@@ -34,11 +34,13 @@ class Variation:
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document as plain data, where each part of it stands, and the overrides applied to it."""
+    """YAML as plain data, where each part of it stands, and the overrides applied to it.
 
-    source: str
+    `layers` are the texts that it was merged from, the one that wins over all others first.
+    """
+
+    layers: tuple[Layer, ...]
     data: dict[str, Any]
-    root: yaml.Node = field(repr=False)
     overrides: Sequence[str] = ()
     words: Mapping[str, str] = field(default_factory=dict)
     varied: Mapping[str, Variation] = field(default_factory=dict)
@@ -47,34 +49,31 @@ class Document:
     def read(
         cls, text: str, source: str, overrides: Sequence[str] = (), words: Mapping[str, str] | None = None
     ) -> Document:
-        """The document in `text`, with `key=value` overrides (dotted keys). Raises `ScenarioError`, with the line.
+        """The document in `text`, with overrides. Raises `ScenarioError`, with line and column."""
+        return cls.of([Layer.read(text, source)], overrides, words)
+
+    @classmethod
+    def of(
+        cls, layers: Sequence[Layer], overrides: Sequence[str] = (), words: Mapping[str, str] | None = None
+    ) -> Document:
+        """Layers in one, the first winning over all others, with `key=value` overrides (dotted keys) above them.
 
         `words` are the settings that may be a bare word instead of a map, and which setting of the map it stands for:
-        with {"evaluation": "protocol"} the override `evaluation.repeats=3` of `evaluation: paper` keeps the protocol.
+        with {"evaluation": "protocol"} the override `evaluation.repeats=3` of `evaluation: paper` keeps the protocol,
+        and so does a layer that says `evaluation: {repeats: 3}`. Raises `ScenarioError`.
         """
-        try:
-            root, data = _load(text, source)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
-            opened = error.context_mark
-            begun = f" ({error.context} that began in line {opened.line + 1})" if opened is not None else ""
-            raise ScenarioError(f"{source}{line}: not valid YAML: {error.problem}{begun}") from None
-        except yaml.YAMLError as error:
-            raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-        except RecursionError:
-            raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
-        except ValueError as error:  # a date or a number that is none
-            if isinstance(error, ScenarioError):
-                raise
-            raise ScenarioError(f"{source}: not valid YAML: {error}") from None
-        if root is None:
-            raise ScenarioError(f"{source}:1: the file is empty; expected a map of settings")
-        if not isinstance(data, dict):
-            raise ScenarioError(f"{source}:1: expected a map of settings, found {type(data).__name__}")
+        words = words or {}
+        data: dict[str, Any] = {}
+        for layer in reversed(layers):
+            data = merged(_spelt_out(data, layer.data, words), layer.data)
         for override in overrides:
-            _override(data, override, words or {})
-        return cls(source, data, root, tuple(overrides), dict(words or {}))
+            _override(data, override, words)
+        return cls(tuple(layers), data, tuple(overrides), dict(words))
+
+    @property
+    def source(self) -> str:
+        """The file that wins over all others."""
+        return self.layers[0].source
 
     def with_values(self, varied: Mapping[str, Variation]) -> Document:
         """The same with other values, by dotted key. Raises `ScenarioError` for a key that leads nowhere.
@@ -90,7 +89,7 @@ class Document:
         return dataclasses.replace(self, data=data, varied=dict(varied))
 
     def place(self, where: Where) -> str:
-        """File, line and field of a path, or the override that put it there, or what it was varied by."""
+        """File, line, column and field of a path, or the override that put it there, or what it was varied by."""
         dotted = ".".join(str(part) for part in where)
         for key, variation in self.varied.items():
             if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
@@ -101,14 +100,15 @@ class Document:
             key = override.split("=", 1)[0].strip()
             if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
                 return f"--set {override}"
-        node, mark = self.root, self.root.start_mark
-        for part in where:
-            found = _child(node, part)
-            if found is None:
-                break
-            key_node, node = found
-            mark = key_node.start_mark
-        return f"{self.source}:{mark.line + 1}" + (f": {dotted}" if dotted else "")
+        return place_in(self.layers, where, self.words)
+
+    def source_of(self, where: Where) -> str | None:
+        """The file in which the path is given; None if it is given in none."""
+        dotted = ".".join(str(part) for part in where)
+        keys = [*self.varied, *(override.split("=", 1)[0].strip() for override in self.overrides)]
+        if any(f"{dotted}.".startswith(f"{key}.") for key in keys) or not self.has(where):
+            return None
+        return find_in(self.layers, where, self.words)[0].source
 
     def has(self, where: Where) -> bool:
         """Whether the path is given, in the document or by an override."""
@@ -146,54 +146,14 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"{hint} (known: {', '.join(known)})"
 
 
-def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == part:
-                return key, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part]
-    return None
-
-
-def _load(text: str, source: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes of a document and what they stand for.
-
-    libyaml, where PyYAML has it, is several times as fast. What it cannot read is read again without it: PyYAML's own
-    reader says what was found where, and so the same of a mistake everywhere.
-    """
-    if fast := getattr(yaml, "CSafeLoader", None):
-        with contextlib.suppress(yaml.YAMLError, UnicodeError, RecursionError):
-            return _load_with(fast, text, source)
-    return _load_with(yaml.SafeLoader, text, source)
-
-
-def _load_with(loader: Any, text: str, source: str) -> tuple[yaml.Node | None, Any]:
-    root: yaml.Node | None = yaml.compose(text, Loader=loader)
-    if root is not None:
-        _refuse_duplicates(root, source)
-    return root, yaml.load(text, Loader=loader)  # from the text: it would merge keys (<<) into `root`
-
-
-def _refuse_duplicates(root: yaml.Node, source: str) -> None:
-    waiting, done = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in done:
-            continue  # an alias: the same node again, perhaps within itself
-        done.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            seen: dict[str, int] = {}
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if str(key.value) in seen:
-                    raise ScenarioError(
-                        f"{source}:{line}: {key.value} is set twice, first in line {seen[str(key.value)]}; keep one"
-                    )
-                seen[str(key.value)] = line
-                waiting.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            waiting.extend(node.value)
+def _spelt_out(data: dict[str, Any], above: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
+    """`data`, of which the bare words that `above` has maps for are maps as well."""
+    spelt = {
+        key: {word: data[key]}
+        for key, word in words.items()
+        if isinstance(data.get(key), str) and isinstance(above.get(key), Mapping)
+    }
+    return {**data, **spelt}
 
 
 def _override(data: dict[str, Any], override: str, words: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from collab.document import Where, nearest
+from collab.document import Key, Where, nearest
 from collab.errors import ScenarioError
 from collab.network_settings import LinksSettings, TwoTierSettings
 from collab.settings import SERVER, Scenario
@@ -21,7 +21,7 @@ def network_contradictions(scenario: Scenario) -> Iterator[tuple[Where, str, typ
     for host in scenario.network.hosts:
         if host not in roles:
             message = f'"{host}" is no host{nearest(host, ["client", SERVER, *scenario.clients][:_MOST_NAMES])}'
-            yield ("network", "hosts", host), message, ScenarioError
+            yield ("network", "hosts", Key(host)), message, ScenarioError
     match scenario.network:
         case TwoTierSettings() as network:
             yield from _tiers(scenario, network)

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from collab import methods
+from collab import extending, methods
 from collab.complaints import explain
 from collab.contradictions import contradictions
 from collab.document import Document, Variation, Where
 from collab.errors import ScenarioError
 from collab.evaluation_settings import PROTOCOLS
+from collab.extending import read_text
 from collab.plan import Plan, PlannedCell, in_words
 from collab.settings import SERVER, Scenario
 from collab.sweep_settings import Point, SweepSettings
@@ -29,13 +30,13 @@ __all__ = ["SERVER", "Scenario", "json_schema", "load", "load_plan", "parse"]
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario in a file, with `key=value` overrides (dotted keys) applied. Raises `ScenarioError`."""
-    return parse(_text(Path(path)), str(path), overrides, default_name=Path(path).stem)
+    return parse(read_text(Path(path)), str(path), overrides, default_name=Path(path).stem)
 
 
 def load_plan(path: Path | str, overrides: Sequence[str] = ()) -> Plan:
     """The sweep in a scenario file; every cell is checked. Raises `ScenarioError`, also if there is none."""
     path = Path(path)
-    document = _read(_text(path), str(path), overrides)
+    document = _read(read_text(path), str(path), overrides)
     scenario = _validated(document, path.stem)
     sweep = scenario.sweep
     if sweep is None:
@@ -64,25 +65,18 @@ def _cell(document: Document, sweep: SweepSettings, point: Point, default_name: 
 
 
 def parse(text: str, source: str, overrides: Sequence[str] = (), *, default_name: str = "scenario") -> Scenario:
-    """The scenario in a YAML text that came from the file `source`. Raises `ScenarioError`, with the line.
+    """The scenario in a YAML text that came from the file `source`. Raises `ScenarioError`, with line and column.
 
     Files that the text names are looked for in the folder of `source`.
     """
     return _validated(_read(text, source, overrides), default_name)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ScenarioError(f"{path}:{line}: this is no UTF-8 text; save the file as UTF-8") from error
-    except OSError as error:
-        raise ScenarioError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _read(text: str, source: str, overrides: Sequence[str]) -> Document:
-    return Document.read(text, source, overrides, words=_WORDS)
+    try:
+        return extending.read(text, source, overrides, words=_WORDS)
+    except RecursionError:  # aliases that hold themselves, in two files that are merged
+        raise ScenarioError(f"{source}: not a scenario: it is nested too deeply") from None
 
 
 def _validated(document: Document, default_name: str) -> Scenario:
@@ -95,7 +89,7 @@ def _validated(document: Document, default_name: str) -> Scenario:
     except RecursionError:  # aliases that hold themselves, in two sections that are merged
         raise ScenarioError(f"{document.source}: not a scenario: it is nested too deeply") from None
     for where, message, kind in contradictions(scenario):
-        raise kind(f"{document.place(_origin(where, document))}: {message}")
+        raise kind(_told(where, message, document))
     return scenario
 
 
@@ -106,8 +100,15 @@ def _complaints(error: ValidationError, document: Document) -> list[str]:
     for where, sentence in told:
         origin = _origin(where, document)
         if origin == where or origin not in places:  # else it is told where it comes from
-            said[f"{document.place(origin)}: {sentence}{_hint(where, document)}"] = None
+            said[_told(where, f"{sentence}{_hint(where, document)}", document)] = None
     return list(said)
+
+
+def _told(where: Where, sentence: str, document: Document) -> str:
+    """A mistake with its place, and how it came into the scenario if another file says it."""
+    origin = _origin(where, document)
+    inherited = document.source_of(origin) not in (None, document.source)
+    return f"{document.place(origin)}: {sentence}" + (f"; {document.source} extends this file" if inherited else "")
 
 
 def _origin(where: Where, document: Document) -> Where:
@@ -136,9 +137,10 @@ def _name_at(entry: Where, document: Document) -> str:
 
 
 def _hint(where: Where, document: Document) -> str:
-    """What to do about a setting of `method` that was meant for another method than --set or a sweep has chosen."""
+    """What to do about a setting of `method` of another method than --set, a sweep or another file has chosen."""
     overridden = [override.split("=", 1)[0].strip() for override in document.overrides]
     chosen = "method.name" in (*overridden, *document.varied)
+    chosen = chosen or document.source_of(("method", "name")) != document.source_of(where)
     if not chosen or where[:1] != ("method",) or len(where) != 2:
         return ""
     owners = [name for name in methods.names() if where[1] in methods.get(name).Settings.model_fields]

@@ -11,7 +11,7 @@ from typing import Any
 
 from collab import methods
 from collab.boundary_settings import claims
-from collab.document import Where, nearest
+from collab.document import Key, Where, nearest
 from collab.errors import BoundaryMissingError, ScenarioError
 from collab.settings import SERVER, Scenario
 from simnet import Rule
@@ -29,7 +29,7 @@ def tenancy_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
             yield ("boundaries", index), "there are boundaries, but no tenants between which they lie", ScenarioError
         for tenant in scenario.budgets:
             message = "there is a budget, but there are no tenants that could have one"
-            yield ("budgets", tenant), message, ScenarioError
+            yield ("budgets", Key(tenant)), message, ScenarioError
         return
     yield from _misplaced_hosts(scenario, scenario.tenants)
     yield from _unknown_tenants(scenario, scenario.tenants)
@@ -56,7 +56,7 @@ def _unknown_tenants(scenario: Scenario, known: Mapping[str, Sequence[str]]) -> 
     named: list[tuple[Where, str]] = []
     for index, boundary in enumerate(scenario.boundaries):
         named += [(("boundaries", index, "to"), boundary.to), (("boundaries", index, "from"), boundary.source)]
-    named += [(("budgets", tenant), tenant) for tenant in scenario.budgets]
+    named += [(("budgets", Key(tenant)), tenant) for tenant in scenario.budgets]
     for where, tenant in named:
         if tenant not in known and not (tenant == "*" and where[0] == "boundaries"):
             message = f'there is no tenant "{tenant}"{nearest(tenant, list(known)[:_MOST_SUGGESTIONS])}'

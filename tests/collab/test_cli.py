@@ -104,8 +104,8 @@ def test_help_needs_no_torch(here):
 BAD = [
     # arguments, exit code, what the message must say
     (["run", "missing.yaml"], 3, "missing.yaml cannot be read"),
-    (["run", "unknown-key.yaml"], 3, 'unknown-key.yaml:1: sede: there is no setting "sede" here; did you mean "seed"?'),
-    (["run", "unit.yaml"], 3, 'unit.yaml:10: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
+    (["run", "unknown-key.yaml"], 3, 'unknown-key.yaml:1:1: sede: there is no setting "sede" here; did you mean "see'),
+    (["run", "unit.yaml"], 3, 'unit.yaml:10:23: network.access.bandwidth: "2 Mbits/s" has the unknown unit "Mbits/s"'),
     (["run", "tiny.yaml", "--set", "partition.beta=0"], 3, "found 0, expected more than 0"),
     (["run", "no-rule.yaml"], 4, "no boundary rule lets sites"),
     (["run", "tiny.yaml", "--set", "dataset={name: mnist}"], 5, "no file"),

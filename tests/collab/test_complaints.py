@@ -57,8 +57,8 @@ def test_two_settings_are_two_mistakes():
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("iterations: 5", "batch_size: al", 'test.yaml:4: method.batch_size: found "al", expected a whole number'),
-        ("steps: 9", "batch_size: 0", "test.yaml:7: baselines.1.batch_size: found 0, expected a whole number"),
+        ("iterations: 5", "batch_size: al", 'test.yaml:4:59: method.batch_size: found "al", expected a whole number'),
+        ("steps: 9", "batch_size: 0", "test.yaml:7:33: baselines.1.batch_size: found 0, expected a whole number"),
     ],
 )
 def test_a_batch_size_in_a_scenario_is_a_number_or_all(old, new, line):

@@ -20,7 +20,7 @@ SIDES = [
 def test_the_size_of_the_images_is_known_before_they_are_read(dataset, side):
     text = TEXT.replace("dataset: {name: gaussians}", f"dataset: {dataset}")
     assert parse(text).dataset.side == side
-    expected = f"test.yaml:4: method.expand: images of {side} pixels cannot be cut into 3 tiles a side"
+    expected = f"test.yaml:4:70: method.expand: images of {side} pixels cannot be cut into 3 tiles a side"
     with pytest.raises(ScenarioError, match=expected):
         parse(text.replace("expand: 2", "expand: 3"))
 

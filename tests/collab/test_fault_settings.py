@@ -112,7 +112,7 @@ def test_the_schema_knows_the_faults():
 def test_mistakes_are_told_with_their_line(line, message):
     with pytest.raises(ScenarioError, match=message) as caught:
         parse(f"{BASE}  - {line}", "x.yaml")
-    assert re.match(r"x\.yaml:11", str(caught.value)), caught.value
+    assert re.match(r"x\.yaml:11:\d+: ", str(caught.value)), caught.value
 
 
 def test_real_sockets_have_no_faults():

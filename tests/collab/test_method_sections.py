@@ -94,7 +94,7 @@ def test_a_group_within_a_section_is_taken_key_by_key(given):
 
 def test_a_mistake_in_a_group_is_told_where_it_was_given():
     strawman = ("method.name=strawman", "baselines=[]")
-    with pytest.raises(ScenarioError, match=r"^test.yaml:6: methods.strawman.gradient_matching.restarts: found -5"):
+    with pytest.raises(ScenarioError, match=r"^test.yaml:6:44: methods.strawman.gradient_matching.restarts: found -5"):
         parse(GROUPS.replace("restarts: 5", "restarts: -5"), *strawman, "method.gradient_matching.outer_loops=3")
     with pytest.raises(
         ScenarioError, match=r"^--set method.gradient_matching.restarts=-3: found -3, expected at least"
@@ -111,17 +111,42 @@ def test_groups_that_hold_themselves_are_refused():
 @pytest.mark.parametrize(
     ("old", "new", "overrides", "message"),
     [
-        ("local_steps: 3", "local_stepz: 3", [], 'test.yaml:7: methods.localdm.local_stepz: there is no setting "loc'),
-        ("local_steps: 3", "local_steps: -3", [], "test.yaml:7: methods.localdm.local_steps: found -3, expected at le"),
-        ("iterations: 5", "iterations: x", [], 'test.yaml:6: methods.collabdm.iterations: found "x", expected a whole'),
+        (
+            "local_steps: 3",
+            "local_stepz: 3",
+            [],
+            'test.yaml:7:13: methods.localdm.local_stepz: there is no setting "',
+        ),
+        (
+            "local_steps: 3",
+            "local_steps: -3",
+            [],
+            "test.yaml:7:26: methods.localdm.local_steps: found -3, expected at",
+        ),
+        (
+            "iterations: 5",
+            "iterations: x",
+            [],
+            'test.yaml:6:26: methods.collabdm.iterations: found "x", expected a',
+        ),
         (
             "steps: 9",
             "steps: -9",
             ["baselines=[]"],
-            "test.yaml:8: methods.central.steps: found -9, expected at least 0",
+            "test.yaml:8:20: methods.central.steps: found -9, expected at least 0",
         ),
-        ("localdm: {", "lokaldm: {", [], 'test.yaml:7: methods.lokaldm: there is no setting "lokaldm" here; did you m'),
-        ("expand: 2", "expand: 3", [], "test.yaml:6: methods.collabdm.expand: images of 16 pixels cannot be cut into"),
+        (
+            "localdm: {",
+            "lokaldm: {",
+            [],
+            'test.yaml:7:3: methods.lokaldm: there is no setting "lokaldm" here; did',
+        ),
+        (
+            "expand: 2",
+            "expand: 3",
+            [],
+            "test.yaml:6:53: methods.collabdm.expand: images of 16 pixels cannot be cut",
+        ),
         ("", "", ["methods.collabdm.iterations=-1"], "--set methods.collabdm.iterations=-1: found -1, expected at lea"),
         ("", "", ["methods.central="], "--set methods.central=: found nothing, expected a map of settings"),
         ("", "", ["methods=3"], "--set methods=3: found 3, expected a map of settings"),
@@ -142,7 +167,7 @@ def test_settings_that_only_the_former_method_knows_are_refused_with_the_remedy(
     with pytest.raises(ScenarioError) as caught:
         parse(TEXT, "method.name=localdm", "baselines=[]")
     text = str(caught.value)
-    assert text.startswith('test.yaml:4: method.iterations: there is no setting "iterations" here')
+    assert text.startswith('test.yaml:4:47: method.iterations: there is no setting "iterations" here')
     assert "it belongs to collabdm" in text
     assert "give it as methods.collabdm.iterations, then any method can be chosen" in text
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_mistake_is_answered_with_file_line_and_remedy(network, old, new, line
         parse(network.replace(old, new, 1))
     text = str(caught.value)
     assert message in text
-    assert text.startswith(f"test.yaml:{FIRST_LINE + line - 1}:"), text
+    assert re.match(rf"test\.yaml:{FIRST_LINE + line - 1}:\d+: ", text), text
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_a_cyclic_schedule_is_noticed_at_the_step(last, line, message):
 """
     with pytest.raises(ScenarioError) as caught:
         parse(text)
-    assert str(caught.value).startswith(f"test.yaml:{FIRST_LINE + 9}: network.server."), str(caught.value)
+    assert str(caught.value).startswith(f"test.yaml:{FIRST_LINE + 9}:16: network.server."), str(caught.value)
     assert message in str(caught.value)
 
 
@@ -254,7 +255,7 @@ def test_a_bad_line_of_a_trace_is_named_with_the_line_that_asks_for_it(tmp_path)
     with pytest.raises(ScenarioError) as caught:
         parse(text, tmp_path / "test.yaml")
     assert str(caught.value) == (
-        f"{tmp_path}/test.yaml:{FIRST_LINE + 3}: network.server.schedule.trace: {tmp_path}/bad.mahimahi:3: "
+        f"{tmp_path}/test.yaml:{FIRST_LINE + 3}:12: network.server.schedule.trace: {tmp_path}/bad.mahimahi:3: "
         'found "three", expected a whole number of milliseconds'
     )
 
