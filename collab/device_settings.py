@@ -22,7 +22,7 @@ _GIVEN = "given in the scenario"
 class CustomDevice(Settings):
     """A device of your own: its sustained rate of operations, and its power."""
 
-    rate: OperationRate = Field(gt=0)
+    rate: OperationRate = Field(gt=0, description="operations that it sustains, such as 50 GFLOP/s")
     power: Power | None = Field(None, gt=0, description="while it computes; without it, no energy is counted")
     idle_power: Power | None = Field(None, description="while it does not; 0 W if not given")
 
@@ -36,8 +36,8 @@ class CustomDevice(Settings):
 class CustomRadio(Settings):
     """A radio of your own: what it takes for each bit on the wire, headers included."""
 
-    transmit: EnergyPerBit
-    receive: EnergyPerBit
+    transmit: EnergyPerBit = Field(description="for each bit that it sends, such as 80 nJ/bit")
+    receive: EnergyPerBit = Field(description="for each bit that it receives")
 
     def radio(self) -> Radio:
         """The radio as simnet knows it."""

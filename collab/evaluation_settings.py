@@ -46,10 +46,10 @@ class EvaluationSettings(BaseModel):
     repeats: int = Field(
         1, ge=1, description="freshly initialised networks for each set and architecture, of which the mean is reported"
     )
-    batch_size: int = Field(256, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
+    batch_size: int = Field(256, ge=1, description="of the training")
+    learning_rate: float = Field(0.01, gt=0, description="of the training, at its start")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the training")
+    weight_decay: float = Field(5e-4, ge=0, description="of the training")
     augment: bool = Field(True, description="augment the training batches by the data set's strategy")
 
     @model_validator(mode="before")

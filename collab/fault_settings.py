@@ -89,7 +89,7 @@ class CrashSettings(FaultSettings):
     """A host is off; it restarts at the end of the fault, if there is one, with what is on its disk."""
 
     fault: Literal["crash"]
-    host: str
+    host: str = Field(description="client-3 or server")
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""
@@ -100,7 +100,7 @@ class SlowSettings(FaultSettings):
     """A host computes more slowly."""
 
     fault: Literal["slow"]
-    host: str
+    host: str = Field(description="client-3 or server")
     factor: float = Field(gt=0, le=1e6, description="its jobs take so many times as long")
 
     def named(self) -> Fault:
@@ -112,7 +112,7 @@ class ClockSettings(FaultSettings):
     """A host's clock is wrong."""
 
     fault: Literal["clock"]
-    host: str
+    host: str = Field(description="client-3 or server")
     ahead: Duration = Field(0.0, description="what it shows too much")
     drift: float = Field(0.0, gt=-1, lt=1, description="seconds that it gains in each; negative if it loses")
 
@@ -127,7 +127,7 @@ class HoldSettings(FaultSettings):
     fault: Literal["hold"]
     source: Group = Field("*", alias="from")
     to: Group = "*"
-    delay: Duration
+    delay: Duration = Field(description="how much later")
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""
@@ -140,7 +140,7 @@ class DropSettings(FaultSettings):
     fault: Literal["drop"]
     source: Group = Field("*", alias="from")
     to: Group = "*"
-    probability: Chance = 1.0
+    probability: Chance = Field(1.0, description="of each message")
 
     def named(self) -> Fault:
         """The fault as simnet knows it."""

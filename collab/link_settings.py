@@ -59,8 +59,8 @@ class BandwidthUpDown(Settings):
 class LossUpDown(Settings):
     """A probability of loss for each direction."""
 
-    up: LinkLoss = 0.0
-    down: LinkLoss = 0.0
+    up: LinkLoss = Field(0.0, description="toward the server")
+    down: LinkLoss = Field(0.0, description="from the server")
 
 
 class JitterSettings(Settings):
@@ -69,7 +69,7 @@ class JitterSettings(Settings):
     spread: LinkLatency = Field(
         description="uniform: the largest deviation; normal: the standard deviation; others: the mean delay"
     )
-    distribution: JitterDistribution = "uniform"
+    distribution: JitterDistribution = Field("uniform", description="how the deviations are distributed")
 
 
 class StepSettings(Settings):
@@ -99,7 +99,7 @@ class ScheduleSettings(Settings):
     A trace is read when the scenario is, and becomes steps: the scenario then no longer needs the file.
     """
 
-    steps: Steps = Field((), validate_default=False)
+    steps: Steps = Field((), validate_default=False, description="such as {at: 10 s, bandwidth: 1 Mbit/s}, in order")
     every: Annotated[Duration, Field(gt=0)] | None = Field(None, description="start over after this long")
     trace: str | None = Field(
         None, description="a file of mahimahi's format (a millisecond a line), relative to the scenario's folder"
@@ -159,8 +159,8 @@ OneSchedule = Annotated[
 class ScheduleUpDown(Settings):
     """A schedule for each direction; without one a direction keeps its bandwidth."""
 
-    up: OneSchedule | None = None
-    down: OneSchedule | None = None
+    up: OneSchedule | None = Field(None, description="toward the server")
+    down: OneSchedule | None = Field(None, description="from the server")
 
 
 def _form_of_schedule(value: Any) -> str:
@@ -183,8 +183,8 @@ class LinkSettings(Settings):
     bandwidth: Annotated[
         Annotated[LinkBandwidth, Tag("float")] | Annotated[BandwidthUpDown, Tag("BandwidthUpDown")],
         _word_or("BandwidthUpDown"),
-    ]
-    latency: LinkLatency
+    ] = Field(description="capacity, such as 20 Mbit/s, the same both ways; or up and down")
+    latency: LinkLatency = Field(description="propagation delay one way, such as 10 ms")
     jitter: Annotated[
         Annotated[LinkLatency, Tag("float")] | Annotated[JitterSettings, Tag("JitterSettings")],
         _word_or("JitterSettings"),

@@ -54,7 +54,7 @@ class TopologySettings(Settings):
         description="how messages travel in virtual time: their real bytes through aiohttp, or for thousands of "
         "clients the objects themselves, in the time that their bytes would take; over real sockets always http",
     )
-    tcp: TcpSettings = TcpSettings()
+    tcp: TcpSettings = Field(TcpSettings(), description="what of TCP is modelled")
     hosts: Mapping[str, HostSettings] = Field(
         {}, description="client, server or a host's name -> its capacities and congestion control"
     )
@@ -87,8 +87,8 @@ class StarSettings(TopologySettings):
     """Every client on an access link of its own, the server behind one shared link."""
 
     topology: Literal["star"]
-    access: LinkSettings
-    server: LinkSettings
+    access: LinkSettings = Field(description="from each client to the node that it is on")
+    server: LinkSettings = Field(description="to the server, shared by all clients")
 
     def _joined(self, clients: Sequence[str], tenant_of: Mapping[str, str], seed: int) -> Topology:
         return star(clients, access=self.access.spec(), server=self.server.spec(), tenant_of=tenant_of)
@@ -101,11 +101,11 @@ class TwoTierSettings(TopologySettings):
     stations: int = Field(ge=1, le=_MOST_NODES, description="number of base stations")
     sites: int | None = Field(None, ge=1, le=_MOST_NODES, description="number of sites between clients and stations")
     aggregations: int = Field(1, ge=1, le=_MOST_NODES, description="number of aggregation nodes")
-    access: LinkSettings
+    access: LinkSettings = Field(description="from each client to the node that it is on")
     site: LinkSettings | None = Field(None, description="from each site to its station")
-    station: LinkSettings
+    station: LinkSettings = Field(description="from each base station to its aggregation node")
     aggregation: LinkSettings | None = Field(None, description="from each aggregation node to the cloud")
-    server: LinkSettings
+    server: LinkSettings = Field(description="to the server, shared by all clients")
 
     @model_validator(mode="after")
     def _check_tiers(self) -> TwoTierSettings:
@@ -138,9 +138,9 @@ class RingSettings(TopologySettings):
 
     topology: Literal["ring"]
     nodes: int | None = Field(None, ge=3, le=_MOST_NODES, description="one for each client, at least 3, if not given")
-    access: LinkSettings
+    access: LinkSettings = Field(description="from each client to the node that it is on")
     trunk: LinkSettings = Field(description="from each node to the next")
-    server: LinkSettings
+    server: LinkSettings = Field(description="to the server, shared by all clients")
 
     def _joined(self, clients: Sequence[str], tenant_of: Mapping[str, str], seed: int) -> Topology:
         return ring(
@@ -158,9 +158,9 @@ class TreeSettings(TopologySettings):
 
     topology: Literal["tree"]
     branching: int = Field(ge=2, le=_MOST_NODES, description="how many hang on each node")
-    access: LinkSettings
+    access: LinkSettings = Field(description="from each client to the node that it is on")
     trunk: LinkSettings = Field(description="from each node to the one above")
-    server: LinkSettings
+    server: LinkSettings = Field(description="to the server, shared by all clients")
 
     def _joined(self, clients: Sequence[str], tenant_of: Mapping[str, str], seed: int) -> Topology:
         return tree(
@@ -177,16 +177,16 @@ class GeometricSettings(TopologySettings):
     """Stations and clients at random places in a square; near stations are joined, clients are on the nearest one."""
 
     topology: Literal["geometric"]
-    stations: int = Field(ge=1, le=5000)
+    stations: int = Field(ge=1, le=5000, description="number of stations")
     radius: Annotated[Length, Field(gt=0)] = Field(description="stations at most so far apart are joined")
     side: Annotated[Length, Field(gt=0)] = Field(10_000.0, description="of the square")
     delay_per_km: Annotated[Duration, Field(le=1)] = Field(
         5e-6, description="added to the latency of access and trunk links for their length"
     )
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the places; the scenario's if not given")
-    access: LinkSettings
+    access: LinkSettings = Field(description="from each client to the node that it is on")
     trunk: LinkSettings = Field(description="between stations")
-    server: LinkSettings
+    server: LinkSettings = Field(description="to the server, shared by all clients")
 
     def _joined(self, clients: Sequence[str], tenant_of: Mapping[str, str], seed: int) -> Topology:
         return geometric(
@@ -219,7 +219,9 @@ class LinksSettings(TopologySettings):
     """Exactly the links that are listed; ends that are no hosts only forward."""
 
     topology: Literal["links"]
-    links: tuple[JoiningSettings, ...] = Field(min_length=1, max_length=_MOST_NODES)
+    links: tuple[JoiningSettings, ...] = Field(
+        min_length=1, max_length=_MOST_NODES, description="every link, and which two nodes it joins"
+    )
 
     def _joined(self, clients: Sequence[str], tenant_of: Mapping[str, str], seed: int) -> Topology:
         joined = [link.spec().between(*link.between) for link in self.links]

@@ -5,7 +5,6 @@ Errors name the file and the line, what was found, what was expected and the nea
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from collab import extending, methods
 from collab.complaints import explain
 from collab.contradictions import contradictions
 from collab.document import Document, Variation, Where
+from collab.editor_schema import json_schema, whole_schema
 from collab.errors import ScenarioError
-from collab.evaluation_settings import PROTOCOLS
 from collab.extending import read_text
 from collab.plan import Plan, PlannedCell, in_words
 from collab.settings import SERVER, Scenario
@@ -94,7 +93,7 @@ def _validated(document: Document, default_name: str) -> Scenario:
 
 
 def _complaints(error: ValidationError, document: Document) -> list[str]:
-    told = list(explain(error, json_schema()))
+    told = list(explain(error, whole_schema()))
     places = {where for where, _ in told}
     said: dict[str, None] = {}
     for where, sentence in told:
@@ -149,20 +148,3 @@ def _hint(where: Where, document: Document) -> str:
     return (
         f"; it belongs to {', '.join(owners)}: give it as methods.{owners[0]}.{where[1]}, then any method can be chosen"
     )
-
-
-@functools.lru_cache(maxsize=1)
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario file, for editors."""
-    schema = Scenario.model_json_schema()
-    schema["title"] = "collab scenario"
-    # A file need not give its name, and a baseline or a protocol may be a bare word.
-    schema["required"] = [name for name in schema["required"] if name != "name"]
-    items = schema["properties"]["baselines"]["items"]
-    schema["properties"]["baselines"]["items"] = {"anyOf": [{"enum": list(methods.names())}, items]}
-    evaluation = schema["properties"]["evaluation"]
-    schema["properties"]["evaluation"] = {
-        "anyOf": [{"enum": list(PROTOCOLS)}, {"$ref": evaluation.pop("$ref")}],
-        **evaluation,
-    }
-    return schema

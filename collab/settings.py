@@ -127,11 +127,13 @@ else:
 class Scenario(Settings):
     """Everything that a run is a function of."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
-    seed: int = Field(0, ge=0, lt=2**63)
-    dataset: DatasetSettings
-    partition: PartitionSettings
-    method: MethodUnion
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="of its runs; the file's, without .yaml, if not given"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="what every random draw of a run follows from")
+    dataset: DatasetSettings = Field(description="the data, by name; collab data list shows what there is")
+    partition: PartitionSettings = Field(description="how the training samples are divided over the clients")
+    method: MethodUnion = Field(description="the learning method, by name, and its settings")
     baselines: tuple[MethodUnion, ...] = Field(
         (), description="methods to run beside it on the same data, network and evaluation"
     )
@@ -140,11 +142,13 @@ class Scenario(Settings):
         exclude=True,  # once read, it is spelt out in the method and the baselines
         description="method -> what it takes that is not given where it is named, so that method.name can be changed",
     )
-    network: NetworkSettings
+    network: NetworkSettings = Field(description="how clients and server are joined, by topology")
     tenants: Tenants | None = Field(
         None, description="tenant -> its hosts, by name or pattern (client-*); all hosts trust each other if not given"
     )
-    boundaries: tuple[BoundarySettings, ...] = ()
+    boundaries: tuple[BoundarySettings, ...] = Field(
+        (), description="what may cross from one tenant to another; whatever no boundary allows is refused"
+    )
     budgets: Mapping[str, Size] = Field(
         {}, description="tenant -> bytes that it may send across its boundaries in a run of one method, in all"
     )
@@ -156,8 +160,12 @@ class Scenario(Settings):
         description="client, server or a host's name -> its access to the network; without one, bits cost 0 J",
     )
     faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
-    compute: ComputeSettings = ComputeSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
+    compute: ComputeSettings = Field(
+        ComputeSettings(), description="where the work really runs, and what it costs in virtual time"
+    )
+    evaluation: EvaluationSettings = Field(
+        EvaluationSettings(), description="how a result is judged: a protocol, paper or quick, or settings"
+    )
     sweep: SweepSettings | None = Field(
         None,
         exclude=True,  # a run is one cell; what else there is is no part of it

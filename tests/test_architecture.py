@@ -114,6 +114,7 @@ COLLAB = [
     "contradictions",
     "plan",
     "extending",
+    "editor_schema",
     "scenario",
     "network_file",
     "store",

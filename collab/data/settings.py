@@ -97,10 +97,10 @@ class GaussiansSettings(_DatasetSettings):
     """Random smooth images with noise, for tests and for measuring."""
 
     name: Literal["gaussians"]
-    classes: int = Field(4, ge=2, le=256)
-    channels: Literal[1, 3] = 1
-    side: int = Field(16, ge=8, le=64)
-    samples_per_class: int = Field(100, ge=1)
+    classes: int = Field(4, ge=2, le=256, description="number of classes")
+    channels: Literal[1, 3] = Field(1, description="1 for grey, 3 for colour")
+    side: int = Field(16, ge=8, le=64, description="pixels of a side")
+    samples_per_class: int = Field(100, ge=1, description="of the training part; the test part has half as many")
 
 
 AnyDatasetSettings = (

@@ -31,8 +31,8 @@ class Settings(MethodSettings):
     batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         256, description="real images of each class in a step, or all that there are"
     )
-    learning_rate: float = Field(1.0, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
+    learning_rate: float = Field(1.0, gt=0, description="of the images")
+    momentum: float = Field(0.5, ge=0, lt=1, description="of the images")
     deviations: bool = Field(
         True, description="with expand, match standard deviations beside the means, as the published code does"
     )

@@ -55,8 +55,8 @@ class Settings(MethodSettings):
     local_batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         256, description="real images of each class in a step, or all that the site holds"
     )
-    local_learning_rate: float = Field(1.0, gt=0)
-    local_momentum: float = Field(0.5, ge=0, lt=1)
+    local_learning_rate: float = Field(1.0, gt=0, description="of the images, at a site")
+    local_momentum: float = Field(0.5, ge=0, lt=1, description="of the images, at a site")
     local_deviations: bool = Field(
         True, description="with expand, match standard deviations at the sites, too, as the published code does"
     )

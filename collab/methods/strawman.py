@@ -123,8 +123,12 @@ class Settings(collabdm.Settings):
     """
 
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
-    gradient_matching: GradientMatchingSettings = GradientMatchingSettings()
-    meta_learning: MetaLearningSettings = MetaLearningSettings()
+    gradient_matching: GradientMatchingSettings = Field(
+        GradientMatchingSettings(), description="settings of the instance gradient-matching"
+    )
+    meta_learning: MetaLearningSettings = Field(
+        MetaLearningSettings(), description="settings of the instance meta-learning"
+    )
 
 
 def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:

@@ -66,7 +66,7 @@ def test_the_schema_knows_both_ways_to_write_a_rate():
     words, settings = schema["$defs"]["RateSettings"]["anyOf"]
     assert words["type"] == "string"
     assert set(settings["properties"]) == {"size", "messages", "per", "burst"}
-    assert schema["properties"]["budgets"]["type"] == "object"
+    assert schema["$defs"]["scenario"]["properties"]["budgets"]["type"] == "object"
 
 
 @pytest.mark.parametrize(

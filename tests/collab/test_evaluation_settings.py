@@ -96,7 +96,7 @@ def test_a_protocol_by_name_is_no_group_of_other_settings():
 
 def test_the_schema_for_editors_knows_both_forms():
     schema = scenario.json_schema()
-    word, settings = schema["properties"]["evaluation"]["anyOf"]
+    word, settings = schema["$defs"]["scenario"]["properties"]["evaluation"]["anyOf"]
     assert word == {"enum": ["paper", "quick"]}
     assert set(schema["$defs"][settings["$ref"].rsplit("/", 1)[1]]["properties"]) == set(
         EvaluationSettings.model_fields

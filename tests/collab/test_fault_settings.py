@@ -64,7 +64,7 @@ def test_what_is_written_out_reads_back_the_same():
 
 def test_the_schema_knows_the_faults():
     schema = json_schema()
-    faults = schema["properties"]["faults"]["items"]["discriminator"]
+    faults = schema["$defs"]["scenario"]["properties"]["faults"]["items"]["discriminator"]
     assert faults["propertyName"] == "fault"
     assert set(faults["mapping"]) == {fault.fault for fault in parse(BASE + ALL, "x.yaml").faults}
     crash = schema["$defs"]["CrashSettings"]
