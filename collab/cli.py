@@ -172,37 +172,6 @@ def join(
     _say(f"{name} is done")
 
 
-@app.command(name="list")
-@ending_cleanly
-def list_(runs_dir: RunsDir = RUNS_DIR) -> None:
-    """List the runs that were made."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from collab.store import damaged_runs, list_runs
-
-    table = Table("run", "scenario", "seed", "world", "accuracy", "wall time")
-    runs = list_runs(runs_dir)
-    for found in runs:
-        summary = found.summary
-        accuracies = "\n".join(f"{method} {100 * row['accuracy']:.1f} %" for method, row in summary["methods"].items())
-        table.add_row(
-            found.path.name,
-            summary["scenario"],
-            str(summary["seed"]),
-            summary["world"],
-            accuracies,
-            f"{summary['wall_s']:.0f} s",
-        )
-    if runs:
-        Console(highlight=False).print(table)
-    damaged = damaged_runs(runs_dir)
-    for path in damaged:
-        _say(f"not listed: {path} is damaged, its summary cannot be read; run the scenario again, or remove it")
-    if not runs and not damaged:
-        _say(f"no runs in {runs_dir} yet; make one with: collab run scenarios/quickstart.yaml")
-
-
 @app.command()
 @ending_cleanly
 def schema() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,10 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from collab.data.progress import Unit
-from collab.run import MethodResult
-from simnet import Network
 from simnet.units import format_energy, format_size
+
+if TYPE_CHECKING:  # they need torch, which is slow to import
+    from collab.data.progress import Unit
+    from collab.run import MethodResult
+    from simnet import Network
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False)
@@ -124,7 +126,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for name, row in summary["methods"].items():
         table.add_row(
             _method_cell(name, row),
-            _with_deviation(next(iter(row["accuracies"].values()))),
+            with_deviation(next(iter(row["accuracies"].values()))),
             format_size(row["bytes_up_per_client"]),
             format_size(row["bytes_down_per_client"]),
             *([_energy(row["energy_j_per_client"])] if energy else []),
@@ -179,10 +181,11 @@ def _accuracy_cell(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "-"
     between = found["set_deviation"]
-    return _with_deviation(found) + ("" if between is None else f"\nsets ±{100 * between:.1f}")
+    return with_deviation(found) + ("" if between is None else f"\nsets ±{100 * between:.1f}")
 
 
-def _with_deviation(found: Mapping[str, Any]) -> str:
+def with_deviation(found: Mapping[str, Any]) -> str:
+    """An accuracy of a summary in percent, with its deviation over the networks if there are several."""
     deviation = f"±{100 * found['deviation']:.1f}" if found["networks"] > 1 else ""
     return f"{100 * found['mean']:.1f}{deviation}"
 

@@ -122,6 +122,8 @@ COLLAB = [
     "topology_layout",
     "topology_file",
     "results",
+    "run_overview",
+    "run_comparison",
     "run_listener",
     "logbook",
     "ensemble",

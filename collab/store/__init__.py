@@ -1,5 +1,6 @@
 """What runs and sweeps leave behind, and how to read it back; see `collab.store.runs` and `collab.store.sweeps`."""
 
+from collab.store.finding import find, find_run
 from collab.store.metrics import METRICS, Metric
 from collab.store.runs import (
     DEFAULT_RUNS_DIR,
@@ -18,7 +19,6 @@ from collab.store.runs import (
     Run,
     RunWriter,
     damaged_runs,
-    find_run,
     ledger_identity,
     list_runs,
     open_run,
@@ -47,6 +47,7 @@ __all__ = [
     "RunWriter",
     "Sweep",
     "damaged_runs",
+    "find",
     "find_run",
     "find_sweep",
     "ledger_identity",

@@ -43,7 +43,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from collab.array_file import in_order
-from collab.errors import RunDirectoryError, RunExistsError, RunNotFoundError
+from collab.errors import RunDirectoryError, RunExistsError
 from collab.store import metrics
 from collab.store.pictures import picture_strip
 from simnet import ledger as ledgers
@@ -346,19 +346,6 @@ def read_map(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
             f"{path} is damaged: expected a map, found {'nothing' if data is None else repr(data)[:60]}"
         )
     return data
-
-
-def find_run(text: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
-    """The run at a path, of a name under `runs_dir`, or the `latest` one there. Raises `RunNotFoundError`."""
-    if text == LATEST:
-        runs = list_runs(runs_dir)
-        if not runs:
-            raise RunNotFoundError(f"there is no run in {runs_dir}; make one with: collab run SCENARIO")
-        return max(runs, key=lambda run: (run.path / SUMMARY).stat().st_mtime)
-    for candidate in (Path(text), runs_dir / text):
-        if (candidate / SUMMARY).is_file():
-            return Run(candidate)
-    raise RunNotFoundError(f"{text} is no run directory, neither here nor in {runs_dir} (no {SUMMARY} in it)")
 
 
 def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:
