@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-slow lint docs clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every reference must lead somewhere (-n), and every warning is an error (-W).
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -q -n -W --keep-going -b html -d build/docs-cache docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+	@echo "the site: build/docs/index.html"
+
 $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV) (torch is large: a minute or more) ..."
 	@$(PYTHON) -m venv $(VENV)
@@ -33,6 +39,10 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet -e '.[docs]'
 	@touch $@
 
 clean:

@@ -194,11 +194,9 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """The entry point of the command."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # else nohup has asked to go on
-            signal.signal(ending, signal.default_int_handler)
+@functools.lru_cache(maxsize=1)
+def whole_app() -> typer.Typer:
+    """All commands: those of this file, those that have files of their own, and those that other packages add."""
     for name, command in commands.found():
         app.command(name=name)(ending_cleanly(command))
     for group in commands.groups():
@@ -208,7 +206,15 @@ def main() -> None:
         app.add_typer(within, name=group.name)
     for plugin in metadata.entry_points(group="collab.commands"):
         app.command(name=plugin.name)(ending_cleanly(plugin.load()))
-    app()
+    return app
+
+
+def main() -> None:
+    """The entry point of the command."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # else nohup has asked to go on
+            signal.signal(ending, signal.default_int_handler)
+    whole_app()()
 
 
 if __name__ == "__main__":

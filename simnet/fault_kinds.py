@@ -223,7 +223,7 @@ class ClockSkew(Fault):
 
 @dataclass(frozen=True, slots=True)
 class HoldMessages(Fault):
-    """Every message from `source` to `target` (hosts, tenants or *) arrives `delay_s` later."""
+    """Every message from `source` to `target` (hosts, tenants or `*`) arrives `delay_s` later."""
 
     kind: ClassVar[str] = "hold"
     source: str
@@ -247,7 +247,7 @@ class HoldMessages(Fault):
 
 @dataclass(frozen=True, slots=True)
 class DropMessages(Fault):
-    """A message, or an attempt to connect, from `source` to `target` (hosts, tenants or *) is lost."""
+    """A message, or an attempt to connect, from `source` to `target` (hosts, tenants or `*`) is lost."""
 
     kind: ClassVar[str] = "drop"
     source: str
@@ -270,8 +270,8 @@ class DropMessages(Fault):
 
 @dataclass(frozen=True, slots=True)
 class ResetConnections(Fault):
-    """Connections between `source` and `target` (hosts, tenants or *) are reset: those that are open, then new ones as
-    soon as `source` sends something.
+    """Connections between `source` and `target` (hosts, tenants or `*`) are reset: those that are open, then new ones
+    as soon as `source` sends something.
     """
 
     kind: ClassVar[str] = "reset"

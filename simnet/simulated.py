@@ -54,11 +54,16 @@ class SimulatedNetwork(Network):
     the time that their bytes would take, for thousands of clients with megabytes each (`simnet.sized`).
 
     Example:
-        >>> network = SimulatedNetwork(star(["client"], access=..., server=...))
+        >>> import asyncio
+        >>> from simnet import LinkSpec, star
+        >>> network = SimulatedNetwork(star(["client"], access=LinkSpec(1e6, 0.05), server=LinkSpec(1e9, 0.0)))
+        >>> async def nap(host):
+        ...     await asyncio.sleep(60)
+        ...     return f"{host.name} wakes at {host.now():g} s"
         >>> async def main():
-        ...     await network.host("server").serve([Route("GET", "/", hello)])
-        ...     return await network.host("client").start(ask(network.host("client")))
+        ...     return await network.host("client").start(nap(network.host("client")))
         >>> network.run(main)
+        'client wakes at 60 s'
     """
 
     def __init__(

@@ -87,8 +87,8 @@ class FaultRule:
         >>> class Lossy(FaultRule):
         ...     def message(self, transfer):
         ...         return DROP if transfer.target == "server" else PASS
-        >>> with network.faults.install(Lossy()):
-        ...     await host.request(...)
+
+    holds from `network.faults.install(Lossy())` on, or within `with network.faults.install(Lossy()):`.
     """
 
     def message(self, transfer: Transfer) -> Verdict:

@@ -1,10 +1,8 @@
-"""The README tells the truth: its example prints what it says, and what it points to is there."""
+"""The README tells the truth: what it points to is there, and it lists every exit code."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,6 @@ from collab import errors
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/simnet.md"])
-def test_its_example_prints_what_it_says(tmp_path, page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    program, printed = re.search(r"```python\n(.*?)```.*?```\n(.*?)```", text, re.DOTALL).groups()
-    (tmp_path / "example.py").write_text(program)
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == (printed, "")
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w/.]+)\)|`((?:tests|scenarios)/[\w/.-]+)`", TEXT))))
