@@ -10,24 +10,33 @@ from analysis.observations import Observation, number_of, repeated
 
 
 def provenance(observations: Sequence[Observation]) -> str:
-    """Scenario's data, seeds, and n; what ± means."""
+    """Scenario, data, seeds, and n; what ± means."""
+    scenarios = list(dict.fromkeys(found.scenario for found in observations))
+    datasets = list(dict.fromkeys(found.dataset for found in observations))
+    what = f"Scenario{'s' if len(scenarios) > 1 else ''} {_listed(scenarios)}; {_listed(datasets)}"
     seeds = sorted({found.seed for found in observations})
     counts = sorted({len(group.observations) for group in repeated(observations)})
     networks = sorted({len(next(iter(found.accuracies.values()))) for found in observations})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     spread = "; ± is the standard deviation over seeds (n - 1)" if counts[-1] > 1 else "; one seed, so no deviation"
     each = f"{_range(networks)} network{'' if networks == [1] else 's'} trained for each"
-    return f"{'Seeds' if len(seeds) > 1 else 'Seed'} {_listed(seeds)}, {n}{spread}; {each}."
+    named = _consecutive(seeds)
+    return f"{what}; {'seeds' if len(seeds) > 1 else 'seed'} {named}, {n}{spread}; {each}."
 
 
 def _range(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
-def _listed(seeds: Sequence[int]) -> str:
+def _consecutive(seeds: Sequence[int]) -> str:
     if len(seeds) > 3 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
+    return _listed([str(seed) for seed in seeds])
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = list(words[:6])
+    return ", ".join(shown) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
 
 
 def differences(observations: Sequence[Observation], exhibit: str) -> str:

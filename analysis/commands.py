@@ -37,7 +37,7 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         help="Run or sweep directories, or their names; also what benchmarks/table2.py writes.",
-        metavar="[RUN|SWEEP]...",
+        metavar="RUN",
     ),
 ]
 RunsDir = Annotated[Path, typer.Option(help="Where run directories are.")]
@@ -92,3 +92,41 @@ def tables(
     else:
         output.write_text(text, encoding="utf-8")
         print(f"tables: {output}")
+
+
+class FigureForm(StrEnum):
+    """How figures are written."""
+
+    PDF = "pdf"
+    SVG = "svg"
+    PNG = "png"
+
+
+def figures(
+    sources: Sources = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write them to.")] = Path("figures"),
+    form: Annotated[FigureForm, typer.Option("--format", help="The form.")] = FigureForm.PDF,
+    only: Annotated[
+        list[str] | None, typer.Option(help="The name of a figure; all that the runs support if not given.")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Figures of runs and sweeps for papers, each with its caption in a text file beside it."""
+    from analysis.charts import CHARTS
+    from analysis.sources import read_source
+    from analysis.tables import UnsupportedByRunsError
+
+    if unknown := [name for name in only or () if name not in CHARTS]:
+        raise typer.BadParameter(f"there is no figure {unknown[0]}; expected one of {', '.join(CHARTS)}")
+    observations = [found for text in sources or ["latest"] for found in read_source(text, runs_dir).observations]
+    output.mkdir(parents=True, exist_ok=True)
+    for name in only or CHARTS:
+        try:
+            charts = CHARTS[name](observations)
+        except UnsupportedByRunsError as reason:
+            print(f"no {name}: {reason}", file=sys.stderr)
+            continue
+        for chart in charts:
+            path = chart.drawing.save(output / f"{chart.name}.{form}")
+            path.with_suffix(".txt").write_text(f"{chart.title}. {chart.caption}\n", encoding="utf-8")
+            print(f"{chart.title}: {path}")

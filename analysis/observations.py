@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from collab.store import MethodRun
+from collab.store import MethodRun, metrics
 from simnet.errors import UnitError
 from simnet.units import bandwidth_bps, duration_s, size_bytes
 
@@ -30,6 +30,8 @@ class Observation:
     Accuracies are from 0 to 1, seconds virtual if `world` is simulated, joules modelled; what was not counted is None.
     """
 
+    scenario: str
+    """Its name."""
     method: str
     seed: int
     dataset: str
@@ -80,10 +82,29 @@ class Observation:
 
     @cached_property
     def arrivals_s(self) -> list[tuple[str, float]]:
-        """Site and moment of every upload that the server took in, in order; empty without a run directory."""
+        """Site and moment of every upload that the server took in, in order; empty without a run directory.
+
+        Raises `RunDirectoryError` if the metrics, or the trace of a run that has none, cannot be read.
+        """
         if self.left is None:
             return []
+        kept = self.left.path.parent / metrics.METRICS
+        if kept.is_file():
+            table = metrics.read_table(kept).select(["method", "metric", "host", "at_s"]).to_pydict()
+            rows = zip(*table.values(), strict=True)
+            return [
+                (host, at_s) for method, name, host, at_s in rows if (method, name) == (self.method, "upload_bytes")
+            ]
         return [(str(event.values["site"]), event.at_s) for event in self.left.trace.of_kind("upload")]
+
+    @cached_property
+    def slowest_compute_s(self) -> float:
+        """Seconds that the site whose upload came last had computed by then; 0 without devices or a run directory."""
+        if self.left is None or not self.settings.get("devices"):
+            return 0.0
+        site, _ = max(self.arrivals_s, key=lambda arrival: arrival[1])
+        jobs = (event for event in self.left.trace.of_kind("compute") if event.host == site)
+        return sum(event.at_s - int(str(event.values["start_us"])) / 1e6 for event in jobs)
 
     @property
     def uploads_of_a_site(self) -> int:

@@ -14,7 +14,7 @@ from analysis.observations import Observation
 from collab.errors import RunDirectoryError, RunNotFoundError
 from collab.store import DEFAULT_RUNS_DIR, Run, Sweep, find_run, find_sweep
 
-_NOT_OF_THE_METHOD = ("name", "seed", "baselines", "compute")
+_NOT_OF_THE_METHOD = ("name", "seed", "baselines", "compute", "sweep")
 """What may differ between runs of one method that repeat each other, or is another method's."""
 
 
@@ -71,6 +71,7 @@ def of_run(run: Run) -> Iterator[Observation]:
         try:
             row = run.summary["methods"][method.name]
             yield Observation(
+                scenario=str(run.summary["scenario"]),
                 method=method.name,
                 seed=int(run.summary["seed"]),
                 dataset=str(run.summary.get("dataset", scenario["dataset"]["name"])),
@@ -118,6 +119,7 @@ def _result_files(folder: Path) -> Iterator[Observation]:
             scenario, summary = yaml.safe_load(found["scenario"]), found["summary"]
             accuracies = [float(value) for value in found["accuracies"]]
             yield Observation(
+                scenario=str(scenario["name"]),
                 method=str(scenario["method"]["name"]),
                 seed=int(found["seed"]),
                 dataset=str(found["dataset"]),

@@ -92,7 +92,7 @@ def _table2(observations: Sequence[Observation], words: str) -> Table:
         f"Accuracy on test data in percent. {theirs}"
         f"{lossy} {differences(observations, 'table2')} {provenance(observations)}"
     )
-    return Table(f"table2{_suffix(words)}", f"Table 2{_of(words)}", "method", rows, list(columns), cells, caption)
+    return Table(f"table2{named_after(words)}", f"Table 2{_of(words)}", "method", rows, list(columns), cells, caption)
 
 
 def _estimate(observations: Sequence[Observation]) -> Estimate | None:
@@ -147,7 +147,7 @@ def _table3(observations: Sequence[Observation], method: str, words: str) -> Tab
         f"networks of distillation). {differences(observations, 'table3')} {provenance(observations)}"
     )
     title = f"Table 3: {method}{_of(words)}"
-    name = f"table3-{method}{_suffix(words)}"
+    name = f"table3-{method}{named_after(words)}"
     return Table(name, title, "distilled \\ tested", list(ARCHITECTURES), columns, cells, caption)
 
 
@@ -201,6 +201,13 @@ def short(name: str) -> str:
     return known.get(name, name.rpartition(".")[2].replace("_", " "))
 
 
+def on_axis(name: str) -> str:
+    """A setting as an axis calls it."""
+    return {"partition.clients": "clients K", "partition.beta": "β: the smaller, the more skewed"}.get(
+        name, short(name)
+    )
+
+
 def written(value: Any) -> str:
     """The value of a setting, in a word."""
     if isinstance(value, float):
@@ -214,7 +221,8 @@ def _of(words: str) -> str:
     return f" ({words})" if words else ""
 
 
-def _suffix(words: str) -> str:
+def named_after(words: str) -> str:
+    """What a file name ends with, of something that `apart_by_settings` put apart."""
     kept = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in words.replace("β", "beta"))
     return f"-{'-'.join(part for part in kept.split('-') if part)}" if words else ""
 

@@ -26,6 +26,7 @@ def observed(method="collabdm", seed=1, accuracy=0.9, upload_bytes=1000.0, **mor
     accuracies = more.pop("accuracies", {"convnet": [accuracy]})
     seconds = more.pop("result_s", 2.0)
     return Observation(
+        scenario="made",
         method=method,
         seed=seed,
         dataset=more.pop("dataset", "MNIST"),

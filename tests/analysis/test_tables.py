@@ -69,7 +69,7 @@ def test_the_caption_says_in_what_we_differ_and_of_how_many():
     settings = {"method.images_per_class": 10, "evaluation.epochs": 1001}
     (table,) = table2([observed(seed=seed, settings=settings) for seed in (1, 2, 3)])
     assert "Differs from the paper (its value in brackets): method.images_per_class 10 (50)." in table.caption
-    assert "Seeds 1, 2, 3, n = 3; ± is the standard deviation over seeds (n - 1)" in table.caption
+    assert "Scenario made; MNIST; seeds 1, 2, 3, n = 3; ± is the standard deviation over seeds (n - 1)" in table.caption
 
 
 def test_table_3_has_the_network_of_distillation_in_rows():

@@ -1,0 +1,78 @@
+"""What all charts have in common: a name, a drawing, a caption, and the looks of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.observations import Observation
+from analysis.style import SERIES_COLOURS, SERIES_MARKERS, Drawing
+
+SERIES_LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
+MOST_PANELS = 9
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of runs: `name` is that of its file, `caption` says what it shows, of what scenario, seeds and n."""
+
+    name: str
+    title: str
+    drawing: Drawing
+    caption: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series looks: colour, marker and line all tell it from others, for readers who see no colours."""
+
+    colour: str
+    marker: str
+    line: str | tuple[int, tuple[float, ...]]
+
+
+def look(number: int) -> Look:
+    """The look of the series of a number from 0 on; after six the same colours come with other markers and lines."""
+    lap, place = divmod(number, len(SERIES_COLOURS))
+    return Look(
+        SERIES_COLOURS[place],
+        SERIES_MARKERS[(place + lap) % len(SERIES_MARKERS)],
+        SERIES_LINES[(place + lap) % len(SERIES_LINES)],
+    )
+
+
+def looks_of_methods(observations: Iterable[Observation]) -> Mapping[str, Look]:
+    """A look for each method, in the order in which they come."""
+    methods = dict.fromkeys(found.method for found in observations)
+    return {method: look(number) for number, method in enumerate(methods)}
+
+
+def spread(items: Sequence[str], most: int) -> list[str]:
+    """At most so many of the items, from the first to the last, evenly."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def log_axis(axis: Axes, which: str, written: FuncFormatter | None = None) -> None:
+    """A logarithmic axis ("x" or "y") with few, readable numbers on it."""
+    from matplotlib.ticker import LogLocator
+
+    getattr(axis, f"set_{which}scale")("log")
+    scale = axis.xaxis if which == "x" else axis.yaxis
+    low, high = sorted(scale.get_view_interval())
+    decades = 10 if low <= 0 else high / low
+    scale.set_major_locator(
+        LogLocator(subs=(1.0,) if decades > 300 else (1.0, 3.0) if decades > 15 else (1.0, 2.0, 5.0))
+    )
+    if written is not None:
+        scale.set_major_formatter(written)
+    scale.set_minor_formatter(NullFormatter())
+
+
+def empty(axes: Axes) -> None:
+    """A panel of a grid in which nothing stands."""
+    axes.set_visible(False)
