@@ -138,6 +138,7 @@ COLLAB = [
     "picture_style",
     "partition_figure",
     "topology_figure",
+    "frames",
     "commands",
     "cli",
     "__init__",
