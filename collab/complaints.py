@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,18 +57,21 @@ def explain(error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str
     problems = error.errors()
     told: set[Where] = set()
     for problem in problems:
-        if _is_echo(problem, [other["loc"] for other in problems]):
+        if _is_echo(problem, [other["loc"] for other in problems]) or _is_misspelt(problem, problems):
             continue
-        where, fields, _ = _locate(problem["loc"], schema)
+        where, fields, here = _locate(problem["loc"], schema)
         if alternatives := _alternatives(problem, problems, schema):
             if where not in told:
                 yield where, f"found {_shown(problem['input'])}, expected {_either(alternatives)}"
             told.add(where)
             continue
         within = getattr(problem.get("ctx", {}).get("error"), "where", ())
+        sentence = _sentence(problem, where, fields, _variants(here, schema))
         if problem["type"] == "extra_forbidden":
             where = (*where[:-1], Key(where[-1]))
-        yield (*where, *within), _sentence(problem, where, fields)
+        elif problem["type"] == "union_tag_invalid":
+            where = (*where, _tag(problem))
+        yield (*where, *within), sentence
 
 
 def _is_echo(problem: Any, places: Iterable[tuple[str | int, ...]]) -> bool:
@@ -82,6 +87,19 @@ def _is_echo(problem: Any, places: Iterable[tuple[str | int, ...]]) -> bool:
     return any(
         place[: len(location)] == location and len(place) > len(location) for place in places if place != problem["loc"]
     )
+
+
+def _is_misspelt(problem: Any, problems: Iterable[Any]) -> bool:
+    """Whether a setting that is missing is there, misspelt: that is told of the spelling."""
+    if problem["type"] != "missing":
+        return False
+    *group, name = problem["loc"]
+    strangers = [
+        str(other["loc"][-1])
+        for other in problems
+        if other["type"] == "extra_forbidden" and list(other["loc"][:-1]) == group
+    ]
+    return bool(difflib.get_close_matches(str(name), strangers, n=1, cutoff=0.7))
 
 
 def _locate(location: Iterable[str | int], schema: Schema) -> tuple[Where, list[str], Schema]:
@@ -158,33 +176,56 @@ def _either(alternatives: Sequence[str]) -> str:
     return ", or ".join(filter(None, (", ".join(alternatives[:-1]), alternatives[-1])))
 
 
-def _sentence(problem: Any, where: Where, fields: Sequence[str]) -> str:
+def _tag(problem: Any) -> str:
+    """The setting that says which kind a group is."""
+    return str(problem["ctx"]["discriminator"]).strip(_QUOTES)
+
+
+def _sentence(problem: Any, where: Where, fields: Sequence[str], variants: Sequence[Schema]) -> str:
     name = str(where[-1]) if where else "the scenario"
     match problem["type"]:
         case "extra_forbidden":
             return f'there is no setting "{name}" here{nearest(name, fields)}'
         case "missing":
-            return f'the setting "{name}" is missing'
+            meaning = variants[0].get("description", "").split("\n\n")[0] if variants else ""
+            return f'the setting "{name}" is missing; add it' + (f": {meaning}" if meaning else "")
         case "union_tag_invalid":
             known = re.findall(r"'([^']+)'", problem["ctx"]["expected_tags"])
             tag = problem["ctx"]["tag"]
-            return f'{problem["ctx"]["discriminator"].strip(_QUOTES)} is "{tag}"{nearest(tag, known)}'
+            return f'{_tag(problem)} is "{tag}"{nearest(tag, known)}'
         case "union_tag_not_found":
-            return f"{problem['ctx']['discriminator'].strip(_QUOTES)} is missing; it says which kind this is"
+            return f"{_tag(problem)} is missing; it says which kind this is{nearest('', _kinds(variants))}"
         case "literal_error":
             known = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
             return f'found "{problem["input"]}"{nearest(str(problem["input"]), known)}'
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"found {_shown(problem['input'])}, expected a map of settings"
+            return f"found {_shown(problem['input'])}, expected a map of settings{_example(problem['input'], variants)}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
             return f"found {_shown(problem['input'])}, expected {_expected(problem)}"
 
 
+def _kinds(variants: Sequence[Schema]) -> list[str]:
+    """The kinds that a group may be, where one of its settings says which it is."""
+    return [kind for variant in variants for kind in variant.get("discriminator", {}).get("mapping", ())]
+
+
+def _example(found: Any, variants: Sequence[Schema]) -> str:
+    """How a bare word that names a kind would be written as a map."""
+    if not isinstance(found, str) or found not in _kinds(variants):
+        return ""
+    tag = next(variant["discriminator"]["propertyName"] for variant in variants if "discriminator" in variant)
+    return f", such as {{{tag}: {found}}}"
+
+
 def _expected(problem: Any) -> str:
     """What a setting must be, in words of YAML: pydantic's own speak of tuples, validation and parsing."""
-    kind = problem["type"]
+    kind, found = problem["type"], problem["input"]
+    if kind == "tuple_type" and isinstance(found, dict):
+        return 'a list of maps; begin each with "- ", also a single one'
+    if kind == "tuple_type" and isinstance(found, (str, int, float)):
+        return f"a list, such as [{found}]"
     if kind in _EXPECTED:
         return _EXPECTED[kind]
     if kind in _BOUNDS:
@@ -213,5 +254,9 @@ def _shown(found: Any) -> str:
             return str(found).lower()
         case str():
             return f'"{_SHORT.repr(found)[1:-1]}"'
+        case float() if not math.isfinite(found):
+            return ".nan" if math.isnan(found) else f"{'-' if found < 0 else ''}.inf"
+        case dict():
+            return "a map of settings" if found else "an empty map"
         case _:
             return _SHORT.repr(found)

@@ -36,7 +36,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
     for index, name in enumerate(names[1:]):
         if name in names[: index + 1]:
-            yield ("baselines", index), f"{name} is listed twice", ScenarioError
+            yield ("baselines", index), f"{name} is listed twice; take one out", ScenarioError
 
 
 def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

@@ -16,6 +16,9 @@ from collab.layer import Key, Layer, Where, find_in, place_in
 __all__ = ["Document", "Key", "Layer", "PlacedError", "Variation", "Where", "merged", "nearest"]
 
 
+_MOST_BESIDE_THE_NEAREST = 12
+
+
 class PlacedError(ValueError):
     """A mistake that a validator of settings has found, and where within them it stands."""
 
@@ -95,7 +98,9 @@ class Document:
             if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
                 within = "" if dotted == key or key.startswith(dotted + ".") else f" ({dotted})"
                 base = dataclasses.replace(self, varied={})
-                return f"{base.place(variation.origin)}: {key} = {_in_short(variation.value)}{within}"
+                unknown = where[-1:] and isinstance(where[-1], Key)
+                origin = _key_of(variation.origin) if unknown else variation.origin
+                return f"{base.place(origin)}: {key} = {_in_short(variation.value)}{within}"
         for override in self.overrides:
             key = override.split("=", 1)[0].strip()
             if dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + "."):
@@ -138,12 +143,12 @@ def merged(*maps: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """The valid spelling nearest to `word`, and all of them, as the end of a sentence."""
+    """The valid spelling nearest to `word`, and all of them unless they are many, as the end of a sentence."""
     if not known:
         return ""
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f'; did you mean "{close[0]}"?' if close else ""
-    return f"{hint} (known: {', '.join(known)})"
+    return hint if close and len(known) > _MOST_BESIDE_THE_NEAREST else f"{hint} (known: {', '.join(known)})"
 
 
 def _spelt_out(data: dict[str, Any], above: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
@@ -196,6 +201,12 @@ def _unshared(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _unshared(inner) for key, inner in value.items()}
     return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _key_of(origin: Where) -> Where:
+    """The key under which a value stands, or the list that it is in."""
+    *above, last = origin
+    return _key_of(tuple(above)) if isinstance(last, int) else (*above, Key(last))
 
 
 def _in_short(value: Any) -> str:

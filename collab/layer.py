@@ -17,6 +17,21 @@ from collab.errors import ScenarioError
 Where = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
 _KINDS: Mapping[type, str] = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
+_REMEDIES = {  # what PyYAML says -> what to do
+    "'\\t'": "indent with spaces, YAML allows no tabs there",
+    "mapping values are not allowed": 'put a value that holds ": " in quotes, or indent the line as those beside it',
+    "an alias": 'put a text that begins with * in quotes, such as "client-*"',
+    "undefined alias": 'put a text that begins with * in quotes, such as "client-*"',
+    "that cannot start any token": "put a text that begins with it in quotes",
+    "a flow sequence": "close it with ], and separate its entries by commas",
+    "a flow mapping": "close it with }, and separate its entries by commas",
+    "a quoted scalar": "close the quotes",
+    "a simple key": 'put ": " after the name of the setting, and its value after that',
+    "a block mapping": "indent the line as those beside it",
+    "a block collection": 'begin every entry with "- ", all in one column',
+    "could not determine a constructor": "leave out the tag, the word that begins with !",
+    "but found another document": "leave out the line ---, a scenario is one document",
+}
 
 
 class Key(str):
@@ -43,7 +58,7 @@ class Layer:
             place = source if mark is None else place_of(source, mark)
             opened = error.context_mark
             begun = f" ({error.context} that began in line {opened.line + 1})" if opened is not None else ""
-            raise ScenarioError(f"{place}: not valid YAML: {error.problem}{begun}{_remedy(text, mark)}") from None
+            raise ScenarioError(f"{place}: not valid YAML: {error.problem}{begun}{_remedy(error)}") from None
         except yaml.YAMLError as error:
             raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
@@ -129,15 +144,10 @@ def _child(node: yaml.Node, part: str | int, word: str | None) -> tuple[yaml.Nod
     return None
 
 
-def _remedy(text: str, mark: yaml.Mark | None) -> str:
+def _remedy(error: yaml.MarkedYAMLError) -> str:
     """What to do about YAML that cannot be read, where it is plain."""
-    if mark is None:
-        return ""
-    lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return "; indent with spaces, YAML allows no tabs there"
-    return ""
+    said = f"{error.context}; {error.problem}"
+    return next((f"; {remedy}" for words, remedy in _REMEDIES.items() if words in said), "")
 
 
 def _load(text: str, source: str) -> tuple[yaml.Node | None, Any]:

@@ -28,7 +28,7 @@ from simnet import CapacitySchedule, CapacityStep, LinkSpec, read_mahimahi
 from simnet.errors import TopologyError, UnitError
 from simnet.jitter import NEVER_EARLY, JitterDistribution
 from simnet.topology import QueueDiscipline
-from simnet.units import duration_s
+from simnet.units import duration_s, format_duration
 
 MOST_LATENCY_S = 3600
 
@@ -204,7 +204,8 @@ class LinkSettings(Settings):
         spread_s, distribution = self._jitter()
         if spread_s > self.latency and distribution not in NEVER_EARLY:
             message = (
-                f"jitter of {spread_s:g} s exceeds the latency of {self.latency:g} s: nothing arrives before it is sent"
+                f"jitter of {format_duration(spread_s)} exceeds the latency of {format_duration(self.latency)}: "
+                f"nothing arrives before it is sent; make it smaller; never early are {', '.join(sorted(NEVER_EARLY))}"
             )
             raise PlacedError(message, "jitter")
         return self

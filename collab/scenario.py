@@ -56,7 +56,7 @@ def load_plan(path: Path | str, overrides: Sequence[str] = ()) -> Plan:
 
 
 def _cell(document: Document, sweep: SweepSettings, point: Point, default_name: str) -> Scenario:
-    varied = {key: Variation(value, ("sweep", *sweep.origin(key))) for key, value in point.items()}
+    varied = {key: Variation(value, ("sweep", *sweep.origin(key, value))) for key, value in point.items()}
     try:
         return _validated(document.with_values(varied), default_name)
     except ScenarioError as error:
@@ -99,7 +99,10 @@ def _complaints(error: ValidationError, document: Document) -> list[str]:
     for where, sentence in told:
         origin = _origin(where, document)
         if origin == where or origin not in places:  # else it is told where it comes from
-            said[_told(where, f"{sentence}{_hint(where, document)}", document)] = None
+            hint = _hint(where, document)
+            # What belongs to another method is spelt well.
+            problem = sentence.split("; did you mean")[0].split(" (known:")[0] if hint else sentence
+            said[_told(where, f"{problem}{hint}", document)] = None
     return list(said)
 
 
@@ -118,6 +121,8 @@ def _origin(where: Where, document: Document) -> Where:
     entry, rest = where[:depth], where[depth:]
     if not rest or document.has(where):
         return where
+    if rest == ("name",):  # a bare word
+        return entry
     section = ("methods", _name_at(entry, document), *rest)
     if document.has(section):
         return section

@@ -100,11 +100,15 @@ class SweepSettings:
             del axes[SEED]
         return axes
 
-    def origin(self, field: str) -> tuple[str | int, ...]:
-        """Where in the section a field is swept."""
+    def origin(self, field: str, value: Any) -> tuple[str | int, ...]:
+        """Where in the section a field takes a value."""
         if field in self.given:
-            return (field,)
-        return (REPEATS,) if field == SEED and self.repeats > 1 else (POINTS,)
+            values = self.given[field]
+            return (field, values.index(value)) if isinstance(values, list) and value in values else (field,)
+        if field == SEED and self.repeats > 1:
+            return (REPEATS,)
+        points = self.given[POINTS]
+        return next(((POINTS, index, field) for index, point in enumerate(points) if point[field] == value), (POINTS,))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SweepSettings) and self.given == other.given
@@ -157,7 +161,9 @@ def _check_field(field: str, fields: Mapping[str, str], key: str) -> None:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PlacedError(f"found {value!r}, expected how many seeds each cell is run with, a whole number", REPEATS)
+        raise PlacedError(
+            f"found {value!r}, expected how many seeds each cell is run with, a whole number from 1", REPEATS
+        )
     return value
 
 

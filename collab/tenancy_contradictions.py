@@ -19,6 +19,7 @@ from simnet.rules import Rulebook, impossible
 
 Contradiction = tuple[Where, str, type[ScenarioError]]
 _MOST_SUGGESTIONS = 12
+_NO_TENANTS = "there are boundaries, but no tenants between which they lie; add tenants, or leave the boundaries out"
 _SMALLEST_BODY_BYTES = 32  # the checksum alone (collab.wire)
 
 
@@ -26,9 +27,9 @@ def tenancy_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """Every contradiction among tenants, boundaries and budgets, root causes first."""
     if scenario.tenants is None:
         for index, _ in enumerate(scenario.boundaries):
-            yield ("boundaries", index), "there are boundaries, but no tenants between which they lie", ScenarioError
+            yield ("boundaries", index), _NO_TENANTS, ScenarioError
         for tenant in scenario.budgets:
-            message = "there is a budget, but there are no tenants that could have one"
+            message = "there is a budget, but there are no tenants that could have one; add tenants, or leave it out"
             yield ("budgets", Key(tenant)), message, ScenarioError
         return
     yield from _misplaced_hosts(scenario, scenario.tenants)
@@ -48,8 +49,11 @@ def _misplaced_hosts(scenario: Scenario, tenants: Mapping[str, Sequence[str]]) -
                 yield ("tenants", tenant, index), message, ScenarioError
     for host, claimed in claims(scenario.tenants or {}, hosts).items():
         if len(claimed) != 1:
-            whom = f"belongs to {' and '.join(claimed)}" if claimed else "belongs to no tenant"
-            yield ("tenants",), f"{host} {whom}; expected exactly one", ScenarioError
+            if claimed:
+                message = f"{host} belongs to {' and '.join(claimed)}; expected exactly one, take it out of the others"
+            else:
+                message = f"{host} belongs to no tenant; expected exactly one, add it to one"
+            yield ("tenants",), message, ScenarioError
 
 
 def _unknown_tenants(scenario: Scenario, known: Mapping[str, Sequence[str]]) -> Iterator[Contradiction]:
@@ -107,13 +111,13 @@ def _unmet_need(
         if budgets.get(tenant, needed_bytes) < needed_bytes:
             return ("budgets", tenant), (
                 f"{settings.name} cannot run: {tenant} has at least {needed_bytes} B to send (uploads: {uploads}, of "
-                f"at least {smallest_bytes} B each), but a budget of {budgets[tenant]} B"
+                f"at least {smallest_bytes} B each), but a budget of {budgets[tenant]} B; give it more"
             )
     tasks_bytes = sum(map(len, members.values())) * _SMALLEST_BODY_BYTES
     if not methods.needs_one_site(method) and budgets.get(server, tasks_bytes) < tasks_bytes:
         return ("budgets", server), (
             f"{settings.name} cannot run: {server} has at least {tasks_bytes} B of tasks to hand out, but a budget of "
-            f"{budgets[server]} B"
+            f"{budgets[server]} B; give it more"
         )
     return None
 
@@ -138,12 +142,12 @@ def _too_tight(
         limit, field = max((_largest_bytes(rule), _size_field(rule)) for rule in fitting)
         return _place(scenario, fitting, field), (
             f"{name} cannot run: an upload of {tenant} has at least {smallest_bytes} B, but the boundary lets at most "
-            f"{limit} B pass at once"
+            f"{limit} B pass at once; allow more"
         )
     if len(known) == len(counts) and sum(known) < uploads:
         return _place(scenario, wide, "at_most_count"), (
             f"{name} cannot run: {tenant} has at least {uploads} uploads to send, but the boundary lets "
-            f"{sum(known)} messages pass"
+            f"{sum(known)} messages pass; allow more"
         )
     return None
 

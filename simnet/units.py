@@ -111,7 +111,8 @@ def probability(value: object) -> float:
     else:
         number = float(value)
     if not 0 <= number <= 1:
-        raise UnitError(f"{value!r} is no probability: it must lie between 0 and 1 (0 % and 100 %)")
+        shown = f'"{value}"' if isinstance(value, str) else value
+        raise UnitError(f"{shown} is no probability; it must lie between 0 and 1 (0 % and 100 %)")
     return number
 
 
@@ -179,7 +180,10 @@ def _parse(value: object, units: Mapping[str, float], what: str, example: str) -
 
 def _nearest(unit: str, units: Mapping[str, float]) -> str:
     folded = {known.lower(): known for known in units}
-    close = difflib.get_close_matches(unit.lower(), folded, n=1, cutoff=0.5)
+    spelt = unit.lower()
+    if spelt.endswith("bps"):  # as people say: bits per second
+        spelt = f"{spelt.removesuffix('bps')}bit/s"
+    close = difflib.get_close_matches(spelt, folded, n=1, cutoff=0.5)
     hint = f'; did you mean "{folded[close[0]]}"?' if close else ""
     return f"{hint} (known: {', '.join(units)})"
 

@@ -47,7 +47,7 @@ def test_a_value_that_fits_no_member_is_told_once(name, value, sentence):
 
 def test_what_is_wrong_within_a_member_is_told_where_it_stands():
     assert told(group={"side": "x"}) == [(("group", "side"), 'found "x", expected a whole number')]
-    assert told(group={}) == [(("group", "side"), 'the setting "side" is missing')]
+    assert told(group={}) == [(("group", "side"), 'the setting "side" is missing; add it')]
 
 
 def test_two_settings_are_two_mistakes():

@@ -158,14 +158,14 @@ LISTED = f"""\
 
 BAD = [
     # network, what to replace, with what, line of the network part (from 1), what the message must say
-    (STAR, "10 ms", "10 ms, jitter: 11 ms", 2, "access.jitter: jitter of 0.011 s exceeds the latency of 0.01 s"),
-    (STAR, "10 ms", "10 ms, jitter: {spread: 11 ms, distribution: normal}", 2, "access.jitter: jitter of 0.011 s"),
+    (STAR, "10 ms", "10 ms, jitter: 11 ms", 2, "access.jitter: jitter of 11 ms exceeds the latency of 10 ms"),
+    (STAR, "10 ms", "10 ms, jitter: {spread: 11 ms, distribution: normal}", 2, "access.jitter: jitter of 11 ms"),
     (STAR, "10 ms", "10 ms, jitter: {spread: 1 ms, distribution: gauss}", 2, 'found "gauss" (known: uniform, normal'),
     (STAR, "10 ms", "10 ms, jitter: {spred: 1 ms}", 2, 'no setting "spred" here; did you mean "spread"?'),
     (STAR, "10 ms", "10 ms, jitter: 2", 2, "access.jitter: 2 has no unit"),
     (STAR, "10 ms", "-10 ms", 2, "latency: "),
     (STAR, "10 ms", "10 ms, loss: 1", 2, "loss: found 1, expected less than 1"),
-    (STAR, "10 ms", "10 ms, loss: 120 %", 2, "loss: '120 %' is no probability: it must lie between 0 and 1"),
+    (STAR, "10 ms", "10 ms, loss: 120 %", 2, 'loss: "120 %" is no probability; it must lie between 0 and 1'),
     (STAR, "10 ms", "10 ms, loss: high", 2, "'high' is no probability; expected a number from 0 to 1, or a percentage"),
     (STAR, "10 ms", "10 ms, loss: {up: 2}", 2, "access.loss.up: 2 is no probability"),
     (STAR, "10 ms", "10 ms, queue: red", 2, 'found "red" (known: droptail, fq_codel)'),
@@ -208,7 +208,7 @@ BAD = [
         'found "vegas" (known: cub',
     ),
     (STAR, "  topology: star", "  topology: star\n  hosts: {client: {uplink: 0}}", 2, "expected at least 1"),
-    (STAR, "topology: star", "topology: mesh", 0, 'topology is "mesh" (known: star, two-tier, ring, tree'),
+    (STAR, "topology: star", "topology: mesh", 1, 'topology is "mesh" (known: star, two-tier, ring, tree'),
 ]
 
 

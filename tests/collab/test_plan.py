@@ -56,7 +56,7 @@ def test_a_run_of_a_scenario_with_a_sweep_is_its_base(tmp_path):
     ("sweep", "kind", "message"),
     [
         ("{partition.clientz: [1]}", ScenarioError, r":8:?\d*: sweep.partition.clientz: .*did you mean \"clients\""),
-        ("{partition.clients: [2, two]}", ScenarioError, r'sweep.partition.clients: partition.clients = two: found'),
+        ("{partition.clients: [2, two]}", ScenarioError, r'sweep.partition.clients.1: partition.clients = two: found'),
         ("{network.access.bandwidth.up: [1]}", ScenarioError, "bandwidth is no group of settings"),
         ("{boundaries: [[]]}", BoundaryMissingError, r"add .*\n\(in the cell of the sweep with boundaries \[\]\)"),
         ("{network.access.bandwidth: [1 Mbit/s, 1000 kbit/s]}", ScenarioError, "two cells are the same: bandwidth 1 M"),

@@ -168,7 +168,7 @@ BAD = [
     ("- localdm", "- localdmm", 6, 'name is "localdmm"; did you mean "localdm"?'),
     ("steps: 9", "stepz: 9", 7, 'no setting "stepz" here; did you mean "steps"?'),
     ("- localdm", "- central", 7, "central is listed twice"),
-    ("topology: star", "topology: start", 8, 'topology is "start"; did you mean "star"?'),
+    ("topology: star", "topology: start", 9, 'topology is "start"; did you mean "star"?'),
     ("jitter: 2 ms", "jitter: 20 ms", 10, "nothing arrives before it is sent"),
     ("[client-0]", "[client-9]", 13, '"client-9" is no host'),
     ("[client-*]", "[client-1]", 12, "client-2 belongs to no tenant; expected exactly one"),

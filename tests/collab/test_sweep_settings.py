@@ -22,7 +22,8 @@ def test_settings_that_change_together_are_one_axis():
     sweep = SweepSettings({"points": [{"a": 1, "b.c": 2}, {"a": 3, "b.c": 2}], "d": [True]})
     assert list(sweep.points(0)) == [{"a": 1, "b.c": 2, "d": True}, {"a": 3, "b.c": 2, "d": True}]
     assert sweep.axes(0) == {"a": [1, 3], "b.c": [2], "d": [True]}
-    assert [sweep.origin(field) for field in ("a", "b.c", "d")] == [("points",), ("points",), ("d",)]
+    origins = [sweep.origin(field, value) for field, value in (("a", 3), ("b.c", 2), ("d", True))]
+    assert origins == [("points", 1, "a"), ("points", 0, "b.c"), ("d", 0)]
 
 
 @pytest.mark.parametrize(
