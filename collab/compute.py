@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -106,17 +107,24 @@ def operations_of(function: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
+def counted(function: Callable[[], T]) -> tuple[T, int]:
+    """What `function` returns, and the operations that it counted; they count for whoever watches around it, too."""
+    meter = _Meter()
+    token = _meter.set(meter)
+    try:
+        value = function()
+    finally:
+        _meter.reset(token)
+    count(meter.operations)
+    return value, meter.operations
+
+
 def counted_job(name: str, function: Callable[..., T], *args: Any, key: str | None = None) -> Job[T]:
     """A job that runs `function(*args)` and hands over the operations that it counted; `key` as for `simnet.Job`."""
 
     def run() -> Computed[T]:
-        meter = _Meter()
-        token = _meter.set(meter)
-        try:
-            value = function(*args)
-        finally:
-            _meter.reset(token)
-        return Computed(value, float(meter.operations))
+        value, operations = counted(partial(function, *args))
+        return Computed(value, float(operations))
 
     return Job(name, run, key)
 

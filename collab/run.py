@@ -12,6 +12,7 @@ import gc
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,16 @@ from numpy.typing import NDArray
 from collab import methods
 from collab.agents.server import Arrival
 from collab.compute import Device, reporting_to
-from collab.data import divide, load_dataset
+from collab.content_cache import remembered
+from collab.data import Dataset, divide, load_dataset
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
+from collab.evaluation import Accuracy, EvaluationSettings
 from collab.fault_settings import plan_of
 from collab.judging import judge, over_sets, seeds_of_sets
 from collab.logbook import Logbook
 from collab.methods import Outcome, Site, Upload, read_synthetic
+from collab.nets import NetworkSpec
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
 from collab.results import Material, MethodResult, result_digest, write_run
@@ -100,7 +104,7 @@ def run_method(
         heard = listener if recorded is None else _OfAnotherSet(listener, number, evaluation.sets)
         with reporting_to(heard.progress):
             played = _play(scenario, settings, material, seed, real=real, listener=heard)
-            accuracies.append(judge(played.outcome, material.dataset, spec, evaluation, seed, device))
+            accuracies.append(_judged(played.outcome, material.dataset, spec, evaluation, seed, device))
         recorded = recorded or played
         # Programs and the network that they ran on refer to each other, and to the data of the sites: few objects, so
         # that the collector would see no hurry, but hundreds of megabytes.
@@ -112,6 +116,17 @@ def run_method(
     return MethodResult(
         settings.name, played.outcome, played.network, accuracies_over_sets, played.gallery, played.rounds
     )
+
+
+def _judged(
+    outcome: Outcome, dataset: Dataset, spec: NetworkSpec, settings: EvaluationSettings, seed: int, device: Device
+) -> dict[str, Accuracy]:
+    """What `judge` finds, which does not depend on how the outcome came about."""
+    expand = 1 if outcome.synthetic is None else outcome.synthetic.expand
+    start = outcome.start
+    near = None if start is None else (start.network.checksum(), start.network.spec, start.spread)
+    parts = (result_digest(outcome), expand, near, dataset.test.digest(), dataset.spec, spec, settings, seed)
+    return remembered("judge", device, parts, partial(judge, outcome, dataset, spec, settings, seed, device))
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ def _method_models() -> Any:
     for name in methods.names():
         settings = methods.get(name).Settings
         fields: Any = {"name": (Literal[name], Field(description=f"the method {name}"))}
-        models.append(create_model(f"{name}_method", __base__=settings, __doc__=settings.__doc__, **fields))
+        model = create_model(f"{name}_method", __base__=settings, __doc__=settings.__doc__, **fields)
+        globals()[model.__name__] = model  # so that pickle finds the class of settings that go to another process
+        models.append(model)
     return functools.reduce(operator.or_, models)
 
 

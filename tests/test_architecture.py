@@ -83,6 +83,7 @@ COLLAB = [
     "quantisation",
     "expectations",
     "compute",
+    "content_cache",
     "optimisers",
     "kernels",
     "augment",

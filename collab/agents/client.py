@@ -23,6 +23,7 @@ from collab.agents.messages import (
     upload_message,
 )
 from collab.compute import counted_job
+from collab.content_cache import remembered
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Message, Reply
@@ -79,7 +80,8 @@ async def take_part(host: Host, server: str, site: Site, patience: Patience | No
 
 
 def _work(task: Task, site: Site) -> Sections:
-    return get(task.method).client(task, site)
+    parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
+    return remembered("client", site.device, parts, partial(get(task.method).client, task, site))
 
 
 async def _finished(host: Host, task: Task, site: Site, key: str) -> Message:

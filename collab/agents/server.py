@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from collab import methods
@@ -29,6 +30,7 @@ from collab.agents.messages import (
     task_message,
 )
 from collab.compute import Device, counted_job
+from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.errors import RefusedUploadError, RunFailedError, WireError
 from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
@@ -173,7 +175,8 @@ class ServerAgent:
         # A server function is a function of the uploads, in any order: so is what it computes.
         given = (self._earlier_rounds, sorted(self._this_round.items()))
         digest = _digest(self._method, str(self.settings), self.seed, name, self._jobs, *given)
-        return await self._host.compute(counted_job(name, function, *args, key=f"server/{digest}"))
+        work = partial(remembered, "server", self.device, (digest, self.images), partial(function, *args))
+        return await self._host.compute(counted_job(name, work, key=f"server/{digest}"))
 
     def _end_round(self) -> None:
         if self._this_round:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,6 +33,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def digest(self) -> str:
+        """SHA-256 of the images and labels."""
+        images, labels = np.ascontiguousarray(self.images), np.ascontiguousarray(self.labels)
+        sha = hashlib.sha256(f"{images.dtype.str}{images.shape}{labels.dtype.str}".encode())
+        sha.update(images.data)
+        sha.update(labels.data)
+        return sha.hexdigest()
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """The samples at `indices`, copied."""
@@ -87,6 +97,11 @@ class SiteData:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the site holds, and of how it is to be normalised."""
+        return hashlib.sha256(f"{Samples(self._images, self.labels).digest()}{self.spec}".encode()).hexdigest()
 
     @property
     def images(self) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from collab.augment import Augmentation, siamese
 from collab.compute import Device, report
+from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums, largest_count
 from collab.matching import Descent, Moments, SyntheticSet, class_moments
@@ -168,11 +170,17 @@ def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[i
 
 def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds: Iterable[int], seed: int) -> Section:
     """Mean embeddings [A T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
+    served = [(int(iteration), int(network_seed)) for iteration, network_seed in zip(iterations, seeds, strict=True)]
+    drawn = (settings.batch_size, settings.augmentations, settings.strategy(site.data.spec), settings.embedding_dtype)
+    parts = (settings.network(site.data.spec), drawn, site.name, site.data.digest, served, seed)
+    return remembered("class means", site.device, parts, partial(_embedded, settings, site, served, seed))
+
+
+def _embedded(settings: Settings, site: Site, served: Sequence[tuple[int, int]], seed: int) -> Section:
     data, classes = site.data, site.data.classes_present
     fresh = seeded_network(settings.network(data.spec), 0, site.device)
     size = None if settings.batch_size == "all" else settings.batch_size
     rows = []
-    served = [(int(iteration), int(network_seed)) for iteration, network_seed in zip(iterations, seeds, strict=True)]
     networks = reseeded(fresh, [network_seed for _, network_seed in served])
     for position, ((iteration, network_seed), network) in enumerate(zip(served, networks, strict=True)):
         for number in range(settings.augmentations):

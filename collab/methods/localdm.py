@@ -7,6 +7,7 @@ the union does not match the global distribution, which is what CollabDM mends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from collab.augment import OPERATIONS, Augmentation, Operation, siamese
 from collab.compute import report
+from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.matching import (
     Descent,
@@ -142,7 +144,15 @@ async def union_of(fleet: Fleet, settings: Settings) -> SyntheticSet:
 
 def distil_locally(settings: Settings, site: Site, share: int, seed: int) -> SyntheticSet | None:
     """`share` images for each class that the site can distil, by distribution matching on its own data; None if it
-    holds none, no images if it holds too little of every class.
+    holds none, no images if it holds too little of every class. Every method that starts from these shares them.
+    """
+    own = settings.model_dump(mode="json", include=set(Settings.model_fields))
+    parts = (own, site.name, site.data.digest, share, seed)
+    return remembered("distil locally", site.device, parts, partial(_distil, settings, site, share, seed))
+
+
+def _distil(settings: Settings, site: Site, share: int, seed: int) -> SyntheticSet | None:
+    """As `distil_locally` says.
 
     Each step draws a new random network and a batch of each class. With partition-and-expand the standard
     deviations are matched beside the means, as in the published code (neither in DM nor in IDM).
