@@ -91,6 +91,7 @@ COLLAB = [
     "data",
     "unrolling",
     "matching",
+    "step_plan",
     "embedding_sums",
     "pooling",
     "gradient_matching",

@@ -16,7 +16,6 @@ choose from; a learning rate that falls; one master seed in place of T seeds. Th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -49,6 +48,7 @@ from collab.methods import (
 )
 from collab.nets import Network, NetworkSpec, operations_per_image, reseeded, seeded_network
 from collab.quantisation import EmbeddingDtype, as_section, size_bytes
+from collab.step_plan import share_of_rate, step_order
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
@@ -300,7 +300,7 @@ def refine(
     for step, ((epoch, iteration), network) in enumerate(zip(plan, networks, strict=True)):
         number = epoch % settings.augmentations
         target = sums.target(iteration, refinement.classes, number)
-        share = share_of_rate(settings, step, len(plan))
+        share = share_of_rate(settings.learning_rate_schedule, step, len(plan))
         losses.append(refinement.follow(network, seeds[iteration], target, number, share))
         report("server refines", step + 1, len(plan))
     return Refined(refinement.synthetic(), torch.stack(losses).tolist() if losses else ())
@@ -359,23 +359,6 @@ class Refinement:
         other = copy(self)
         other._descent = self._descent.copy()
         return other
-
-
-def step_order(seeds: Sequence[int], epochs: int) -> list[tuple[int, int]]:
-    """(epoch, iteration) of each step: every network once an epoch, at first in order, then in a drawn one.
-
-    Drawn anew for each epoch, so that no network is always the last to be followed, with the most say in the result.
-    """
-    plan = [(0, iteration) for iteration in range(len(seeds))]
-    for epoch in range(1, epochs):
-        order = generator(seeds[0], "epoch", epoch).permutation(len(seeds)) if seeds else np.empty(0, np.int64)
-        plan += [(epoch, int(iteration)) for iteration in order]
-    return plan
-
-
-def share_of_rate(settings: Settings, step: int, steps: int) -> float:
-    """What the schedule leaves of the learning rate at a step, from 0: for cosine (1 + cos(pi step / steps)) / 2."""
-    return 1.0 if settings.learning_rate_schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def upload_bytes(

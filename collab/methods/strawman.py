@@ -47,6 +47,7 @@ from collab.methods import (
     read_model,
 )
 from collab.nets import Network, seeded_network
+from collab.step_plan import share_of_rate, step_order
 from collab.unrolling import AUGMENTATIONS
 from collab.wire import Section, encode
 from simnet.draws import generator, key
@@ -233,7 +234,7 @@ async def _match_distributions(fleet: Fleet) -> Outcome:
     takers = collabdm.participants(settings, fleet.sites, fleet.seed)
     initial = await localdm.union_of(fleet, settings)  # a round of its own
     refinement = collabdm.Refinement(initial, settings, fleet.images, fleet.device)
-    plan = collabdm.step_order(seeds, settings.server_epochs)
+    plan = step_order(seeds, settings.server_epochs)
     for step, (epoch, iteration) in enumerate(plan):
         asks = {
             site: _without_images(collabdm.ask_for(fleet, spec, seeds, [iteration]))
@@ -244,8 +245,8 @@ async def _match_distributions(fleet: Fleet) -> Outcome:
         async for upload in fleet.ask(asks):
             if "embeddings" in upload.sections:
                 sums.add(upload.sections["embeddings"], [0])
-        number, share_of_rate = epoch % settings.augmentations, collabdm.share_of_rate(settings, step, len(plan))
-        refinement = await fleet.compute("refine", _refined, refinement, seeds[iteration], sums, number, share_of_rate)
+        number, share = epoch % settings.augmentations, share_of_rate(settings.learning_rate_schedule, step, len(plan))
+        refinement = await fleet.compute("refine", _refined, refinement, seeds[iteration], sums, number, share)
         report("rounds", step + 1, len(plan))
     return Outcome(refinement.synthetic(), initial)
 

@@ -16,10 +16,11 @@ from collab.embedding_sums import EmbeddingSums
 from collab.errors import RefusedUploadError
 from collab.matching import matching_loss
 from collab.methods import Site, Task, check_sections, collabdm
-from collab.methods.collabdm import Settings, network_seeds, refine, step_order, upload_bytes
+from collab.methods.collabdm import Settings, network_seeds, refine, upload_bytes
 from collab.nets import seeded_network
 from collab.privacy.inspection import ContentInspector
 from collab.quantisation import numbers
+from collab.step_plan import step_order
 from collab.wire import Content, encode, pack
 from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts

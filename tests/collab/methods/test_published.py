@@ -12,10 +12,11 @@ from collab.compute import CPU
 from collab.embedding_sums import EmbeddingSums
 from collab.matching import SyntheticSet, class_moments, expand, matching_loss
 from collab.methods import collabdm, localdm
-from collab.methods.collabdm import network_seeds, step_order
+from collab.methods.collabdm import network_seeds
 from collab.methods.localdm import InitialPool
 from collab.nets import seeded_network
 from collab.scenario import parse
+from collab.step_plan import step_order
 from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
 
