@@ -11,26 +11,41 @@ import typer
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="Run directory, its name, or latest.")] = "latest",
+    run: Annotated[str, typer.Argument(help="Run or sweep directory, its name, or latest.")] = "latest",
     runs_dir: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to write; report.html in the run directory if not given."),
+        typer.Option("--output", "-o", help="Where to write; report.html in its directory if not given."),
     ] = None,
 ) -> None:
-    """Make the report of a run: one HTML file that opens offline."""
-    from analysis.report import write_report
+    """Make the report of a run or a sweep: one HTML file that opens offline."""
     from collab.errors import RunDirectoryError
-    from collab.store import find_run
 
-    found = find_run(run, runs_dir)
-    if not found.is_whole():
-        raise RunDirectoryError(f"{found.path} is damaged: its summary cannot be read; run the scenario again")
     try:
-        path = write_report(found, output or found.path / "report.html")
+        path = _write_report(run, runs_dir, output)
     except OSError as error:
-        raise RunDirectoryError(f"no report of {found.path}: {error.filename}: {error.strerror}") from error
+        raise RunDirectoryError(f"no report of {run}: {error.filename}: {error.strerror}") from error
     print(f"report: {path}")
+
+
+def _write_report(text: str, runs_dir: Path, output: Path | None) -> Path:
+    from collab.errors import RunDirectoryError, RunNotFoundError
+    from collab.store import find_run, find_sweep
+
+    try:
+        sweep = find_sweep(text, runs_dir)
+    except RunNotFoundError:
+        from analysis.report import write_report
+
+        found = find_run(text, runs_dir)
+        if not found.is_whole():
+            raise RunDirectoryError(
+                f"{found.path} is damaged: its summary cannot be read; run the scenario again"
+            ) from None
+        return write_report(found, output or found.path / "report.html")
+    from analysis.sweep_report import write_sweep_report
+
+    return write_sweep_report(sweep, output or sweep.path / "report.html")
 
 
 Sources = Annotated[

@@ -15,13 +15,13 @@ from analysis.charts.rounds import one_shot_or_many
 from analysis.observations import Observation
 
 CHARTS: Mapping[str, Callable[[Sequence[Observation]], list[Chart]]] = {
+    "latency-bandwidth": latency_bandwidth,
+    "heat-map": heat_maps,
+    "one-shot-or-many": one_shot_or_many,
     "accuracy-bytes": partial(accuracy_charts, cost=BYTES),
     "accuracy-seconds": partial(accuracy_charts, cost=SECONDS),
     "accuracy-energy": partial(accuracy_charts, cost=ENERGY),
-    "heat-map": heat_maps,
-    "latency-bandwidth": latency_bandwidth,
     "arrivals": arrivals,
-    "one-shot-or-many": one_shot_or_many,
     "figure2": figure2,
     "figure3": figure3,
 }

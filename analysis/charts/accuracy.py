@@ -93,7 +93,7 @@ def accuracy_charts(observations: Sequence[Observation], cost: Cost) -> list[Cha
     shown = spread(list(parts), MOST_PANELS)
     columns = _columns(usable, len(shown))
     rows = -(-len(shown) // columns)
-    width, height = (PAGE_WIDTH_IN, 4.0) if len(shown) == 1 else (PAGE_WIDTH_IN, 0.9 + 2.2 * rows)
+    width, height = (PAGE_WIDTH_IN, 4.0) if len(shown) == 1 else (PAGE_WIDTH_IN, 0.9 + 1.75 * rows)
     looks = looks_of_methods(usable)
     fronts = []
     with drawn(height, width_in=width, rows=rows, columns=columns, sharex=True, sharey=True) as drawing:

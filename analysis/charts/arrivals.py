@@ -18,6 +18,7 @@ from analysis.tables import UnsupportedByRunsError, short, written
 _MOST_LINES = 6
 _MOST_METHODS = 4
 _FEWEST_RUNS = 5
+_MOST_STEPS = 400
 _OF_ARRIVALS = ("partition.clients", "network.access.bandwidth", "network.access.latency", "partition.beta")
 
 
@@ -63,9 +64,9 @@ def arrivals(observations: Sequence[Observation]) -> list[Chart]:
     pooled = ", ".join(["seeds", *(short(name) for name in differing if name != by and name not in fixed)])
     at = ", ".join(f"{short(name)} {value}" for name, value in fixed.items())
     caption = (
-        "Left: the share of all uploads that the server had taken in by a moment, over the clients of all runs of a "
-        f"line ({pooled} pooled){f', at {at}' if at else ''}. The last site is where a line reaches 100 %. "
-        f"{'Right: the share of runs whose last upload was in. ' if last else ''}{provenance(usable)}"
+        f"{'Left: the' if last else 'The'} share of all uploads that the server had taken in by a moment, over the "
+        f"clients of all runs of a line ({pooled} pooled){f', at {at}' if at else ''}. The last site is where a line "
+        f"reaches 100 %. {'Right: the share of runs whose last upload was in. ' if last else ''}{provenance(usable)}"
     )
     return [Chart("arrivals", "When uploads arrive", drawing, caption)]
 
@@ -103,6 +104,9 @@ def _runs(axes: Axes, observations: Sequence[Observation], by: str | None) -> No
 def _steps(axes: Axes, times_s: Sequence[float], number: int, label: str) -> None:
     drawn_as = look(number)
     shares = np.arange(1, len(times_s) + 1) / len(times_s)
+    if len(times_s) > _MOST_STEPS:  # more cannot be told apart, and would make a page of megabytes
+        kept = np.unique(np.linspace(0, len(times_s) - 1, _MOST_STEPS).round().astype(int))
+        times_s, shares = [times_s[index] for index in kept], shares[kept]
     axes.step(
         [times_s[0], *times_s], [0, *shares], where="post", color=drawn_as.colour, linestyle=drawn_as.line,
         linewidth=1.6, label=label,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.observations import Observation
 from analysis.style import SERIES_COLOURS, SERIES_MARKERS, Drawing
 
 SERIES_LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 MOST_PANELS = 9
+_NARROW = 3
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,22 @@ def spread(items: Sequence[str], most: int) -> list[str]:
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
-def log_axis(axis: Axes, which: str, written: FuncFormatter | None = None) -> None:
-    """A logarithmic axis ("x" or "y") with few, readable numbers on it."""
-    from matplotlib.ticker import LogLocator
-
-    getattr(axis, f"set_{which}scale")("log")
-    scale = axis.xaxis if which == "x" else axis.yaxis
-    low, high = sorted(scale.get_view_interval())
-    decades = 10 if low <= 0 else high / low
-    scale.set_major_locator(
-        LogLocator(subs=(1.0,) if decades > 300 else (1.0, 3.0) if decades > 15 else (1.0, 2.0, 5.0))
-    )
-    if written is not None:
-        scale.set_major_formatter(written)
-    scale.set_minor_formatter(NullFormatter())
+def log_axis(axes: Axes, which: Literal["x", "y"], written: FuncFormatter) -> None:
+    """Make an axis logarithmic, with few and readable numbers on it; it stays linear below a factor of 3."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    together = (axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()).get_siblings(axes)
+    ends = np.array([getattr(one, f"{which}axis").get_data_interval() for one in together])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())  # a panel without data has infinite ends
+    if low > 0 and high < _NARROW * low:
+        middle, half = (low + high) / 2, max((high - low) / 2, 0.05 * high)
+        getattr(axes, f"set_{which}lim")(middle - 1.2 * half, middle + 1.2 * half)
+        axis.set_major_locator(MaxNLocator(4))
+    else:
+        getattr(axes, f"set_{which}scale")("log")
+        span = high / low if low > 0 else math.inf
+        axis.set_major_locator(LogLocator(subs=(1.0,) if span > 300 else (1.0, 3.0) if span > 15 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(written)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def empty(axes: Axes) -> None:

@@ -10,13 +10,15 @@ import numpy as np
 from analysis.captions import provenance
 from analysis.charts.chart import Chart, empty
 from analysis.observations import Estimate, Observation, number_of, repeated, varying
-from analysis.style import BLUE, CHALK, INK, PAGE_WIDTH_IN, PAPER, Drawing, drawn, shades
+from analysis.style import BLUE, INK, PAGE_WIDTH_IN, PAPER, Drawing, drawn, shades
 from analysis.tables import UnsupportedByRunsError, apart_by_settings, named_after, on_axis, short, written
 
 _USUAL = ("partition.clients", "partition.beta")
 _OF_LEARNING = ("method.", "partition.", "dataset.", "evaluation.")
 _MOST_METHODS = 6
 _MOST_CHARTS = 3
+_DARKEST = 0.65
+"""Opacity of the best cell: ink is readable on it, on light pages and on dark ones."""
 
 
 def heat_maps(observations: Sequence[Observation]) -> list[Chart]:
@@ -78,7 +80,9 @@ def _panel(drawing: Drawing, number: int, grid: Sequence[Sequence[Estimate | Non
     means = np.array([[np.nan if cell is None else cell.mean for cell in row] for row in grid])
     # From a little below the least: a cell that is there is never as pale as one that is missing.
     floor = least - max(0.25 * (most - least), 0.5)
-    axes.pcolormesh(means, cmap=shades(BLUE), vmin=floor, vmax=most, edgecolor=PAPER, linewidth=1.5)
+    axes.pcolormesh(
+        means, cmap=shades(BLUE), vmin=floor, vmax=floor + (most - floor) / _DARKEST, edgecolor=PAPER, linewidth=1.5
+    )
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -86,7 +90,6 @@ def _panel(drawing: Drawing, number: int, grid: Sequence[Sequence[Estimate | Non
         cell = grid[row][column]
         if cell is None:
             continue
-        colour = CHALK if (cell.mean - floor) > 0.8 * (most - floor) else INK
         spread = f"± {cell.deviation:.1f}, n {cell.n}" if cell.n > 1 else "n 1"
-        axes.text(column + 0.5, row + 0.42, f"{cell.mean:.1f}", ha="center", va="center", color=colour, fontsize=10.5)
-        axes.text(column + 0.5, row + 0.72, spread, ha="center", va="center", color=colour, fontsize=7.5)
+        axes.text(column + 0.5, row + 0.42, f"{cell.mean:.1f}", ha="center", va="center", color=INK, fontsize=10.5)
+        axes.text(column + 0.5, row + 0.72, spread, ha="center", va="center", color=INK, fontsize=7.5)

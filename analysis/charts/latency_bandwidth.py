@@ -23,6 +23,7 @@ BANDWIDTH, LATENCY = "network.access.bandwidth", "network.access.latency"
 _MOST_COLUMNS = 3
 _MOST_LINES = 4
 _ENOUGH_BANDWIDTHS = 3
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,21 @@ class Point:
     seconds: float
     deviation_s: float
     formula: OneShot | None
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The access bandwidths at which a line goes from one regime to the other; None where that is not on the line."""
+
+    name: str
+    formula_bps: float | None
+    measured_bps: float | None
+
+    def __str__(self) -> str:
+        texts = [
+            "outside" if bps is None else f"{bps / 1e6:.3g} Mbit/s" for bps in (self.formula_bps, self.measured_bps)
+        ]
+        return f"{self.name}: formula {texts[0]}, measured {texts[1]}"
 
 
 def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
@@ -56,7 +72,7 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
     facing = len({point.latency_s for found in points.values() for point in found}) > 1
     rows = 2 if facing else 1
     with drawn(1.2 + 2.9 * rows, width_in=PAGE_WIDTH_IN, rows=rows, columns=len(shown), sharey=True) as drawing:
-        said = _draw(drawing, points, facing=facing)
+        crossings = _draw(drawing, points, facing=facing)
     used = [found for name in shown for group in columns[name] for found in group.observations]
     absent = ", ".join(name for name in columns if name not in shown)
     left_out = f" Not shown: {absent}." if absent else ""
@@ -64,9 +80,21 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
         "Time until the last upload is in, computing apart. Markers: measured; lines: the closed formula, round "
         "trips + slow start + bytes / bandwidth. Left of its crossing a line falls with bandwidth (bandwidth-bound), "
         "right of it only latency helps (latency-bound). Crossing, where bytes take half of the time: rings by the "
-        f"formula, dots measured{': ' + '; '.join(said) if said else ''}.{left_out} {provenance(used)}"
+        f"formula, dots measured{_in_words(crossings)}.{left_out} {provenance(used)}"
     )
     return [Chart("latency-bandwidth", "Time against bandwidth and latency", drawing, caption)]
+
+
+def _in_words(crossings: Sequence[Crossing]) -> str:
+    if len(crossings) <= _MOST_NAMED:
+        return ": " + "; ".join(map(str, crossings)) if crossings else ""
+    both = [
+        abs(found.measured_bps / found.formula_bps - 1)
+        for found in crossings
+        if found.measured_bps is not None and found.formula_bps is not None
+    ]
+    apart = f"; they are at most {100 * max(both):.0f} % apart in {len(both)} lines" if both else ""
+    return f"{apart}; for instance {crossings[0]}"
 
 
 def _access(found: Observation) -> tuple[float, float] | None:
@@ -96,18 +124,19 @@ def _formula(found: Observation, latency_s: float) -> OneShot | None:
     return OneShot(most_up, most_down, latency_s + server_s, clients, server_bps)
 
 
-def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: bool) -> list[str]:
-    """Draw all panels; returns what is to be said of the crossings."""
-    said: list[str] = []
+def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: bool) -> list[Crossing]:
+    """Draw all panels; returns the crossings."""
+    crossings: list[Crossing] = []
     wide = len(columns)
     for place, (name, points) in enumerate(columns.items()):
         upper = drawing.panels[place]
         upper.set_title(name, loc="left", fontsize=9.5)
         for number, latency_s in enumerate(_lines(points, lambda point: point.latency_s)):
             line = sorted((p for p in points if p.latency_s == latency_s), key=lambda point: point.bandwidth_bps)
-            crossing = _against_bandwidth(upper, line, number, format_duration(latency_s))
-            if crossing:
-                said.append(f"{name + ', ' if wide > 1 else ''}{crossing}")
+            label = format_duration(latency_s)
+            crossing = _against_bandwidth(upper, line, number, label)
+            if crossing is not None:
+                crossings.append(Crossing(f"{name + ', ' if wide > 1 else ''}{label}", *crossing))
         _scales(upper, lambda value, _: f"{value / 1e6:g}")
         upper.set_xlabel("bandwidth of a site's link, Mbit/s")
         if facing:
@@ -126,7 +155,7 @@ def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: b
         axes.text(0.02, 0.02, "bandwidth-bound", transform=axes.transAxes, fontsize=8, color=SOFT)
         axes.text(0.98, 0.02, "latency-bound", transform=axes.transAxes, fontsize=8, color=SOFT, ha="right")
     _legends(drawing, wide, facing=facing)
-    return said
+    return crossings
 
 
 def _legends(drawing: Drawing, wide: int, *, facing: bool) -> None:
@@ -154,8 +183,10 @@ def _scales(axes: Axes, written: Callable[[float, int], str]) -> None:
     axes.tick_params(axis="x", labelsize=8)
 
 
-def _against_bandwidth(axes: Axes, line: Sequence[Point], number: int, label: str) -> str:
-    """One latency; returns its crossings in words, nothing if there is none."""
+def _against_bandwidth(
+    axes: Axes, line: Sequence[Point], number: int, label: str
+) -> tuple[float | None, float | None] | None:
+    """One latency; returns its crossing by the formula and as measured, None if there is neither."""
     drawn_as = look(number)
     bandwidths = [point.bandwidth_bps for point in line]
     axes.errorbar(
@@ -165,7 +196,7 @@ def _against_bandwidth(axes: Axes, line: Sequence[Point], number: int, label: st
     formula = line[len(line) // 2].formula
     if formula is None:
         axes.plot(bandwidths, [point.seconds for point in line], color=drawn_as.colour, linewidth=1)
-        return ""
+        return None
     fine = np.geomspace(bandwidths[0], bandwidths[-1], 200)
     axes.plot(
         fine, [formula.seconds(bps) for bps in fine], color=drawn_as.colour, linestyle=drawn_as.line, linewidth=1.2
@@ -179,10 +210,7 @@ def _against_bandwidth(axes: Axes, line: Sequence[Point], number: int, label: st
                   markeredgecolor=INK, markeredgewidth=1.3, zorder=4)  # fmt: skip
     if measured is not None:
         axes.plot(measured, 2 * formula.bytes_s(measured), marker="o", markersize=4.5, color=INK, zorder=5)
-    if predicted is None and measured is None:
-        return ""
-    texts = ["outside" if bps is None else f"{bps / 1e6:.3g} Mbit/s" for bps in (predicted, measured)]
-    return f"{label}: formula {texts[0]}, measured {texts[1]}"
+    return None if predicted is None and measured is None else (predicted, measured)
 
 
 def _against_latency(axes: Axes, line: Sequence[Point], number: int, label: str) -> None:

@@ -111,7 +111,7 @@ def _at_equal(axes: Axes, groups: Sequence[Repeats], many: set[str], read: Read,
         for method in sorted(many):
             curve = sorted((read(group), group.accuracy_percent.mean) for group in groups if group.method == method)
             got = interpolated(curve, spent)
-            reached = f"{method} has not ended its first" if got is None else f"{method} {got:.1f} %"
+            reached = f"{method} has not ended its first round" if got is None else f"{method} {got:.1f} %"
             said.append(f"at the {what} of {one_shot.method} ({one_shot.accuracy_percent.mean:.1f} %) {reached}")
     return said
 

@@ -123,7 +123,7 @@ def test_one_shot_beside_many_rounds_says_what_is_got_at_equal_cost(tmp_path):
     one_shot = with_runs(tmp_path, observed(accuracy=0.9, upload_bytes=10_000, result_s=0.5), [("client-0", 1.0)])
     (chart,) = CHARTS["one-shot-or-many"]([fedavg(1, 0.2), fedavg(100, 0.8), one_shot])
     assert "at the bytes of collabdm (90.0 %) fedavg 50.0 %" in chart.caption
-    assert "at the seconds of collabdm (90.0 %) fedavg has not ended its first" in chart.caption
+    assert "at the seconds of collabdm (90.0 %) fedavg has not ended its first round" in chart.caption
     assert drawn_text(chart)[:2] == ["1", "100"]
 
 
