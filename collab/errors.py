@@ -104,6 +104,12 @@ class OutOfMemoryError(CollabError):
     exit_code = 17
 
 
+class MissingExtraError(CollabError):
+    """An optional package that is needed for what was asked is not installed."""
+
+    exit_code = 18
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

@@ -141,6 +141,7 @@ COLLAB = [
     "partition_figure",
     "topology_figure",
     "frames",
+    "exports",
     "commands",
     "cli",
     "__init__",
