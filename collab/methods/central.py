@@ -11,11 +11,12 @@ number of sites could give better ones: the bound for as much work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from collab.data import ImageSpec
 from collab.methods import Fleet, MethodSettings, Outcome, Sections, Site, Task, localdm
 from collab.quantisation import BITS, ImageDtype
 
@@ -71,3 +72,16 @@ def _as_local(settings: Settings) -> localdm.Settings:
         local_deviations=settings.deviations,
         image_dtype=settings.image_dtype,
     )
+
+
+# -- closed formulas -----------------------------------------------------------------------------
+
+
+def upload_bytes(settings: Settings, images: ImageSpec, *, pictured: int, share: int) -> int:
+    """Bytes of the tensors in the one upload, as LocalDM's."""
+    return localdm.upload_bytes(_as_local(settings), images, pictured=pictured, share=share)
+
+
+def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:
+    """Floating-point operations of `client` with `counts` samples of each class, as LocalDM's."""
+    return localdm.client_operations(_as_local(settings), images, counts, share)

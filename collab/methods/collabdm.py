@@ -1,4 +1,4 @@
-"""CollabDM: one-shot collaborative data distillation by distribution matching.
+"""CollabDM: every site distils its data and sends class means along, once; the server refines the union by them.
 
 Holland, Thapa, Ali Siddiqui, Shao and Camtepe, "One-Shot Collaborative Data Distillation" (2024), arXiv:2408.02266,
 Algorithm 1. The server draws T network seeds and, for each, the sites that take part. Every site distils its own
@@ -388,3 +388,10 @@ def client_operations(
     embedded = sum(count if settings.batch_size == "all" else min(count, settings.batch_size) for count in counts)
     forward = operations_per_image(settings.network(images)).forward
     return localdm.client_operations(settings, images, counts, share) + networks * embedded * forward
+
+
+def server_operations(settings: Settings, images: ImageSpec) -> int:
+    """Closed formula: operations of `refine` where all images of every class are matched, T E n expand^2 (F + G)."""
+    cost = operations_per_image(settings.network(images))
+    matched = settings.images_per_class * images.classes * settings.expand**2
+    return settings.iterations * settings.server_epochs * matched * (cost.forward + cost.backward_to_image)

@@ -391,3 +391,9 @@ def outer_step_operations(settings: Settings, images: ImageSpec, counts: Sequenc
     training = PASSES_OF_A_STEP * (before + settings.window) + PASSES_OF_A_STEP_BACK * settings.window
     real = PASSES_OF_A_STEP * min(settings.real_batch_size, sum(counts))
     return (batch * training + real) * operations_per_image(settings.network(images)).forward
+
+
+def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[int], share: int) -> int:
+    """What a site computes, about: every outer step as one in the middle of those that there can be."""
+    before = max(0, settings.longest - settings.window) // 2
+    return settings.outer_steps * outer_step_operations(settings, images, counts, share, before)

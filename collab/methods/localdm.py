@@ -43,7 +43,7 @@ from collab.methods import (
 )
 from collab.nets import Network, operations_per_image, reseeded, seeded_network
 from collab.pooling import Union
-from collab.quantisation import BITS, ImageDtype
+from collab.quantisation import BITS, ImageDtype, size_bytes
 from simnet.draws import generator, key
 
 UPLOADS = frozenset({"synthetic"})
@@ -233,6 +233,14 @@ def client_operations(settings: Settings, images: ImageSpec, counts: Sequence[in
     )
     synthetic = len(held) * share * settings.expand**2 * (cost.forward + cost.backward_to_image)
     return settings.local_steps * (real + synthetic)
+
+
+def upload_bytes(settings: Settings, images: ImageSpec, *, pictured: int, share: int) -> int:
+    """Closed formula: bytes of the tensors in one upload, without the envelope: `share` images and 1 B a label for each
+    of the classes that the site can distil.
+    """
+    number = share * pictured
+    return size_bytes(settings.image_dtype, number * images.pixels, number) + number
 
 
 class InitialPool(Union):

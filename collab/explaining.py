@@ -1,0 +1,306 @@
+"""A scenario in plain sentences: what will happen in a run of it, what it will cost, and what may be a mistake.
+
+Costs are estimates by closed formulas (`collab.costs`, `collab.forecast`); nothing is run, and no data is downloaded.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from collab import forecast, methods
+from collab.costs import Costs, Counts, costs_of
+from collab.data import ImageSpec
+from collab.data.catalogue import KNOWN, title_of
+from collab.data.listing import located
+from collab.data.loading import data_dir
+from collab.data.settings import GaussiansSettings, ImageFolderSettings
+from collab.forecast import Arrivals
+from collab.holdings import Holdings
+from collab.plan import Plan
+from collab.run import prepare
+from collab.settings import Scenario
+from collab.warnings_before_a_run import Warned, warnings_of
+from simnet.units import format_bandwidth, format_duration, format_size
+
+_TOPOLOGIES = {
+    "star": "every client has an access link of its own; all of them share the server's",
+    "two-tier": "clients hang on base stations, stations on aggregation nodes, these on the cloud with the server",
+    "ring": "nodes stand in a circle, clients on them, the server on the first",
+    "tree": "clients hang in groups on nodes, those on nodes above, up to a root with the server",
+    "geometric": "clients and stations lie at random places of a square; each client is on the nearest station",
+    "links": "exactly the links that are listed",
+}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One method of the scenario: what it does, and what it is expected to cost; None where no formula says."""
+
+    name: str
+    says: str
+    rounds: int
+    bytes_up_per_client: float | None
+    last_upload_s: float | None
+    last_site: str | None
+    result_s: float | None
+    wall_s: float | None
+    judging_s: float
+    costs: Costs = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that is told of a scenario: sentences by heading, numbers by method, warnings."""
+
+    scenario: str
+    sections: dict[str, list[str]]
+    methods: list[Expected]
+    wall_s: float | None
+    memory_bytes: float | None
+    cells: int
+    warnings: list[Warned]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as maps and lists."""
+        rows = [{key: value for key, value in vars(expected).items() if key != "costs"} for expected in self.methods]
+        return {
+            "scenario": self.scenario,
+            "sections": self.sections,
+            "methods": rows,
+            "wall_s": self.wall_s,
+            "memory_bytes": self.memory_bytes,
+            "cells": self.cells,
+            "warnings": [{"where": ".".join(map(str, warned.where)), "says": warned.says} for warned in self.warnings],
+        }
+
+
+def explain(scenario: Scenario, plan: Plan | None = None) -> Explanation:
+    """What a run of the scenario will do, and a sweep of it; `plan` is the sweep, if it has one."""
+    data = _Data.of(scenario)
+    sections = {"The data": list(_data_sentences(scenario, data))}
+    sections["Who may send what where"] = list(_crossings(scenario))
+    sections["The network"] = list(_network_sentences(scenario))
+    expected = [] if data.counts is None or data.images is None else _expected(scenario, data.images, data)
+    cells = 1 if plan is None else len(plan.cells)
+    if plan is not None:
+        sections["The sweep"] = list(_sweep_sentences(plan))
+    sections["Judging"] = [_judging(scenario)]
+    wall_s = memory = None
+    if expected and data.images is not None:
+        wall_s = forecast.START_UP_S + sum(one.wall_s or 0 for one in expected)
+        memory = forecast.memory_bytes(scenario, data.images, data.samples)
+    warned = list(warnings_of(scenario, data.counts, expected, wall_s, cells))
+    return Explanation(scenario.name, sections, expected, wall_s, memory, cells, warned)
+
+
+# -- the data ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is known of the data: the images, and who holds what; assumed to be even where the data is not here."""
+
+    images: ImageSpec | None
+    counts: Counts | None
+    holdings: Holdings | None
+    samples: int
+    test_samples: int
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> _Data:
+        if _is_here(scenario):
+            material = prepare(scenario)
+            images, labels = material.dataset.spec, material.dataset.train.labels
+            holdings = Holdings.of(material.holdings, labels, images.classes, None)
+            counts = dict(zip(holdings.clients, holdings.counts.tolist(), strict=True))
+            return cls(images, counts, holdings, len(labels), len(material.dataset.test.labels))
+        known = KNOWN.get(scenario.dataset.name)
+        if known is None:
+            return cls(None, None, None, 0, 0)
+        samples = min(scenario.dataset.train_samples or known.train_samples, known.train_samples)
+        each = max(1, samples // (scenario.partition.clients * known.spec.classes))
+        even = dict.fromkeys(scenario.clients, [each] * known.spec.classes)
+        tested = min(scenario.dataset.test_samples or known.test_samples, known.test_samples)
+        return cls(known.spec, even, None, samples, tested)
+
+
+def _is_here(scenario: Scenario) -> bool:
+    """Whether the data can be read without a download."""
+    match scenario.dataset:
+        case GaussiansSettings():
+            return True
+        case ImageFolderSettings(path=path):
+            return any(folder.is_dir() for folder in (data_dir() / path, data_dir().cwd() / path))
+        case known:
+            return known.name == "digits" or bool(located(known.name, data_dir()))
+
+
+def _data_sentences(scenario: Scenario, data: _Data) -> Iterator[str]:
+    title, clients = title_of(scenario.dataset.name), scenario.partition.clients
+    sites = "1 site holds" if clients == 1 else f"{clients:,} sites hold"
+    if data.images is None:
+        yield f"{sites} {title}, which is not here: neither who holds what nor what it costs can be told."
+        return
+    images = data.images
+    colour = "grey" if images.channels == 1 else "colour"
+    kind = f"{data.samples:,} {colour} images of {images.side} x {images.side} pixels in {images.classes} classes"
+    yield f"{sites} {title}: {kind}, divided by the scheme {_scheme(scenario)}."
+    if data.holdings is None:
+        yield (
+            f"The data is not here (collab data fetch {scenario.dataset.name}): who holds what is not known, and costs "
+            "are told as if all held equally much of every class."
+        )
+        return
+    held = data.holdings
+    if clients > 1:
+        small, middle, large = (int(value) for value in np.quantile(held.sizes, (0, 0.5, 1)))
+        if small == large:
+            yield f"Each holds {small:,} samples."
+        else:
+            yield f"A site holds {small:,} to {large:,} samples, half of them at most {middle:,}."
+        classes = np.quantile(held.classes_held, (0, 1)).astype(int)
+        span = f"{classes[0]}" if classes[0] == classes[1] else f"{classes[0]} to {classes[1]}"
+        yield (
+            f"Of the {images.classes} classes a site has seen {span}; to hold the mixture of the whole, it would have "
+            f"to swap {100 * held.label_skew:.0f} % of its samples ({_skew(held.label_skew)}). "
+            "collab partition shows all of it."
+        )
+
+
+def _scheme(scenario: Scenario) -> str:
+    settings = scenario.partition.model_dump(exclude={"scheme", "clients"}, exclude_none=True)
+    values = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items())
+    return scenario.partition.scheme + (f" ({values})" if values else "")
+
+
+def _skew(label_skew: float) -> str:
+    for bound, words in ((0.1, "hardly skewed"), (0.3, "somewhat skewed"), (0.6, "strongly skewed")):
+        if label_skew < bound:
+            return words
+    return "very strongly skewed"
+
+
+# -- who may send what where ---------------------------------------------------------------------
+
+
+def _crossings(scenario: Scenario) -> Iterator[str]:
+    if scenario.tenants is None:
+        yield "All hosts belong to one tenant: they trust each other, and everything may be sent."
+        return
+    tenant_of = scenario.tenant_of()
+    members: dict[str, list[str]] = {}
+    for host, tenant in tenant_of.items():
+        members.setdefault(tenant, []).append(host)
+    for tenant, hosts in members.items():
+        yield f"Tenant {tenant} has {_several(hosts)}."
+    for boundary in scenario.boundaries:
+        source = "Every tenant" if boundary.source == "*" else boundary.source
+        limits = [
+            *([f"at most {format_size(boundary.at_most)} each"] if boundary.at_most is not None else []),
+            *([f"at most {boundary.at_most_count} messages"] if boundary.at_most_count is not None else []),
+            *(["at a limited rate"] if boundary.at_most_rate is not None else []),
+        ]
+        what = _listed(boundary.allow) if boundary.allow else "nothing"
+        answers = f"and may get {_listed(boundary.answers)} back" if boundary.answers else "and gets nothing back"
+        yield f"{source} may send {what} to {boundary.to}{''.join(f', {limit}' for limit in limits)}, {answers}."
+    for tenant, size in scenario.budgets.items():
+        yield f"{tenant} may send {format_size(size)} across its boundaries in all, in a run of one method."
+    yield "Everything else is refused, raw data always."
+
+
+def _several(names: Sequence[str]) -> str:
+    if len(names) <= 4:
+        return _listed(names)
+    return f"{names[0]}, {names[1]}, ... {names[-1]} ({len(names):,} hosts)"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _network_sentences(scenario: Scenario) -> Iterator[str]:
+    network, topology = scenario.network, scenario.topology()
+    yield f"{network.topology}: {_TOPOLOGIES[network.topology]}."
+    ways = [forecast.way_of(topology, client) for client in scenario.clients]
+    slowest = min(ways, key=lambda way: way.up_bps)
+    farthest = max(ways, key=lambda way: way.latency_s)
+    yield (
+        f"The narrowest link on a site's way to the server carries {format_bandwidth(slowest.up_bps)} up; the farthest "
+        f"site is {format_duration(2 * farthest.latency_s)} there and back away."
+    )
+    devices = scenario.device_of()
+    if not devices:
+        yield "No host has a device: computing takes no virtual time (devices: {client: laptop} would change that)."
+    if any(link.schedule is not None or link.reverse_schedule is not None for link in topology.links):
+        yield "The capacity of a link changes with time (its schedule); the times below are told without."
+    if scenario.faults:
+        number = len(scenario.faults)
+        yield f"{number} fault{'' if number == 1 else 's'} will strike; the times below are told without."
+
+
+# -- methods -------------------------------------------------------------------------------------
+
+
+def _expected(scenario: Scenario, images: ImageSpec, data: _Data) -> list[Expected]:
+    rows = []
+    for settings in _methods(scenario):
+        costs = costs_of(settings, images, data.counts or {})
+        at: Arrivals | None = forecast.arrivals(scenario, costs)
+        machine = forecast.calibrate(settings.network(images), scenario.compute.torch_device())
+        judging = forecast.judging_operations(scenario, settings, images, data.test_samples)
+        known = None not in costs.operations.values()
+        rows.append(
+            Expected(
+                settings.name, f"{_says(settings)}{_pace(costs, at)}", costs.rounds, costs.bytes_per_client,
+                at.last_upload_s if at else None, at.last if at else None, at.result_s if at else None,
+                forecast.wall_s(scenario, settings, costs, judging, machine) if known else None,
+                judging / machine.operations_per_s, costs,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _pace(costs: Costs, at: Arrivals | None) -> str:
+    """Who comes last, and why."""
+    if at is None or not costs.bytes_per_client:
+        return ""
+    rounds = f"In each of {costs.rounds:,} rounds {at.last} comes last" if costs.rounds > 1 else f"{at.last} comes last"
+    parts = (format_duration(float(f"{seconds:.3g}")) for seconds in (at.computing_s, at.sending_s))
+    return f" {rounds}: {next(parts)} of computing, {next(parts)} of sending."
+
+
+def _methods(scenario: Scenario) -> tuple[Any, ...]:
+    return scenario.all_methods()
+
+
+def _says(settings: Any) -> str:
+    """The first sentence of the method's own account of itself."""
+    text = inspect.cleandoc(methods.get(settings.name).__doc__ or "").split("\n\n")[0]
+    _, _, says = " ".join(text.split()).partition(": ")
+    first = says.split(". ")[0].rstrip(".")
+    preset = methods.preset_settings(settings.name)
+    return f"{first}." + (f" With the preset's {_listed(sorted(preset)[:4])}." if preset else "")
+
+
+def _judging(scenario: Scenario) -> str:
+    evaluation = scenario.evaluation
+    number = evaluation.repeats * evaluation.sets
+    networks = f"{number} fresh network{'' if number == 1 else 's'}"
+    epochs = "1 epoch" if evaluation.epochs == 1 else f"{evaluation.epochs:,} epochs"
+    return (
+        f"A synthetic set is judged by {networks} ({_listed(evaluation.networks)}), trained for {epochs} on it and "
+        "tested on data that no site holds."
+    )
+
+
+def _sweep_sentences(plan: Plan) -> Iterator[str]:
+    yield f"{len(plan.cells):,} cells, each a run of its own (collab sweep):"
+    for name, values in plan.axes.items():
+        yield f"{name}: {', '.join(map(str, values))}."
+    yield "What follows is told of the base, the scenario without its sweep."

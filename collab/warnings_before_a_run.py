@@ -1,0 +1,125 @@
+"""What in a valid scenario may still be a mistake, seen from who holds what and what it is expected to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from collab import methods
+from collab.costs import Costs, Counts
+from collab.document import Where
+from collab.methods import localdm
+from collab.settings import SERVER, Scenario
+from simnet.units import format_duration, format_size
+
+_HOUR_S = 3600.0
+_MANY_CELLS = 500
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A likely mistake: the setting that it is about, and a sentence with what could be done."""
+
+    where: Where
+    says: str
+
+
+def warnings_of(
+    scenario: Scenario, counts: Counts | None, expected: Sequence[Any], wall_s: float | None, cells: int
+) -> Iterator[Warned]:
+    """Every likely mistake; `expected` are the rows of `collab.explaining`, `wall_s` what a cell takes here."""
+    if counts is not None:
+        yield from _holdings(scenario, counts)
+    for settings, row in zip(scenario.all_methods(), expected, strict=False):
+        yield from _limits(scenario, settings, row.costs)
+        if row.last_upload_s is not None and row.last_upload_s > _HOUR_S:
+            yield Warned(
+                ("network",),
+                f"{row.name}: the upload of {row.last_site} will be there after {in_hours(row.last_upload_s)} of "
+                "virtual time; a faster link or device, or fewer bytes?",
+            )
+        if row.judging_s > _HOUR_S:
+            yield Warned(
+                ("evaluation",),
+                f"{row.name}: judging alone will take about {in_hours(row.judging_s)} on this machine; "
+                "--set evaluation=quick is for a first look",
+            )
+    if cells >= _MANY_CELLS:
+        yield Warned(("sweep",), f"the sweep has {cells:,} cells; is every value of every axis needed?")
+    if wall_s is not None and cells > 1 and cells * wall_s > 24 * _HOUR_S:
+        yield Warned(("sweep",), f"its {cells:,} cells will take about {in_hours(cells * wall_s)} one after the other")
+
+
+def in_hours(seconds: float) -> str:
+    """A long time as people say it."""
+    if seconds < 90:
+        return format_duration(float(f"{seconds:.3g}"))
+    if seconds < 1.5 * _HOUR_S:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / _HOUR_S:.0f} hours" if seconds < 72 * _HOUR_S else f"{seconds / _HOUR_S / 24:.0f} days"
+
+
+def _holdings(scenario: Scenario, counts: Counts) -> Iterator[Warned]:
+    empty = [client for client, held in counts.items() if not sum(held)]
+    if empty:
+        yield Warned(
+            ("partition",),
+            f"{_names(empty)} will hold no data and give nothing; more beta, fewer clients, or the scheme "
+            "dirichlet_guaranteed?",
+        )
+    chosen: tuple[Any, ...] = scenario.all_methods()
+    for settings in chosen:
+        if methods.needs_one_site(methods.get(settings.name)) or not issubclass(type(settings), localdm.Settings):
+            continue
+        share = settings.images_per_site(len(counts))
+        idle = [client for client, held in counts.items() if sum(held) and not localdm.distillable(held, share)]
+        if idle:
+            yield Warned(
+                ("method", "images_per_class"),
+                f"{settings.name}: {_names(idle)} will send no images, holding no more than {share} samples (what it "
+                "is to distil) of any class; fewer images per class?",
+            )
+
+
+def _names(clients: Sequence[str]) -> str:
+    more = len(clients) - _MOST_NAMES
+    return ", ".join(clients[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _limits(scenario: Scenario, settings: Any, costs: Costs) -> Iterator[Warned]:
+    """Uploads larger than a boundary lets pass, or more than a budget allows: they would be refused in the run."""
+    if scenario.tenants is None:
+        return
+    tenant_of = scenario.tenant_of()
+    for index, rule in enumerate(scenario.rules()):
+        crossing = {
+            site: size
+            for site, size in costs.upload_bytes.items()
+            if size and tenant_of[site] != tenant_of[SERVER] and rule.to == tenant_of[SERVER]
+            and rule.source in ("*", tenant_of[site])
+        }  # fmt: skip
+        limit = rule.at_most_bytes
+        larger = [site for site, size in crossing.items() if limit is not None and size > limit]
+        if larger and limit is not None:
+            largest = max(larger, key=lambda site: crossing[site])
+            yield Warned(
+                ("boundaries", index, "at_most"),
+                f"{settings.name}: the upload of {_names(larger)} is larger than the {format_size(limit)} that the "
+                f"boundary lets pass (the largest has {format_size(crossing[largest])}): it will be refused",
+            )
+        count = rule.at_most_count
+        if crossing and count is not None and costs.rounds > count:
+            yield Warned(
+                ("boundaries", index, "at_most_count"),
+                f"{settings.name}: a site sends {costs.rounds} uploads, but a tenant may send {count}",
+            )
+    for tenant, budget in scenario.budget_bytes().items():
+        needed = costs.rounds * sum(size or 0 for site, size in costs.upload_bytes.items() if tenant_of[site] == tenant)
+        if tenant != tenant_of[SERVER] and needed > budget:
+            yield Warned(
+                ("budgets", tenant),
+                f"{settings.name}: {tenant} will have {format_size(needed)} to send, but a budget of "
+                f"{format_size(budget)}",
+            )
