@@ -120,7 +120,7 @@ def run_point(
 ) -> dict[str, Any]:
     """Run one point; returns what its file will hold."""
     result = run_method(scenario, scenario.method, material, real=False, listener=Silence())
-    row = result.summary()
+    row = result.summary
     return {
         "dataset": dataset, "seed": seed, "method": method, "networks": networks, "accuracy": 100 * row["accuracy"],
         "upload_bytes": row["bytes_up_per_client"], "embedding_bytes": embedding_bytes(scenario, material, networks),

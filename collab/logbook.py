@@ -113,7 +113,7 @@ class Logbook:
 
     def method_ended(self, result: MethodResult) -> None:
         """A method was run and judged."""
-        row = result.summary()
+        row = result.summary
         judged = ", ".join(f"{name} {100 * found.mean:.2f} %" for name, found in result.accuracies.items())
         refused = len(result.network.boundaries.ledger.refused())
         self.note(

@@ -11,6 +11,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import metadata
 from math import fsum
 from typing import Any
@@ -52,7 +53,7 @@ class Material:
 
 @dataclass
 class MethodResult:
-    """What one method yielded, and what it cost."""
+    """What one method yielded, and what it cost: ask once the method is over, what is found in the trace is kept."""
 
     name: str
     outcome: Outcome
@@ -73,13 +74,22 @@ class MethodResult:
         """What the result is: a synthetic set, or a network."""
         return "network" if self.outcome.synthetic is None else "synthetic set"
 
-    @property
+    @cached_property
     def sites(self) -> list[str]:
         """The sites that uploaded, in the order of their uploads."""
         return [str(event.values["site"]) for event in self.network.trace.of_kind("upload")]
 
-    def bytes_of(self, kind: str) -> dict[str, int]:
-        """Bytes of bodies from (`arrival`) or to (`answer`) each site, as the server counted them."""
+    @cached_property
+    def bytes_up(self) -> dict[str, int]:
+        """Bytes of bodies from each site, as the server counted them."""
+        return self._bytes_of("arrival")
+
+    @cached_property
+    def bytes_down(self) -> dict[str, int]:
+        """Bytes of bodies to each site, as the server counted them."""
+        return self._bytes_of("answer")
+
+    def _bytes_of(self, kind: str) -> dict[str, int]:
         totals: dict[str, int] = dict.fromkeys(sorted(set(self.sites)), 0)
         for event in self.network.trace.of_kind(kind):
             site = str(event.values["peer"])
@@ -100,15 +110,16 @@ class MethodResult:
         counted = [energies[site].total_j for site in set(self.sites) & set(energies) if energies[site].counted]
         return _rounded(fsum(counted) / len(counted)) if counted else None
 
-    def summary(self) -> dict[str, Any]:
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
         """The method's row of the summary."""
         trace = self.network.trace
         return {
             "accuracy": round(self.accuracy.mean, 6),
             "accuracies": {name: _accuracy_row(found) for name, found in self.accuracies.items()},
             "yields": self.yields,
-            "bytes_up_per_client": _mean(self.bytes_of("arrival").values()),
-            "bytes_down_per_client": _mean(self.bytes_of("answer").values()),
+            "bytes_up_per_client": _mean(self.bytes_up.values()),
+            "bytes_down_per_client": _mean(self.bytes_down.values()),
             "energy_j_per_client": self._energy_j_per_client(),
             "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
             "result_s": trace.of_kind("result")[-1].at_s,
@@ -130,12 +141,11 @@ class MethodResult:
             known = rounds[number] if number < len(rounds) else number + 1
             size_bytes = float(str(event.values["bytes"]))
             yield Metric(name, "upload_bytes", size_bytes, host=site, round=known, at_s=event.at_s)
-        for metric, kind in (("bytes_up", "arrival"), ("bytes_down", "answer")):
-            for site, total in self.bytes_of(kind).items():
+        for metric, totals in (("bytes_up", self.bytes_up), ("bytes_down", self.bytes_down)):
+            for site, total in totals.items():
                 yield Metric(name, metric, total, host=site)
-        summary = self.summary()
         for metric in ("last_upload_s", "result_s"):
-            yield Metric(name, metric, summary[metric], at_s=summary[metric])
+            yield Metric(name, metric, self.summary[metric], at_s=self.summary[metric])
         for host, spent in self.network.energy().items():
             if spent.counted:
                 for part in ("compute_j", "idle_j", "transmit_j", "receive_j"):
@@ -177,7 +187,7 @@ def write_run(
     for result in results:
         identity = ledger_identity(scenario.name, scenario.seed, result.name, scenario_text)
         seal = _write_method(writer, result, identity, material.dataset.spec)
-        row = {**result.summary(), "ledger": {"lines": seal.lines, "head": seal.head}}
+        row = {**result.summary, "ledger": {"lines": seal.lines, "head": seal.head}}
         summary["methods"][result.name] = row
     writer.write_metrics(metric for result in results for metric in result.metrics())
     writer.write_json("summary.json", summary)
@@ -198,8 +208,8 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, t
         "sets": result.accuracy.sets,
         "expand": 1 if outcome.synthetic is None else outcome.synthetic.expand,
         "sites": sorted(set(result.sites)),
-        "bytes_up": result.bytes_of("arrival"),
-        "bytes_down": result.bytes_of("answer"),
+        "bytes_up": result.bytes_up,
+        "bytes_down": result.bytes_down,
         "capacity_bps": _capacities(result.network),
         "energy": result.energy(),
         "trace_digest": result.network.trace.digest(),
