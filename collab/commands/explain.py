@@ -103,8 +103,6 @@ def _totals(console: Console, explanation: Explanation) -> None:
         )
         if explanation.cells > 1:
             together = _seconds(explanation.cells * explanation.wall_s)
-            lines.append(
-                f"its {explanation.cells:,} cells about {together}, if each takes as long, one by one"
-            )
+            lines.append(f"its {explanation.cells:,} cells about {together}, if each takes as long, one by one")
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 2)), style="dim")
