@@ -31,6 +31,11 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/check_links.py build/docs
 	@echo "the site: build/docs/index.html"
 
+# The report's moving parts, from web/ into analysis/templates/player.js, which is committed: only who changes them needs
+# node. `npm ci` takes exactly the versions of package-lock.json.
+web:
+	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
+
 $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV) (torch is large: a minute or more) ..."
 	@$(PYTHON) -m venv $(VENV)

@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from analysis.style import BLUE, CHALK, INK, ORANGE, PAPER, RED, SERIES_COLOURS, SERIES_MARKERS, WASH, drawn, shades
-from analysis.timeline import Doing, LinkUse, Timeline
+from analysis.critical_path import Step
+from analysis.style import (
+    BLUE,
+    CHALK,
+    FAINT,
+    INK,
+    ORANGE,
+    PAPER,
+    RED,
+    SERIES_COLOURS,
+    SERIES_MARKERS,
+    SKY,
+    SOFT,
+    WASH,
+    drawn,
+    shades,
+)  # fmt: skip
+from analysis.timeline import SERVER, Doing, LinkUse, Timeline
 from collab.store import pictures
-from simnet.units import format_size
+from simnet.units import format_energy, format_size
 
 DOING_COLOURS: Mapping[Doing, str] = {"computing": BLUE, "sending": ORANGE, "waiting": WASH}
 MOST_ROWS = 40
+MOST_CLIENTS = 200
+MOST_NUMBERED_CELLS = 400
 
 
 def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
     """Samples of each class (columns) at each client (rows)."""
-    clients = list(partition)[:MOST_ROWS]
+    clients = list(partition)[:MOST_CLIENTS]
     counts = np.array([partition[client] for client in clients])
-    with drawn(1.1 + 0.32 * len(clients)) as drawing:
+    row_in = 0.32 if len(clients) <= MOST_ROWS else 0.1
+    with drawn(1.1 + row_in * len(clients)) as drawing:
         axes = drawing.axes
         # Vectors, not an image: the page's own colours show through.
-        cells = axes.pcolormesh(counts, cmap=shades(BLUE), vmin=0, edgecolor=PAPER, linewidth=1.0)
+        gap = 1.0 if len(clients) <= MOST_ROWS else 0.4
+        cells = axes.pcolormesh(counts, cmap=shades(BLUE), vmin=0, edgecolor=PAPER, linewidth=gap)
         axes.invert_yaxis()
         axes.set_xticks(np.arange(counts.shape[1]) + 0.5, [str(label) for label in range(counts.shape[1])])
-        axes.set_yticks(np.arange(len(clients)) + 0.5, clients)
+        step = 1 if len(clients) <= MOST_ROWS else 5
+        axes.set_yticks(np.arange(0, len(clients), step) + 0.5, clients[::step])
         axes.tick_params(length=0)
         axes.set_xlabel("class")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        if counts.size <= 400:
+        if counts.size <= MOST_NUMBERED_CELLS and len(clients) <= MOST_ROWS:
             limit = counts.max() * 0.6
             for row, column in np.argwhere(counts).tolist():
                 value = counts[row, column]
@@ -42,62 +65,72 @@ def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
                     column + 0.5, row + 0.5, f"{value:,}", ha="center", va="center", fontsize=8.5,
                     color=CHALK if value > limit else INK,
                 )  # fmt: skip
-        bar = drawing.figure.colorbar(cells, ax=axes, label="samples", shrink=0.9, pad=0.01)
+        bar = drawing.figure.colorbar(cells, ax=axes, label="samples", shrink=min(0.9, 24 / len(clients)), pad=0.01)
         bar.outline.set_visible(False)
     return drawing.svg("samples of each class at each site")
 
 
-def gantt(shown: Timeline, unit: str) -> str:
-    """One row a host: waiting, computing, sending; the slowest path is outlined."""
-    hosts = _rows(shown)
-    with drawn(1.3 + 0.3 * len(hosts)) as drawing:
+def gantt(shown: Timeline, path: Sequence[Step], unit: str) -> str:
+    """One row a host: waiting, computing, sending; the critical path is outlined, and runs from row to row."""
+    hosts = _rows(shown, path)
+    row_of = {host: row for row, host in enumerate(hosts)}
+    least_s = shown.end_s * 0.0015  # or it would not be seen
+    with drawn(1.45 + 0.3 * len(hosts)) as drawing:
         axes = drawing.axes
-        for row, host in enumerate(hosts):
-            critical = host in (shown.slowest, "server")
+        for host, row in row_of.items():
             for span in shown.spans[host]:
-                on_path = critical and span.doing != "waiting"
                 axes.barh(
-                    row,
-                    max(span.end_s - span.start_s, shown.end_s * 0.0015),
-                    left=span.start_s,
-                    height=0.66,
-                    color=DOING_COLOURS[span.doing],
-                    edgecolor=RED if on_path else "none",
-                    linewidth=1.6 if on_path else 0,
-                    zorder=3 if on_path else 2,
-                )
-        axes.axvline(shown.last_upload_s, color=RED, linewidth=1, linestyle=(0, (3, 2)), zorder=4)
+                    row, max(span.end_s - span.start_s, least_s), left=span.start_s, height=0.66,
+                    color=DOING_COLOURS[span.doing], linewidth=0,
+                )  # fmt: skip
+        for step in path:
+            _draw_step(axes, step, row_of, least_s)
+        axes.axvline(shown.last_upload_s, color=SOFT, linewidth=1, linestyle=(0, (3, 2)), zorder=4)
         early = shown.last_upload_s < shown.end_s * 0.6
         axes.annotate(
             f"last upload ({shown.slowest}) {shown.last_upload_s:.3f} s",
             (shown.last_upload_s, -0.85),
             xytext=(4 if early else -4, 0),
             textcoords="offset points",
-            color=RED,
+            color=SOFT,
             fontsize=8.5,
             ha="left" if early else "right",
         )
         axes.set_yticks(range(len(hosts)), hosts)
+        axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(hosts) - 0.4, -1.2)
         axes.set_xlim(0, shown.end_s * 1.01)
         axes.set_xlabel(f"{unit} seconds")
         axes.grid(visible=False, axis="y")
         legend = [Patch(color=colour, label=doing) for doing, colour in DOING_COLOURS.items()]
-        legend.append(Patch(facecolor=PAPER, edgecolor=RED, label="slowest path"))
-        axes.legend(
-            handles=legend, loc="upper center", bbox_to_anchor=(0.5, -0.55 / (0.3 * len(hosts)) - 0.02), ncols=4
-        )
-    return drawing.svg("what each host did when")
+        legend.append(Patch(facecolor="none", edgecolor=RED, linewidth=1.8, label="critical path"))
+        drawing.figure.legend(handles=legend, loc="outside lower center", ncols=4)
+    return drawing.svg("what each host did when, and the critical path")
 
 
-def _rows(shown: Timeline) -> list[str]:
-    """The hosts to show: all, or the slowest ones if there are too many; the server last."""
-    sites = [host for host in shown.spans if host != "server"]
+def _draw_step(axes: Axes, step: Step, row_of: Mapping[str, int], least_s: float) -> None:
+    """Outline a step of the critical path, and join it to the row that it hands over to."""
+    row = row_of[step.host]
+    if step.kind == "waiting":
+        axes.plot([step.start_s, step.end_s], [row, row], color=RED, linewidth=1.8, linestyle=(0, (2, 1.5)), zorder=5)
+        return
+    axes.barh(
+        row, max(step.duration_s, least_s), left=step.start_s, height=0.66, facecolor="none", edgecolor=RED,
+        linewidth=1.8, zorder=5,
+    )  # fmt: skip
+    if step.to is not None:
+        axes.plot([step.end_s, step.end_s], [row, row_of[step.to]], color=RED, linewidth=1.2, zorder=4)
+
+
+def _rows(shown: Timeline, path: Sequence[Step]) -> list[str]:
+    """The hosts to show: all, or those on the critical path and the slowest if there are too many; the server last."""
+    sites = [host for host in shown.spans if host != SERVER]
     if len(sites) > MOST_ROWS:
         done = {host: max(span.end_s for span in shown.spans[host] if span.doing != "waiting") for host in sites}
-        slow = set(sorted(sites, key=lambda host: -done[host])[:MOST_ROWS])
+        on_path = {step.host for step in path}
+        slow = set(sorted(sites, key=lambda host: (host not in on_path, -done[host]))[:MOST_ROWS])
         sites = [host for host in sites if host in slow]
-    return [*sites, "server"]
+    return [*sites, SERVER]
 
 
 def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
@@ -114,23 +147,70 @@ def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
     return drawing.svg("use of the busiest links over time")
 
 
-def accuracy_against_bytes(methods: Mapping[str, Mapping[str, Any]], deviations: Mapping[str, float]) -> str:
-    """One point a method: bytes that each client uploads, and the accuracy that they buy."""
-    with drawn(3.4) as drawing:
+def accuracy_against_costs(methods: Mapping[str, Mapping[str, Any]], deviations: Mapping[str, float], unit: str) -> str:
+    """One point a method in each panel: what the result cost in bytes, in seconds and, if counted, in joules."""
+    costs: list[tuple[str, str, Callable[[float], str]]] = [
+        ("bytes_up_per_client", "uploaded per client", format_size),
+        ("result_s", f"{unit} seconds until the result", lambda value: f"{value:g} s"),
+    ]
+    if all(row.get("energy_j_per_client") is not None for row in methods.values()):
+        costs.append(("energy_j_per_client", "energy per client", format_energy))
+    with drawn(3.5, columns=len(costs), sharey=True) as drawing:
+        for axes, (cost, label, in_words) in zip(drawing.panels, costs, strict=True):
+            for index, (name, row) in enumerate(methods.items()):
+                axes.errorbar(
+                    max(row[cost], 1e-9), 100 * row["accuracy"], 100 * deviations[name], label=name, linestyle="none",
+                    color=SERIES_COLOURS[index % len(SERIES_COLOURS)], markersize=9, capsize=3,
+                    marker=SERIES_MARKERS[index % len(SERIES_MARKERS)],
+                )  # fmt: skip
+            _decades(axes, [row[cost] for row in methods.values()], in_words)
+            axes.set_xlabel(label)
+        drawing.axes.margins(y=0.2)
+        drawing.axes.set_ylabel("accuracy on test data, %")
+        handles, names = drawing.axes.get_legend_handles_labels()
+        drawing.figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 5))
+    return drawing.svg("accuracy of each method against what it cost")
+
+
+def _decades(axes: Axes, values: Sequence[float], in_words: Callable[[float], str]) -> None:
+    """A logarithmic axis on which all values have room and at least two ticks are named."""
+    low, high = max(min(values), 1e-9), max(*values, 1e-9)
+    axes.set_xscale("log")
+    room = max(1.6, (high / low) ** 0.15)
+    low, high = low / room, high * room
+    axes.set_xlim(low, high)
+    steps = (1,) if high / low > 1000 else (1, 3) if high / low > 25 else (1, 2, 5)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(lambda value, _: in_words(value))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(axis="x", labelsize=8.5)
+
+
+def energy_figure(energies: Mapping[str, Mapping[str, Mapping[str, Any]]], sites: Mapping[str, int]) -> str:
+    """A bar a method: the mean energy of a client, in its parts; `sites` are how many clients each method had."""
+    parts = {"compute_j": ("computing", BLUE), "idle_j": ("waiting", FAINT), "transmit_j": ("sending", ORANGE),
+             "receive_j": ("receiving", SKY)}  # fmt: skip
+    with drawn(1.1 + 0.42 * len(energies)) as drawing:
         axes = drawing.axes
-        for index, (name, row) in enumerate(methods.items()):
-            x, y = max(row["bytes_up_per_client"], 1), 100 * row["accuracy"]
-            colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-            marker = SERIES_MARKERS[index % len(SERIES_MARKERS)]
-            axes.errorbar(x, y, 100 * deviations[name], color=colour, marker=marker, markersize=8, capsize=3)
-            axes.annotate(f"{name} {y:.1f} %", (x, y), (9, 5), textcoords="offset points", color=colour)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: format_size(value))
-        axes.xaxis.set_minor_formatter(lambda *_: "")
-        axes.margins(x=0.35, y=0.3)
-        axes.set_xlabel("uploaded per client")
-        axes.set_ylabel("accuracy on test data, %")
-    return drawing.svg("accuracy of each method against the bytes that a client uploads")
+        left = np.zeros(len(energies))
+        for part, (label, colour) in parts.items():
+            spent = [
+                sum(host[part] for name, host in energy.items() if name != SERVER) / sites[method]
+                for method, energy in energies.items()
+            ]
+            axes.barh(range(len(energies)), spent, left=left, height=0.6, color=colour, label=label, linewidth=0)
+            left += np.array(spent)
+        for row, total in enumerate(left.tolist()):
+            axes.annotate(format_energy(total), (total, row), (5, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(energies)), list(energies))
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, max(left.max(), 1e-9) * 1.15)
+        axes.xaxis.set_major_formatter(lambda value, _: format_energy(value))
+        axes.set_xlabel("mean of the clients")
+        axes.grid(visible=False, axis="y")
+        drawing.figure.legend(loc="outside upper center", ncols=4)
+    return drawing.svg("energy of a client by method")
 
 
 def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> str:

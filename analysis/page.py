@@ -8,6 +8,7 @@ a mistake cannot turn it into a page that needs a network.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def write(path: Path, page: str) -> Path:
     """Write a page; returns its path. Raises `OSError` if it cannot be written."""
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def embedded(value: Any) -> Markup:
+    """A value as JSON that can stand in a `<script type="application/json">`: nothing in it ends the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def percent(share: float) -> str:

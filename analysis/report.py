@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,27 @@ from typing import Any
 import numpy as np
 
 from analysis import figures, page
-from analysis.page import number, times
-from analysis.timeline import Timeline, link_use, timeline
+from analysis.critical_path import Step, critical_path, shares
+from analysis.page import embedded, number, times
+from analysis.playback import messages, network_of, recording_of
+from analysis.timeline import SERVER, Timeline, link_use, timeline
 from collab.errors import RunDirectoryError
-from collab.store import SCENARIO, SUMMARY, MethodRun, Run
+from collab.store import SCENARIO, SUMMARY, TOPOLOGY, MethodRun, Run
 from simnet.tenancy import LedgerEntry
 
 _MOST_REFUSALS = 20
 _MOST_ENERGY_ROWS = 12
+_MOST_STEPS = 30
 _NEEDED_OF_A_RUN = ("scenario", "seed", "world", "run_dir", "trace_digest", "wall_s", "methods")
 _NEEDED_OF_A_METHOD = (
     "accuracy", "bytes_up_per_client", "bytes_down_per_client", "last_upload_s", "result_s", "result_digest",
 )  # fmt: skip
+_MACHINE = ("machine", "device", "precision", "threads")  # of what is in environment.json; the rest are versions
+_TIMING = {
+    "modelled": "modelled: operations counted ÷ the rate of the device",
+    "measured": "measured here, times a factor",
+    "fixed": "of a fixed time",
+}
 _SECTION_NAMES = {
     "collabdm": "CollabDM: distil at the sites, refine at the server toward everybody's class means",
     "localdm": "LocalDM: distil at the sites, take the union",
@@ -49,6 +59,8 @@ class MethodView:
     uploads: int
     accuracies: Mapping[str, Mapping[str, Any]]
     gantt: str
+    path: Sequence[Step]
+    path_in_words: str
     links: str | None
     sites: Sequence[tuple[str, str]]
     initial: str | None
@@ -91,25 +103,65 @@ def _content(run: Run) -> dict[str, Any]:
     summary, scenario = run.summary, run.scenario
     methods = [_method_view(run, method) for method in run.methods]
     deviations = {view.name: view.deviation for view in methods}
+    seconds = "virtual" if summary["world"] == "simulated" else "real"
+    scenario_text = (run.path / SCENARIO).read_text(encoding="utf-8")
     return {
         "run": run,
         "summary": summary,
         "scenario": scenario,
-        "environment": run.environment,
+        "versions": {key: value for key, value in run.environment.items() if key not in _MACHINE},
+        "machine": {key: value for key, value in run.environment.items() if key in _MACHINE},
         "made": datetime.fromtimestamp((run.path / SUMMARY).stat().st_mtime, UTC),
         "story": _story(run),
         "methods": methods,
         "main": methods[0],
         "best": max(methods, key=lambda view: view.row["accuracy"]).name,
-        "seconds": "virtual" if summary["world"] == "simulated" else "real",
+        "seconds": seconds,
         "heat_map": figures.label_heat_map(run.partition),
-        "hidden_clients": max(0, len(run.partition) - figures.MOST_ROWS),
+        "classes": len(next(iter(run.partition.values()))),
+        "hidden_clients": max(0, len(run.partition) - figures.MOST_CLIENTS),
         "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
         "judged": list(dict.fromkeys(name for view in methods for name in view.accuracies)),
         "judges": _judges_in_words([found for view in methods for found in view.accuracies.values()]),
-        "scatter": figures.accuracy_against_bytes(summary["methods"], deviations),
+        "scatter": figures.accuracy_against_costs(summary["methods"], deviations, seconds),
+        "energy_figure": _energy_figure(run),
         "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
-        "scenario_text": (run.path / "scenario.yaml").read_text(encoding="utf-8"),
+        "player": None if run.topology is None else _player(run, run.topology, methods),
+        "most_steps": _MOST_STEPS,
+        "timing": _TIMING.get(str(scenario.get("compute", {}).get("time")), "by the scenario"),
+        "scenario_text": scenario_text,
+        "scenario_sha256": hashlib.sha256(scenario_text.encode()).hexdigest(),
+    }
+
+
+def _energy_figure(run: Run) -> str | None:
+    """The energy of each method's clients; nothing if it was not counted for all of them."""
+    if any(row.get("energy_j_per_client") is None for row in run.summary["methods"].values()):
+        return None
+    spent = {method.name: method.outcome["energy"] for method in run.methods}
+    clients = {method: len([host for host in hosts if host != SERVER]) for method, hosts in spent.items()}
+    return figures.energy_figure(spent, clients)
+
+
+def _player(run: Run, topology: Mapping[str, Any], views: Sequence[MethodView]) -> dict[str, Any]:
+    """What the player shows: the recordings of all methods, for the browser, and what is said of them."""
+    _need(run.path / TOPOLOGY, topology, ("server", "one_in", "nodes", "links", "schedules", "routes"))
+    recordings = [
+        {
+            "name": view.name,
+            "title": view.title,
+            **recording_of(list(method.trace), method.ledger, topology, round(view.row["result_s"] * 1e6)),
+        }
+        for method, view in zip(run.methods, views, strict=True)
+    ]
+    seconds = "virtual" if run.summary["world"] == "simulated" else "real"
+    return {
+        "data": embedded({"seconds": seconds, "network": network_of(topology), "recordings": recordings}),
+        "names": [view.name for view in views],
+        "one_in": topology["one_in"],
+        "tenants": list(dict.fromkeys(node["tenant"] for node in topology["nodes"] if node["tenant"] is not None)),
+        "cut": any(recording["cutUs"] is not None for recording in recordings),
+        "refusals": any(recording["refusals"] for recording in recordings),
     }
 
 
@@ -165,10 +217,13 @@ def _network_in_words(network: Mapping[str, Any]) -> str:
 
 
 def _method_view(run: Run, method: MethodRun) -> MethodView:
-    shown = timeline(method.trace)
+    trace = list(method.trace)
+    shown = timeline(trace)
+    sent = messages(trace, [entry for entry in method.ledger if entry.verdict == "refused"], trace[-1].at_us)
+    path = critical_path(trace, sent, SERVER, round(shown.result_s * 1e6))
     images, outcome = method.images, method.outcome
     classes = len(next(iter(run.partition.values())))
-    uses = link_use(method.trace, outcome["capacity_bps"], shown.end_s)
+    uses = link_use(trace, outcome["capacity_bps"], shown.end_s)
     sites = [
         (name.removeprefix("site:"), figures.picture_strip(images[name], images[f"site-labels:{name[5:]}"], classes))
         for name in sorted(images)
@@ -188,7 +243,9 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         yields_network=run.summary["methods"][method.name].get("yields") == "network",
         uploads=_uploads_of_a_site(method),
         accuracies=_accuracies(outcome),
-        gantt=figures.gantt(shown, unit),
+        gantt=figures.gantt(shown, path, unit),
+        path=path[:_MOST_STEPS],
+        path_in_words=_path_in_words(path),
         links=figures.link_use_figure(uses, shown.end_s) if uses else None,
         sites=sites,
         energy=list(_energy_rows(outcome.get("energy", {}))),
@@ -197,6 +254,13 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         is_refined=refined,
         shown=shown,
     )
+
+
+def _path_in_words(path: Sequence[Step]) -> str:
+    """What the critical path consists of, the largest part first."""
+    whole_s = sum(step.duration_s for step in path) or 1.0
+    parts = sorted(shares(path).items(), key=lambda part: -part[1])
+    return ", ".join(f"{100 * seconds / whole_s:.0f} % {kind} ({seconds:.3f} s)" for kind, seconds in parts)
 
 
 def _title_of(method: str) -> str:
@@ -234,22 +298,22 @@ def _judges_in_words(judged: Sequence[Mapping[str, Any]]) -> str:
 def _ledger_rows(ledger: Sequence[LedgerEntry]) -> Iterator[dict[str, Any]]:
     """The ledger, summed by what crossed between whom; each message counts where it left or, if refused, there."""
     sizes: Counter[tuple[str, str, str, str]] = Counter()
-    messages: Counter[tuple[str, str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str, str]] = Counter()
     seen_leaving = any(entry.point == "leaving" for entry in ledger)
     for entry in ledger:
         if entry.verdict == "crossed" and entry.point != ("leaving" if seen_leaving else "arriving"):
             continue
         key = (entry.source_tenant, entry.target_tenant, entry.kind, str(entry.verdict))
         sizes[key] += entry.size_bytes
-        messages[key] += 1
-    for key in sorted(messages):
+        counts[key] += 1
+    for key in sorted(counts):
         source, target, kind, outcome = key
         yield {
             "source": source,
             "target": target,
             "kind": kind.replace("+", " + "),
             "verdict": outcome,
-            "messages": messages[key],
+            "messages": counts[key],
             "bytes": sizes[key],
         }
 

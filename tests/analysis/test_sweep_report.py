@@ -12,7 +12,7 @@ from analysis import page
 from analysis.sweep_report import write_sweep_report
 from tests.analysis.made import write_sweep
 from tests.analysis.test_commands import invoke
-from tests.analysis.test_report import CHROMIUM
+from tests.analysis.test_player import CHROMIUM
 
 POINTS = [{"partition.clients": clients, "partition.beta": beta, "seed": seed}
           for clients in (5, 10) for beta in (0.1, 0.5) for seed in (1, 2)]  # fmt: skip

@@ -23,18 +23,25 @@ def test_a_star_as_it_stands_in_the_file():
     assert found["routes"] == {"client-0": [0, 2]}
 
 
-def link(source, target, capacity_bps, latency_s, *, scheduled=False):
+def link(source, target, capacity_bps, latency_s, *, schedule=None):
     return {
         "name": f"{source} > {target}", "from": source, "to": target, "capacity_bps": capacity_bps,
-        "latency_s": latency_s, "scheduled": scheduled,
+        "latency_s": latency_s, "schedule": schedule,
     }  # fmt: skip
 
 
-def test_a_link_on_a_schedule_has_the_most_that_it_ever_carries():
-    schedule = CapacitySchedule((CapacityStep(0.0, 1e6), CapacityStep(1.0, 9e6)), period_s=2.0)
-    network = explicit([Link("client-0", "server", 1e6, 0.0, schedule=schedule)], hosts=["client-0", "server"])
-    first, _ = described(network, "server")["links"]
-    assert first == link("client-0", "server", 9e6, 0.0, scheduled=True)
+def test_links_on_the_same_schedule_share_it():
+    schedule = CapacitySchedule((CapacityStep(0.5, 1e6), CapacityStep(1.0, 9e6)), period_s=2.0)
+    links = [Link("client-0", "server", 3e6, 0.0, schedule=schedule), Link("b", "server", 2e6, 0.0, schedule=schedule)]
+    found = described(explicit(links, hosts=["client-0", "b", "server"]), "server")
+    assert found["links"][0] == link("client-0", "server", 3e6, 0.0, schedule=0)
+    assert [one["schedule"] for one in found["links"]] == [
+        0,
+        0,
+        0,
+        0,
+    ]  # a way back that is not given is as the way forth
+    assert found["schedules"] == [{"period_s": 2.0, "steps": [[0.5, 1e6], [1.0, 9e6]]}]
 
 
 def test_routes_leave_out_the_capacities_of_hosts_and_what_cannot_be_reached():
@@ -49,8 +56,8 @@ def test_the_text_is_json_with_a_line_for_each_part():
     found = described(network, "server")
     text = text_of(found)
     assert json.loads(text) == found
-    parts = len(found["nodes"]) + len(found["links"]) + len(found["routes"])
-    assert len(text.splitlines()) == parts + 8
+    parts = len(found["nodes"]) + len(found["links"]) + len(found["routes"]) + len(found["schedules"])
+    assert len(text.splitlines()) == parts + 11
 
 
 def test_of_thousands_of_clients_as_many_are_there_as_can_be_told_apart():
