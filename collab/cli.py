@@ -45,8 +45,8 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()  # here, where a reader who has left (head, less) makes no traceback
         except CollabError as error:
             _leave(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            unfinished = "; no run was written" if command.__name__ in ("run", "serve") else ""
+        except KeyboardInterrupt as interruption:
+            unfinished = "; no run was written" if command.__name__ in ("run", "serve") else f"{interruption}"
             _leave(f"interrupted{unfinished}", INTERRUPTED_EXIT_CODE)
         except MemoryError as error:
             _leave(f"not enough memory: {error}", RunFailedError.exit_code)

@@ -110,6 +110,12 @@ class MissingExtraError(CollabError):
     exit_code = 18
 
 
+class SweepFailedError(CollabError):
+    """Cells of a sweep failed; the others are finished."""
+
+    exit_code = 19
+
+
 class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 

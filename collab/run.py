@@ -46,16 +46,21 @@ _ENVELOPE_SLACK_BYTES = 64 * 1024
 _SMALLEST_LIMIT_BYTES = 16 * 1024 * 1024
 
 
-def prepare(scenario: Scenario, listener: Listener | None = None, *, real: bool = False) -> Material:
-    """Load the data and divide it. Raises `collab.errors.DataError` or `PartitionError`, and before anything else
-    `ScenarioError` for what a `real` run cannot do.
+def prepare(
+    scenario: Scenario, listener: Listener | None = None, *, real: bool = False, dataset: Dataset | None = None
+) -> Material:
+    """Load the data, unless it is given, and divide it.
+
+    Raises `collab.errors.DataError` or `PartitionError`, and before anything else `ScenarioError` for what a `real` run
+    cannot do.
     """
     if real:
         _check_real(scenario)
     listener = listener or Silence()
     if scenario.compute.threads is not None:
         torch.set_num_threads(scenario.compute.threads)
-    dataset = load_dataset(scenario.dataset, scenario.seed, progress=listener.preparing)
+    if dataset is None:
+        dataset = load_dataset(scenario.dataset, scenario.seed, progress=listener.preparing)
     train = dataset.train
     parts = divide(scenario.partition, train.labels, scenario.method.images_per_class, scenario.seed, sites=train.sites)
     return Material(dataset, dict(zip(scenario.clients, parts, strict=True)))
@@ -68,15 +73,18 @@ def run_scenario(
     real: bool = False,
     only: Collection[str] | None = None,
     listener: Listener | None = None,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
     """Run every method of a scenario, or those named in `only`; write the run directory, return the summary.
+
+    `dataset` is the scenario's, if it has been loaded before.
 
     Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
     """
     started_s = time.perf_counter()
     log = Logbook(writer, listener or Silence())
     with log.open(scenario, real=real):
-        material = prepare(scenario, log, real=real)
+        material = prepare(scenario, log, real=real, dataset=dataset)
         log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
         results = []
         for settings in (scenario.method, *scenario.baselines):

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from collab import scenario
+from collab.content_cache import ContentCache
+from collab.engines import InlineEngine, open_engine
+from collab.errors import RunExistsError
+from collab.run_listener import Silence
+from collab.settings import ComputeSettings
+from collab.store import Sweep, find_sweep
+from collab.store.sweeps import CELLS, FAILED
+from collab.sweep import CellOutcome, run_sweep
+from simnet import trace_file
+
+SCENARIO = """
+name: small
+seed: 1
+dataset: {name: gaussians, side: 8, classes: 2, samples_per_class: 20}
+partition: {clients: 2, scheme: dirichlet, beta: 0.5}
+method: {name: localdm, images_per_class: 1, expand: 2, width: 4, depth: 1, local_steps: 1}
+network:
+  topology: star
+  access: {bandwidth: 20 Mbit/s, latency: 10 ms}
+  server: {bandwidth: 1 Gbit/s, latency: 5 ms}
+evaluation: {epochs: 1}
+"""
+FOUR = "sweep: {partition.clients: [2, 3], network.access.bandwidth: [1 Mbit/s, 2 Mbit/s]}\n"
+ONE_FAILS = """
+sweep:
+  partition.clients: [2, 3]
+  faults: [[], [{at: 1 ms, fault: crash, host: client-1}]]
+"""
+
+
+class Ear(Silence):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.ended: list[CellOutcome] = []
+
+    def planned(self, sweep, waiting, workers):
+        self.waiting.append(waiting)
+
+    def cell_began(self, cell):
+        pass
+
+    def cell_ended(self, cell, outcome):
+        self.ended.append(outcome)
+
+
+def sweep(
+    tmp_path: Path, text: str = SCENARIO + FOUR, engine=None, name: str = "small", **options
+) -> tuple[Sweep, Ear]:
+    path = tmp_path / "case.yaml"
+    path.write_text(text)
+    ear = Ear()
+    with engine or InlineEngine() as opened:
+        made = run_sweep(scenario.load_plan(path), tmp_path / "runs" / name, text, opened, ear, **options)
+    return made, ear
+
+
+def summaries(made: Sweep) -> list[dict]:
+    """What came out, without what is measured."""
+    found = [dict(cell.run.summary) for cell in made.finished]
+    for summary in found:
+        del summary["wall_s"], summary["run_dir"]
+    return found
+
+
+def test_all_cells_are_run_once(tmp_path):
+    made, ear = sweep(tmp_path)
+    assert [cell.point for cell in made.finished] == [
+        {"partition.clients": 2, "network.access.bandwidth": "1 Mbit/s"},
+        {"partition.clients": 2, "network.access.bandwidth": "2 Mbit/s"},
+        {"partition.clients": 3, "network.access.bandwidth": "1 Mbit/s"},
+        {"partition.clients": 3, "network.access.bandwidth": "2 Mbit/s"},
+    ]
+    assert len(ear.ended) == 4
+    assert made.axes == {"partition.clients": [2, 3], "network.access.bandwidth": ["1 Mbit/s", "2 Mbit/s"]}
+    first, second = (cell.run.summary["methods"]["localdm"] for cell in made.cells[:2])
+    assert first["result_digest"] == second["result_digest"]
+    assert first["last_upload_s"] > second["last_upload_s"]
+    assert "sweep" not in made.cells[0].run.scenario
+    _, again = sweep(tmp_path)
+    assert (again.waiting, again.ended) == ([0], [])
+
+
+def test_what_was_interrupted_goes_on_where_it_was(tmp_path):
+    class Interrupting(Ear):
+        def cell_ended(self, cell, outcome):
+            super().cell_ended(cell, outcome)
+            if len(self.ended) == 2:
+                raise KeyboardInterrupt
+
+    path = tmp_path / "case.yaml"
+    path.write_text(SCENARIO + FOUR)
+    target = tmp_path / "runs" / "small"
+    with pytest.raises(KeyboardInterrupt), InlineEngine() as engine:
+        run_sweep(scenario.load_plan(path), target, "", engine, Interrupting())
+    (target / CELLS / ".half.partial").mkdir()  # as after kill -9
+    assert len(Sweep(target).finished) == 2
+    made, ear = sweep(tmp_path)
+    assert (ear.waiting, len(ear.ended), len(made.finished)) == ([2], 2, 4)
+    assert not list((target / CELLS).glob(".*"))
+
+
+def test_more_values_run_only_the_cells_that_are_new(tmp_path):
+    sweep(tmp_path)
+    made, ear = sweep(tmp_path, SCENARIO + FOUR.replace("[2, 3]", "[2, 3, 4]"))
+    assert (ear.waiting, len(made.finished)) == ([2], 6)
+
+
+def test_a_failed_cell_leaves_its_error_and_its_trace_and_the_others_are_run(tmp_path):
+    made, ear = sweep(tmp_path, SCENARIO + ONE_FAILS)
+    assert [cell.is_finished for cell in made.cells] == [True, False, True, False]
+    failed = made.cells[1]
+    assert failed.failure.kind == "RunFailedError"
+    assert "client-1" in failed.failure.error
+    assert failed.failure.attempts == 1
+    trace = trace_file.read(failed.failed_path / "localdm" / "trace.parquet")
+    assert "client-1" in {event.host for event in trace}
+    assert not list(trace.of_kind("result"))
+    assert "Traceback" in (failed.failed_path / "traceback.txt").read_text()
+    assert [outcome.failure is None for outcome in ear.ended] == [True, False, True, False]
+
+    _, left = sweep(tmp_path, SCENARIO + ONE_FAILS)
+    assert left.waiting == [0]
+    made, again = sweep(tmp_path, SCENARIO + ONE_FAILS, retry_failed=True)
+    assert again.waiting == [2]
+    assert made.cells[1].failure.attempts == 2
+
+
+def test_an_unexpected_error_fails_its_cell_only(tmp_path, monkeypatch):
+    from collab import sweep as module
+
+    real, calls = module.run_scenario, []
+
+    def once(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ZeroDivisionError("a mistake of ours")
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, "run_scenario", once)
+    made, _ = sweep(tmp_path)
+    assert [cell.is_finished for cell in made.cells] == [True, False, True, True]
+    assert made.cells[1].failure.kind == "ZeroDivisionError"
+    made, ear = sweep(tmp_path, retry_failed=True)
+    assert (ear.waiting, len(made.finished)) == ([1], 4)
+    assert made.cells[1].failure is None
+    assert not list((made.path / FAILED).iterdir())
+
+
+def test_two_sweeps_do_not_write_into_one_directory(tmp_path):
+    class Meanwhile(Ear):
+        def cell_began(self, cell):
+            with pytest.raises(RunExistsError, match="another collab sweep is at work"):
+                sweep(tmp_path)
+
+    path = tmp_path / "case.yaml"
+    path.write_text(SCENARIO + FOUR)
+    with InlineEngine() as engine:
+        run_sweep(scenario.load_plan(path), tmp_path / "runs" / "small", "", engine, Meanwhile())
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    other = tmp_path / "runs" / "small"
+    other.mkdir(parents=True)
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunExistsError, match="is no sweep; choose another --name"):
+        sweep(tmp_path)
+
+
+def test_the_cache_changes_nothing_but_the_work(tmp_path):
+    cache = ContentCache(tmp_path / "cache")
+    alone, _ = sweep(tmp_path, name="alone")
+    shared, _ = sweep(tmp_path, name="shared", cache=cache)
+    assert summaries(alone) == summaries(shared)
+    assert len(list(cache.directory.glob("??/*"))) < 4 * 6
+
+
+def test_measured_time_is_not_shared(tmp_path):
+    cache = ContentCache(tmp_path / "cache")
+    sweep(tmp_path, SCENARIO + FOUR + "compute: {time: measured}\n", cache=cache)
+    assert not list(cache.directory.glob("??/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_cells_are_the_same_on_every_engine(tmp_path, executor):
+    if executor == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'collab-edge[ray]'")
+    text = SCENARIO + FOUR + "compute: {threads: 1}\n"
+    inline, _ = sweep(tmp_path, text, name="inline")
+    engine = open_engine(ComputeSettings(executor=executor, workers=2, threads=1))
+    spread, ear = sweep(tmp_path, text, engine, name=executor)
+    assert len(ear.ended) == 4
+    assert summaries(inline) == summaries(spread)
+
+
+def collab(*args: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "collab.cli", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_no_finished_cell_and_repeats_none(tmp_path):
+    path = tmp_path / "case.yaml"
+    path.write_text(SCENARIO + FOUR.replace("[2, 3]", "[2, 3, 4, 5, 6]"))
+    args = ["sweep", path, "--runs-dir", tmp_path / "runs", "--no-cache", "--set", "compute.executor=processes"]
+    cells = tmp_path / "runs" / "small" / CELLS
+    with subprocess.Popen(
+        [sys.executable, "-m", "collab.cli", *map(str, args)], stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        while len(list(cells.glob("[!.]*"))) < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    finished = {run: (run / "summary.json").stat().st_mtime_ns for run in cells.glob("[!.]*")}
+    assert 3 <= len(finished) < 10
+    ended = collab(*args)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{len(finished)} of 10 cells are finished already" in ended.stderr
+    assert len(find_sweep("small", tmp_path / "runs").finished) == 10
+    assert {run: (run / "summary.json").stat().st_mtime_ns for run in finished} == finished
+
+
+def test_the_command_prints_what_came_out_and_fails_if_a_cell_did(tmp_path):
+    path = tmp_path / "case.yaml"
+    path.write_text(SCENARIO + ONE_FAILS.replace("[2, 3]", "[2]"))
+    ended = collab("sweep", path, "--runs-dir", tmp_path / "runs", "--no-cache", "--json", "--quick")
+    assert ended.returncode == 18, ended.stderr
+    assert "1 of 2 cells failed" in ended.stderr
+    assert "--retry-failed runs them again" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    good, bad = json.loads(ended.stdout)
+    assert good["summary"]["methods"]["localdm"]["bytes_up_per_client"] > 0
+    assert bad["summary"] is None
+    assert "client-1" in bad["error"]
+    assert (tmp_path / "runs" / "small-quick" / "sweep.json").is_file()
