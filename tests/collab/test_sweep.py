@@ -239,7 +239,7 @@ def test_the_command_prints_what_came_out_and_fails_if_a_cell_did(tmp_path):
     path = tmp_path / "case.yaml"
     path.write_text(SCENARIO + ONE_FAILS.replace("[2, 3]", "[2]"))
     ended = collab("sweep", path, "--runs-dir", tmp_path / "runs", "--no-cache", "--json", "--quick")
-    assert ended.returncode == 18, ended.stderr
+    assert ended.returncode == 19, ended.stderr
     assert "1 of 2 cells failed" in ended.stderr
     assert "--retry-failed runs them again" in ended.stderr
     assert "Traceback" not in ended.stderr
