@@ -120,6 +120,12 @@ class WireError(CollabError, ValueError):
     """A body cannot be read: damaged, too large, too deep, or of another schema."""
 
 
+class MethodPluginError(CollabError):
+    """What an installed package adds as a method is none."""
+
+    exit_code = 20
+
+
 class RefusedUploadError(CollabError, ValueError):
     """An upload is well formed but not what the task asked for."""
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from collab import methods
 from collab.data import Dataset, ImageSpec, SiteData
 from collab.data.catalogue import title_of
 from collab.ensemble_distillation import InUnits, unit
@@ -248,11 +249,15 @@ def _capacities(network: Network) -> dict[str, float]:
 def environment(scenario: Scenario) -> dict[str, Any]:
     """What a run is a function of beside its scenario."""
     device = scenario.compute.torch_device()
+    named: Sequence[Any] = scenario.all_methods()
+    bases = {methods.base_of(settings.name) for settings in named}
+    adding = (methods.added()[name].dist for name in sorted(bases & set(methods.added())))
     packages = ("collab-edge", "torch", "numpy", "aiohttp", "simpy", "networkx", "msgpack", "pydantic")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         **{package: metadata.version(package) for package in packages},
+        **{package.name: package.version for package in adding if package is not None},
         "device": str(device),
         "precision": device.precision,
         "threads": torch.get_num_threads(),

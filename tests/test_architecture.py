@@ -98,6 +98,7 @@ COLLAB = [
     "meta_learning",
     "training",
     "ensemble_distillation",
+    "method_plugins",
     "methods",
     "evaluation_settings",
     "evaluation",

@@ -8,7 +8,8 @@ A method is a module of this package with a `Settings` model and two functions::
 `fleet.ask` sends tasks and yields uploads as they arrive, in an order that must not matter to the result. A new
 method is one file here and one test file; nothing else knows their names. `ONE_SITE = True` marks a yardstick
 that needs all data at a single site. `PRESETS` gives names to combinations of settings: a preset `lean` of the method
-`collabdm` is a method `collabdm-lean`, the same functions with other defaults.
+`collabdm` is a method `collabdm-lean`, the same functions with other defaults. Installed packages can add methods, see
+`collab.method_plugins`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pkgutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
@@ -28,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 from torch import Tensor
 
+from collab import method_plugins
 from collab.augment import Operation
 from collab.compute import Device
 from collab.data import ImageSpec, SiteData
@@ -247,16 +250,33 @@ class Method(Protocol):
 
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
-    """The names of all methods, and those of their presets."""
-    modules = [module.name for module in pkgutil.iter_modules(__path__)]
+    """The names of all methods, and those of their presets. Raises `MethodPluginError`."""
+    modules = [*_own_names(), *added()]
     return tuple(sorted([*modules, *(f"{name}-{preset}" for name in modules for preset in _presets(name))]))
+
+
+@lru_cache(maxsize=1)
+def added() -> Mapping[str, EntryPoint]:
+    """The methods that other packages add, by name. Raises `MethodPluginError` for a name that cannot be."""
+    return method_plugins.added(_own_names())
+
+
+def _own_names() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+@lru_cache(maxsize=128)
+def _module(name: str) -> Any:
+    """The module that is a method, none of its presets. Raises `MethodPluginError`."""
+    entry = added().get(name)
+    return method_plugins.module_of(entry, MethodSettings) if entry else importlib.import_module(f"{__name__}.{name}")
 
 
 @lru_cache(maxsize=128)
 def get(name: str) -> Method:
     """The method called `name`, one of `names()`."""
     base, _, preset = name.partition("-")
-    module = importlib.import_module(f"{__name__}.{base}")
+    module = _module(base)
     if not preset:
         return cast("Method", module)
     changed: Any = {
@@ -298,7 +318,7 @@ def _origins(settings: type[MethodSettings]) -> Mapping[str, type]:
 
 def _presets(module: str) -> Mapping[str, Mapping[str, Any]]:
     presets: Mapping[str, Mapping[str, Any]]
-    presets = getattr(importlib.import_module(f"{__name__}.{module}"), "PRESETS", {})
+    presets = getattr(_module(module), "PRESETS", {})
     return presets
 
 
