@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from collab import forecast, methods
 from collab.costs import Costs, Counts, costs_of
 from collab.data import ImageSpec
 from collab.data.catalogue import KNOWN, title_of
-from collab.data.listing import located
+from collab.data.listing import entries
 from collab.data.loading import data_dir
-from collab.data.settings import GaussiansSettings, ImageFolderSettings
+from collab.data.settings import ImageFolderSettings
 from collab.forecast import Arrivals
 from collab.holdings import Holdings
 from collab.plan import Plan
@@ -27,6 +28,9 @@ from collab.settings import Scenario
 from collab.warnings_before_a_run import Warned, warnings_of
 from simnet.units import format_bandwidth, format_duration, format_size
 
+_SHORT_SENTENCE = 60  # characters
+_MOST_SETTINGS = 5
+_HERE = ("yes", "always")  # of `collab.data.listing.Entry.present`
 _TOPOLOGIES = {
     "star": "every client has an access link of its own; all of them share the server's",
     "two-tier": "clients hang on base stations, stations on aggregation nodes, these on the cloud with the server",
@@ -43,7 +47,7 @@ class Expected:
 
     name: str
     says: str
-    rounds: int
+    rounds: int | None
     bytes_up_per_client: float | None
     last_upload_s: float | None
     last_site: str | None
@@ -131,13 +135,9 @@ class _Data:
 
 def _is_here(scenario: Scenario) -> bool:
     """Whether the data can be read without a download."""
-    match scenario.dataset:
-        case GaussiansSettings():
-            return True
-        case ImageFolderSettings(path=path):
-            return any(folder.is_dir() for folder in (data_dir() / path, data_dir().cwd() / path))
-        case known:
-            return known.name == "digits" or bool(located(known.name, data_dir()))
+    if isinstance(scenario.dataset, ImageFolderSettings):
+        return any((folder / scenario.dataset.path).is_dir() for folder in (Path.cwd(), data_dir()))
+    return any(entry.name == scenario.dataset.name and entry.present in _HERE for entry in entries(data_dir()))
 
 
 def _data_sentences(scenario: Scenario, data: _Data) -> Iterator[str]:
@@ -257,7 +257,8 @@ def _expected(scenario: Scenario, images: ImageSpec, data: _Data) -> list[Expect
         known = None not in costs.operations.values()
         rows.append(
             Expected(
-                settings.name, f"{_says(settings)}{_pace(costs, at)}", costs.rounds, costs.bytes_per_client,
+                settings.name, f"{_says(settings)}{_pace(costs, at)}",
+                costs.rounds if at else None, costs.bytes_per_client,
                 at.last_upload_s if at else None, at.last if at else None, at.result_s if at else None,
                 forecast.wall_s(scenario, settings, costs, judging, machine) if known else None,
                 judging / machine.operations_per_s, costs,
@@ -280,12 +281,14 @@ def _methods(scenario: Scenario) -> tuple[Any, ...]:
 
 
 def _says(settings: Any) -> str:
-    """The first sentence of the method's own account of itself."""
+    """The beginning of the method's own account of itself: a sentence, or two short ones; and what a preset sets."""
     text = inspect.cleandoc(methods.get(settings.name).__doc__ or "").split("\n\n")[0]
     _, _, says = " ".join(text.split()).partition(": ")
-    first = says.split(". ")[0].rstrip(".")
-    preset = methods.preset_settings(settings.name)
-    return f"{first}." + (f" With the preset's {_listed(sorted(preset)[:4])}." if preset else "")
+    sentences = says.rstrip(".").split(". ")
+    told = ". ".join(sentences[: 2 if len(sentences[0]) < _SHORT_SENTENCE else 1])
+    preset = [f"{key} {getattr(settings, key)}" for key in methods.preset_settings(settings.name)]
+    more = f" and {len(preset) - _MOST_SETTINGS} more" if len(preset) > _MOST_SETTINGS else ""
+    return f"{told}." + (f" Its preset sets {', '.join(preset[:_MOST_SETTINGS])}{more}." if preset else "")
 
 
 def _judging(scenario: Scenario) -> str:

@@ -69,7 +69,7 @@ def _costs(rows: list[Expected]) -> Table:
     for one in rows:
         table.add_row(
             one.name,
-            str(one.rounds),
+            "?" if one.rounds is None else f"{one.rounds:,}",
             "?" if one.bytes_up_per_client is None else format_size(one.bytes_up_per_client),
             _seconds(one.last_upload_s),
             one.last_site or "?",

@@ -18,6 +18,7 @@ from collab.methods import Fleet, Outcome, Sections, Site, Task, fedavg
 UPLOADS = fedavg.UPLOADS
 TASKS = fedavg.TASKS
 upload_bytes = fedavg.upload_bytes
+client_operations = fedavg.client_operations  # the pull is element-wise and not counted
 
 
 class Settings(fedavg.Settings):

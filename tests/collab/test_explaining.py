@@ -123,3 +123,17 @@ def test_json_is_plain():
     assert again["scenario"] == "tiny"
     assert [row["name"] for row in again["methods"]] == [one.name for one in explanation.methods]
     assert again["warnings"] == []
+
+
+def test_a_method_without_formulas_is_explained_without_numbers():
+    first, *_ = told(TEXT, "method={name: strawman, width: 4}", "baselines=[]").methods
+    assert first.says.startswith("collaborative distillation in many rounds")
+    assert (first.rounds, first.bytes_up_per_client, first.last_upload_s, first.wall_s) == (None, None, None, None)
+
+
+def test_data_of_which_a_part_is_missing_is_not_here(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLLAB_DATA_DIR", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"")
+    data = explain(scenario.load(SCENARIOS / "mnist-star.yaml")).sections["The data"]
+    assert data[1].startswith("The data is not here")
