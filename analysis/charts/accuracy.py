@@ -43,7 +43,7 @@ class Cost:
 
 def seconds_text(value_s: float) -> str:
     """Seconds on an axis: "20 ms", "3 s", "500 s"."""
-    return f"{value_s * 1000:g} ms" if 0 < value_s < 0.1 else f"{value_s:g} s"
+    return f"{value_s * 1000:g} ms" if 0 < value_s < 1 else f"{value_s:g} s"
 
 
 BYTES = Cost(
@@ -107,10 +107,12 @@ def accuracy_charts(observations: Sequence[Observation], cost: Cost) -> list[Cha
     )
     if len(set(map(tuple, fronts))) == 1:
         named = f"{'in each panel ' if len(shown) > 1 else ''}{', '.join(fronts[0])}"
+    turned = dict.fromkeys(short(name) for names in _knobs(usable).values() for name in names)
+    numbers = f" Numbers at points: {', '.join(turned)}." if turned and len(shown) == 1 else ""
     left_out = f" {len(parts) - len(shown)} further panels are left out." if len(parts) > len(shown) else ""
     caption = (
         f"Accuracy on test data against {cost.axis}; bars: standard deviation over seeds, in both directions. The grey "
-        f"steps are the Pareto front, beyond which no method gives more for less ({named}).{left_out} "
+        f"steps are the Pareto front, beyond which no method gives more for less ({named}).{numbers}{left_out} "
         f"{provenance(usable)}"
     )
     return [Chart(cost.name, f"Accuracy against {cost.words}", drawing, caption)]
@@ -133,7 +135,8 @@ def _panel(
         points[_name(group, knobs)] = (_read(cost, group).mean, group.accuracy_percent.mean)
     for method in dict.fromkeys(group.method for group in groups):
         own = sorted((group for group in groups if group.method == method), key=lambda group: _read(cost, group).mean)
-        _series(axes, own, cost, looks[method], joined=bool(knobs.get(method)))
+        for line in _lines(own, knobs[method]):
+            _series(axes, line, cost, looks[method], joined=bool(knobs[method]))
         if alone:
             for group in own:
                 _annotate(axes, group, cost, knobs)
@@ -144,6 +147,18 @@ def _panel(
     if words:
         axes.set_title(words, loc="left", fontsize=9)
     return front
+
+
+def _lines(groups: Sequence[Repeats], knobs: Sequence[str]) -> list[list[Repeats]]:
+    """The points of a method in lines along which one knob turns: the one with most values, the last of equals."""
+    if not knobs:
+        return [list(groups)]
+    turned = max(reversed(knobs), key=lambda name: len({written(group.value(name)) for group in groups}))
+    lines: dict[tuple[str, ...], list[Repeats]] = {}
+    for group in groups:
+        others = tuple(written(group.value(name)) for name in knobs if name != turned)
+        lines.setdefault(others, []).append(group)
+    return list(lines.values())
 
 
 def _read(cost: Cost, group: Repeats) -> Estimate:

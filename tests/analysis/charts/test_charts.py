@@ -63,6 +63,18 @@ def test_other_problems_stand_in_other_panels():
     assert [axes.get_title(loc="left") for axes in chart.drawing.panels] == ["K 5", "K 9"]
 
 
+def test_points_are_joined_along_one_knob():
+    found = [
+        observed(upload_bytes=1000 * iterations + images, settings={
+            "method.images_per_class": images, "method.iterations": iterations})
+        for images in (1, 5) for iterations in (10, 20, 40)
+    ]  # fmt: skip
+    (chart,) = CHARTS["accuracy-bytes"](found)
+    lines = [list(container.lines[0].get_xdata()) for container in chart.drawing.axes.containers]
+    assert lines == [[10_001, 20_001, 40_001], [10_005, 20_005, 40_005]]
+    assert "Numbers at points: images per class, iterations." in chart.caption
+
+
 def test_a_heat_map_writes_mean_deviation_and_n_into_each_cell():
     found = [
         observed(seed=seed, accuracy=0.5 + 0.1 * seed, settings={"partition.clients": clients, "partition.beta": beta})
