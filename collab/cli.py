@@ -99,6 +99,8 @@ def run(
         from collab.store import open_run
 
     chosen = scenarios.load(scenario, overrides or [])
+    if chosen.sweep is not None:
+        _say(f"one run of the scenario as it stands; for the {chosen.sweep.cells} cells of its sweep: collab sweep")
     title = f"{chosen.name}, seed {chosen.seed}, {'real' if real else 'simulated'} network"
     methods = [settings.name for settings in (chosen.method, *chosen.baselines)]
     with (

@@ -248,3 +248,11 @@ def test_the_command_prints_what_came_out_and_fails_if_a_cell_did(tmp_path):
     assert bad["summary"] is None
     assert "client-1" in bad["error"]
     assert (tmp_path / "runs" / "small-quick" / "sweep.json").is_file()
+
+
+def test_one_run_of_a_scenario_says_that_it_has_a_sweep(tmp_path):
+    path = tmp_path / "case.yaml"
+    path.write_text(SCENARIO + FOUR)
+    ended = collab("run", path, "--runs-dir", tmp_path / "runs")
+    assert "for the 4 cells of its sweep: collab sweep" in ended.stderr
+    assert (tmp_path / "runs" / "small-001" / "summary.json").is_file()
