@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
@@ -119,14 +119,26 @@ def counted(function: Callable[[], T]) -> tuple[T, int]:
     return value, meter.operations
 
 
-def counted_job(name: str, function: Callable[..., T], *args: Any, key: str | None = None) -> Job[T]:
-    """A job that runs `function(*args)` and hands over the operations that it counted; `key` as for `simnet.Job`."""
+def counted_job(
+    name: str, function: Callable[..., T], *args: Any, key: str | None = None, portable: bool = False
+) -> Job[T]:
+    """A job that runs `function(*args)` and hands over the operations that it counted; `key` and `portable` as for
+    `simnet.Job`.
+    """
+    return Job(name, _Counted(name, function, args), key, portable)
 
-    def run() -> Computed[T]:
-        value, operations = counted(partial(function, *args))
+
+@dataclass(frozen=True, slots=True)
+class _Counted(Generic[T]):
+    """What such a job runs; an object, not a function within one, so that it can be pickled."""
+
+    title: str
+    function: Callable[..., T]
+    args: tuple[Any, ...]
+
+    def __call__(self) -> Computed[T]:
+        value, operations = counted(partial(self.function, *self.args))
         return Computed(value, float(operations))
-
-    return Job(name, run, key)
 
 
 @contextmanager

@@ -8,20 +8,25 @@ nothing. Before that, a site that cannot go on, or whose host has crashed for go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from collab.agents.client import take_part
+from collab import wire
+from collab.agents.client import client_job, take_part
+from collab.agents.messages import read_task
 from collab.agents.server import ServerAgent, UploadListener
 from collab.compute import Device
 from collab.data import ImageSpec
 from collab.methods import Outcome, Site
-from simnet import Network
+from simnet import Job, Message, Network
 from simnet.errors import HostLostError, UnreachableError
 
 
 class Ensemble:
-    """One server and its sites. `durable`: the server keeps what it accepted on its disk."""
+    """One server and its sites. `durable`: the server keeps what it accepted on its disk.
+
+    `foresee` hears at the beginning of each round what the sites are going to compute, so that it can be begun early.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Ensemble:
         body_limit_bytes: int,
         durable: bool,
         on_upload: UploadListener | None = None,
+        foresee: Callable[[Iterable[Job[Any]]], None] | None = None,
     ) -> None:
         self._network = network
         self._server = server
@@ -47,6 +53,7 @@ class Ensemble:
         self._body_limit_bytes = body_limit_bytes
         self._durable = durable
         self._on_upload = on_upload
+        self._foresee = foresee
         self._lost: dict[str, str] = {}
         self.agent = self._new_agent()
         """The server's agent; another one after each restart."""
@@ -75,6 +82,14 @@ class Ensemble:
             self.agent = self._new_agent()
         return await self.agent.run(self._body_limit_bytes)
 
+    def _round_begins(self, messages: Mapping[str, Message]) -> None:
+        assert self._foresee is not None
+        different = {id(message): message for message in messages.values()}
+        tasks = {identity: read_task(wire.unpack(message.body)) for identity, message in different.items()}
+        self._foresee(
+            client_job(self._sites[name], tasks[id(message)], message.digest) for name, message in messages.items()
+        )
+
     async def _attend(self, site: Site) -> None:
         host = self._network.host(site.name)
         try:
@@ -96,6 +111,7 @@ class Ensemble:
             self._seed,
             self._device,
             self._on_upload,
+            on_round=None if self._foresee is None else self._round_begins,
             durable=self._durable,
         )
         for site, reason in self._lost.items():

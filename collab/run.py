@@ -24,6 +24,9 @@ from collab.agents.server import Arrival
 from collab.compute import Device, reporting_to
 from collab.content_cache import remembered
 from collab.data import Dataset, divide, load_dataset
+from collab.engines import Engine, InlineEngine, open_engine, threads_of
+from collab.engines.foresight import Foresight, ForesightfulExecutor, ForesightfulThreadExecutor
+from collab.engines.shortage import naming_shortage
 from collab.ensemble import Ensemble
 from collab.errors import AddressInUseError, RunFailedError, ScenarioError
 from collab.evaluation import Accuracy, EvaluationSettings
@@ -40,6 +43,7 @@ from collab.settings import SERVER, Scenario
 from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
 from simnet.errors import PortInUseError, SimnetError
+from simnet.executors import Executor
 
 GALLERY_SITES = 8  # sites whose own images are kept for the report
 _ENVELOPE_SLACK_BYTES = 64 * 1024
@@ -57,8 +61,8 @@ def prepare(
     if real:
         _check_real(scenario)
     listener = listener or Silence()
-    if scenario.compute.threads is not None:
-        torch.set_num_threads(scenario.compute.threads)
+    if (threads := threads_of(scenario.compute)) is not None:
+        torch.set_num_threads(threads)
     if dataset is None:
         dataset = load_dataset(scenario.dataset, scenario.seed, progress=listener.preparing)
     train = dataset.train
@@ -77,7 +81,7 @@ def run_scenario(
 ) -> dict[str, Any]:
     """Run every method of a scenario, or those named in `only`; write the run directory, return the summary.
 
-    `dataset` is the scenario's, if it has been loaded before.
+    `dataset` is the scenario's, if it has been loaded before. The engine that it asks for is opened and closed again.
 
     Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
     """
@@ -87,19 +91,27 @@ def run_scenario(
         material = prepare(scenario, log, real=real, dataset=dataset)
         log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
         results = []
-        for settings in (scenario.method, *scenario.baselines):
-            if only is not None and settings.name not in only:
-                continue
-            result = run_method(scenario, settings, material, real=real, listener=log)
-            log.method_ended(result)
-            results.append(result)
+        with open_engine(scenario.compute) as engine:
+            for settings in (scenario.method, *scenario.baselines):
+                if only is not None and settings.name not in only:
+                    continue
+                result = run_method(scenario, settings, material, real=real, listener=log, engine=engine)
+                log.method_ended(result)
+                results.append(result)
         return write_run(scenario, writer, material, results, time.perf_counter() - started_s, real=real)
 
 
 def run_method(
-    scenario: Scenario, settings: Any, material: Material, *, real: bool, listener: Listener
+    scenario: Scenario,
+    settings: Any,
+    material: Material,
+    *,
+    real: bool,
+    listener: Listener,
+    engine: Engine | None = None,
 ) -> MethodResult:
-    """Run one method, all agents in this process, and judge its result.
+    """Run one method, all agents in this process, and judge its result; the sites compute on `engine`, if one
+    is given.
 
     As often as sets are asked for, on fresh networks over the same data; the first run is the one that is recorded,
     the others differ from it by the method's seed, and only their accuracies are kept.
@@ -110,8 +122,8 @@ def run_method(
     accuracies = []
     for number, seed in enumerate(seeds_of_sets(scenario.seed, evaluation.sets)):
         heard = listener if recorded is None else _OfAnotherSet(listener, number, evaluation.sets)
-        with reporting_to(heard.progress):
-            played = _play(scenario, settings, material, seed, real=real, listener=heard)
+        with reporting_to(heard.progress), naming_shortage(settings.name):
+            played = _play(scenario, settings, material, seed, real=real, listener=heard, engine=engine)
             accuracies.append(_judged(played.outcome, material.dataset, spec, evaluation, seed, device))
         recorded = recorded or played
         # Programs and the network that they ran on refer to each other, and to the data of the sites: few objects, so
@@ -160,12 +172,22 @@ class _OfAnotherSet(Silence):
 
 
 def _play(
-    scenario: Scenario, settings: Any, material: Material, seed: int, *, real: bool, listener: Listener
+    scenario: Scenario,
+    settings: Any,
+    material: Material,
+    seed: int,
+    *,
+    real: bool,
+    listener: Listener,
+    engine: Engine | None,
 ) -> _Played:
     """Run one method once, on a network of its own."""
     device = scenario.compute.torch_device()
     sites = sites_of(scenario, settings, material, device)
-    network = make_network(scenario, sites, real=real)
+    foresight: Foresight | None = None
+    if engine is not None and not isinstance(engine, InlineEngine):
+        foresight = Foresight(engine, partial(listener.progress, "sites have computed"))
+    network = make_network(scenario, sites, real=real, executor=_executor(foresight, real=real))
     gallery: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
     rounds: dict[str, list[int]] = {}
     listener.method_began(settings.name, len(sites), network)
@@ -178,8 +200,16 @@ def _play(
     ensemble = Ensemble(
         network, SERVER, sites, material.dataset.spec, settings, seed, device,
         body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), on_upload=on_upload,
+        foresee=None if foresight is None else foresight.foresee,
     )  # fmt: skip
     return _Played(run_network(network, ensemble.play), network, gallery, rounds)
+
+
+def _executor(foresight: Foresight | None, *, real: bool) -> Executor | None:
+    """Where jobs run; None for wherever the network has them run by itself."""
+    if foresight is None:
+        return None
+    return ForesightfulThreadExecutor(foresight) if real else ForesightfulExecutor(foresight)
 
 
 def run_network(network: Network, main: Any) -> Outcome:

@@ -29,11 +29,13 @@ class Job(Generic[T]):
     """A piece of computation: `run` does it, `name` is what the trace calls it.
 
     Jobs with the same `key` compute the same, so that an executor may remember what came out; None says nothing.
+    A `portable` one can be pickled, and computes the same in any process.
     """
 
     name: str
     run: Callable[[], Computed[T]]
     key: str | None = None
+    portable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

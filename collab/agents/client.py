@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from collab import wire
 from collab.agents.messages import (
@@ -26,7 +27,7 @@ from collab.compute import counted_job
 from collab.content_cache import remembered
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
-from simnet import Host, Message, Reply
+from simnet import Host, Job, Message, Reply
 from simnet.errors import RateError, UnreachableError
 
 POLL_WAIT_S = 60
@@ -75,18 +76,41 @@ async def take_part(host: Host, server: str, site: Site, patience: Patience | No
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
         task = read_task(content)
-        upload = await _finished(host, task, site, f"{site.name}/{reply.message.digest}")
+        upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
         await _upload(host, server, task, site, upload, patience)
 
 
-def _work(task: Task, site: Site) -> Sections:
-    parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
-    return remembered("client", site.device, parts, partial(get(task.method).client, task, site))
+def client_job(site: Site, task: Task, digest: str) -> Job[Sections]:
+    """What a site has to compute for a task; `digest` is that of the message that brought it.
+
+    Whoever knows the message can have the computation begin before the site is told.
+    """
+    return counted_job(task.method, _Work(task, site), key=f"{site.name}/{digest}", portable=True)
 
 
-async def _finished(host: Host, task: Task, site: Site, key: str) -> Message:
-    """The upload for a task: as it was computed before a crash, or computed now and kept. `key` names the content."""
-    place = _KEPT + task.identity
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a site does for a task. In another process the settings are made anew: classes of presets have no place."""
+
+    task: Task
+    site: Site
+
+    def __call__(self) -> Sections:
+        task, site = self.task, self.site
+        parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
+        return remembered("client", site.device, parts, partial(get(task.method).client, task, site))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _work_again, (replace(self.task, settings=self.task.settings.model_dump(exclude={"name"})), self.site)
+
+
+def _work_again(task: Task, site: Site) -> _Work:
+    return _Work(replace(task, settings=get(task.method).Settings(**task.settings)), site)
+
+
+async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Message:
+    """The upload for a task: as it was computed before a crash, or computed now and kept."""
+    place = _KEPT + task
     for old in host.disk.keys(_KEPT):
         if old != place:
             host.disk.delete(old)
@@ -95,8 +119,8 @@ async def _finished(host: Host, task: Task, site: Site, key: str) -> Message:
         return Message(body, wire.unpack(body).kinds)
     except (KeyError, WireError):
         pass  # there is none, or none that is whole: then it is computed, again if need be
-    sections = await host.compute(counted_job(task.method, partial(_work, task, site), key=key))
-    message = upload_message(Upload(site.name, sections), task.identity)
+    sections = await host.compute(job)
+    message = upload_message(Upload(site.name, sections), task)
     host.disk.write(place, message.body)
     return message
 

@@ -54,6 +54,8 @@ class Arrival:
 
 
 UploadListener = Callable[[Arrival], None]
+RoundListener = Callable[[Mapping[str, Message]], None]
+"""Hears, before the sites do, which message each is going to get as its task."""
 
 
 @dataclass
@@ -64,6 +66,7 @@ class _Round:
     asks: Mapping[str, Ask]
     answered: dict[str, str] = field(default_factory=dict)  # site -> digest of its upload
     arrived: asyncio.Queue[Upload | RunFailedError] = field(default_factory=asyncio.Queue)
+    messages: dict[int, Message] = field(default_factory=dict)  # by the identity of the ask
 
 
 class ServerAgent:
@@ -83,6 +86,7 @@ class ServerAgent:
         device: Device,
         on_upload: UploadListener | None = None,
         *,
+        on_round: RoundListener | None = None,
         durable: bool = False,
     ) -> None:
         self.sites = tuple(sites)
@@ -95,6 +99,7 @@ class ServerAgent:
         self._host = host
         self._method = method
         self._on_upload = on_upload
+        self._on_round = on_round
         self._durable = durable
         self._lost: dict[str, str] = {}
         self._jobs = 0
@@ -149,6 +154,8 @@ class ServerAgent:
         self._rounds[this.identity] = self._current = this
         for site, reason in self._lost.items():
             self._miss(this, site, reason)
+        if self._on_round is not None:
+            self._on_round({site: self._task(this, ask) for site, ask in asks.items() if site not in this.answered})
         for site in asks:
             self._news[site].set()
         for site in kept:
@@ -168,6 +175,7 @@ class ServerAgent:
         self._end_round()
         # Only the sites' names are needed from now on: what was sent may be a network in each of very many rounds.
         this.asks = dict.fromkeys(this.asks, Ask())
+        this.messages = {}
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""
@@ -223,9 +231,14 @@ class ServerAgent:
         this = self._current
         if this is None or self._nothing_for(site):
             return Reply(204, headers={"Retry-After": "0" if wait_s > 0 else "1"})
-        ask = this.asks[site]
-        task = Task(this.identity, self._method, self.settings, self.seed, self.share, ask.sections)
-        return Reply(200, task_message(task, self.settings, ask))
+        return Reply(200, self._task(this, this.asks[site]))
+
+    def _task(self, this: _Round, ask: Ask) -> Message:
+        """The message of a task, made once for all sites that are asked the same."""
+        if id(ask) not in this.messages:
+            task = Task(this.identity, self._method, self.settings, self.seed, self.share, ask.sections)
+            this.messages[id(ask)] = task_message(task, self.settings, ask)
+        return this.messages[id(ask)]
 
     async def _take_upload(self, request: Request) -> Reply:
         task, site = request.parameters["task"], request.parameters["site"]

@@ -27,7 +27,7 @@ import numpy as np
 from collab.engines.dispatch import MOST_RETRIES, Dispatcher, Task
 from collab.engines.shipping import Bytes, Parcel, Store
 from collab.engines.shortage import REMEDY
-from collab.engines.work import perform, prepare
+from collab.engines.work import perform, precision_of_products, prepare
 from collab.errors import WorkerLostError
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -96,7 +96,7 @@ class _Process:
         with self._lock:
             if self._pipe is None:
                 ours, theirs = _spawning.Pipe()
-                arguments = (theirs, self._threads, self._workers)
+                arguments = (theirs, self._threads, precision_of_products(), self._workers)
                 process = _spawning.Process(target=_serve, args=arguments, name="collab-worker", daemon=True)
                 with _children, _interrupts_blocked():
                     process.start()
@@ -217,12 +217,12 @@ def _mapped(path: str) -> Bytes:
 # -- in the worker -------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection[Any, Any], threads: int, workers: int) -> None:
+def _serve(pipe: Connection[Any, Any], threads: int, precision: str, workers: int) -> None:
     """The life of a worker: task after task, until its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare(threads)
+    prepare(threads, precision)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
         while True:
             parcel: Parcel = pipe.recv()

@@ -18,7 +18,7 @@ import ray.exceptions
 from collab.engines.dispatch import MOST_RETRIES, Dispatcher, Task
 from collab.engines.shipping import Bytes, Store
 from collab.engines.shortage import REMEDY, shortage
-from collab.engines.work import perform, prepare
+from collab.engines.work import perform, precision_of_products, prepare
 from collab.errors import OutOfMemoryError, ScenarioError, WorkerLostError
 
 # Read when Ray is imported or starts: no reports to its makers, no advice for its developers, and GPUs that torch sees
@@ -75,7 +75,7 @@ class _RayWorker:
 
     def __init__(self, perform_there: Any, threads: int, workers: int) -> None:
         self._perform_there = perform_there
-        self._threads = threads
+        self._settings = threads, precision_of_products()
         self._workers = workers
         self._underway: ray.ObjectRef[bytes] | None = None
         self._stopped = False
@@ -85,7 +85,7 @@ class _RayWorker:
         parcel = task.parcel
         objects = [held.object for held in parcel.references]
         try:
-            self._underway = self._perform_there.remote(parcel.body, self._threads, self._workers, *objects)
+            self._underway = self._perform_there.remote(parcel.body, self._settings, self._workers, *objects)
             if self._stopped:
                 self.stop()
             outcome = ray.get(self._underway)
@@ -126,6 +126,6 @@ class _Held:
         """Nothing to do: Ray counts who holds the object."""
 
 
-def _perform(body: bytes, threads: int, workers: int, *arrays: Bytes) -> bytes:
-    prepare(threads)
+def _perform(body: bytes, settings: tuple[int, str], workers: int, *arrays: Bytes) -> bytes:
+    prepare(*settings)
     return perform(body, arrays, workers)

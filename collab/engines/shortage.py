@@ -28,7 +28,7 @@ def shortage_in(error: BaseException) -> str | None:
 
 
 @contextmanager
-def naming_shortage(what: str, workers: int) -> Iterator[None]:
+def naming_shortage(what: str, workers: int = 1) -> Iterator[None]:
     """Raise `OutOfMemoryError` for any error about memory within; `what` was running, on one of so many workers."""
     try:
         yield

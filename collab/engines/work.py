@@ -7,6 +7,7 @@ names it. Its traceback goes along as a note.
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 import traceback
 import warnings
@@ -23,12 +24,19 @@ from collab.process import importing
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
+def precision_of_products() -> str:
+    """How exact torch's products of float32 matrices are in this process; those of its workers are to be the same."""
+    torch: Any = sys.modules.get("torch")
+    return "highest" if torch is None else str(torch.get_float32_matmul_precision())
+
+
 @lru_cache(maxsize=1)
-def prepare(threads: int) -> None:
-    """Make this process a worker whose torch uses so many threads; only the first call does anything."""
+def prepare(threads: int, precision: str) -> None:
+    """Make this process a worker whose torch uses so many threads; only the first call with the same does anything."""
     with importing():
         import torch
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
     # An array that several processes share is read-only; torch warns of tensors made of one, which we only read.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
