@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collab import forecast, methods
 from collab.costs import Costs, Counts, costs_of
@@ -25,7 +26,7 @@ from collab.holdings import Holdings
 from collab.plan import Plan
 from collab.run import prepare
 from collab.settings import Scenario
-from collab.warnings_before_a_run import Warned, warnings_of
+from collab.warnings_before_a_run import Warned, cells_without_data, warnings_of
 from simnet.units import format_bandwidth, format_duration, format_size
 
 _SHORT_SENTENCE = 60  # characters
@@ -99,6 +100,8 @@ def explain(scenario: Scenario, plan: Plan | None = None) -> Explanation:
         wall_s = forecast.START_UP_S + sum(one.wall_s or 0 for one in expected)
         memory = forecast.memory_bytes(scenario, data.images, data.samples)
     warned = list(warnings_of(scenario, data.counts, expected, wall_s, cells))
+    if plan is not None and data.labels is not None:
+        warned += cells_without_data(plan, data.labels, data.sites)
     return Explanation(scenario.name, sections, expected, wall_s, memory, cells, warned)
 
 
@@ -114,6 +117,8 @@ class _Data:
     holdings: Holdings | None
     samples: int
     test_samples: int
+    labels: NDArray[np.int64] | None = None
+    sites: NDArray[np.str_] | None = None
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Data:
@@ -122,7 +127,8 @@ class _Data:
             images, labels = material.dataset.spec, material.dataset.train.labels
             holdings = Holdings.of(material.holdings, labels, images.classes, None)
             counts = dict(zip(holdings.clients, holdings.counts.tolist(), strict=True))
-            return cls(images, counts, holdings, len(labels), len(material.dataset.test.labels))
+            tested, sites = len(material.dataset.test.labels), material.dataset.train.sites
+            return cls(images, counts, holdings, len(labels), tested, labels, sites)
         known = KNOWN.get(scenario.dataset.name)
         if known is None:
             return cls(None, None, None, 0, 0)

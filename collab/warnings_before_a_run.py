@@ -6,15 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from collab import methods
 from collab.costs import Costs, Counts
+from collab.data import divide
 from collab.document import Where
+from collab.errors import PartitionError
 from collab.methods import localdm
+from collab.plan import Plan, PlannedCell, in_words
 from collab.settings import SERVER, Scenario
 from simnet.units import format_duration, format_size
 
 _HOUR_S = 3600.0
 _MANY_CELLS = 500
+_MOST_CELLS_LOOKED_AT = 300
 _MOST_NAMES = 5
 
 
@@ -50,6 +57,33 @@ def warnings_of(
         yield Warned(("sweep",), f"the sweep has {cells:,} cells; is every value of every axis needed?")
     if wall_s is not None and cells > 1 and cells * wall_s > 24 * _HOUR_S:
         yield Warned(("sweep",), f"its {cells:,} cells will take about {in_hours(cells * wall_s)} one after the other")
+
+
+def cells_without_data(plan: Plan, labels: NDArray[np.int64], sites: NDArray[np.str_] | None) -> Iterator[Warned]:
+    """Cells of a sweep in which clients hold nothing, or which cannot be divided; `labels` are of the base's data.
+
+    Only cells with the base's data are looked at, and the first few hundred of them.
+    """
+    empty: list[PlannedCell] = []
+    for cell in plan.cells[:_MOST_CELLS_LOOKED_AT]:
+        chosen = cell.scenario
+        if chosen.dataset != plan.base.dataset or (
+            chosen.dataset.name == "gaussians" and chosen.seed != plan.base.seed
+        ):
+            continue
+        try:
+            parts = divide(chosen.partition, labels, chosen.method.images_per_class, chosen.seed, sites=sites)
+        except PartitionError as error:
+            yield Warned(("sweep",), f"the cell with {in_words(cell.point)} will fail: {error}")
+            continue
+        if any(len(part) == 0 for part in parts):
+            empty.append(cell)
+    if empty:
+        number = "1 cell" if len(empty) == 1 else f"{len(empty)} of {len(plan.cells):,} cells"
+        yield Warned(
+            ("sweep",),
+            f"in {number} there are clients that hold no data and give nothing, such as with {in_words(empty[0].point)}",
+        )
 
 
 def in_hours(seconds: float) -> str:

@@ -117,6 +117,17 @@ def test_a_sweep_is_told_with_its_axes_and_cells(tmp_path):
     assert explanation.sections["The sweep"][1:3] == ["partition.beta: 0.1, 0.5.", "seed: 3, 4, 5."]
 
 
+def test_cells_in_which_clients_hold_nothing_are_told(tmp_path):
+    path = tmp_path / "swept.yaml"
+    path.write_text(TEXT + "sweep: {partition.clients: [4, 30, 500], partition.beta: [0.5, 0.01]}\n")
+    warnings = explain(scenario.load(path), scenario.load_plan(path)).warnings
+    says = [one.says for one in warnings if one.where == ("sweep",)]
+    assert any(
+        told.startswith("the cell with clients 500, beta 0.5 will fail: 500 clients cannot share 160") for told in says
+    )
+    assert any("there are clients that hold no data and give nothing, such as with clients" in told for told in says)
+
+
 def test_json_is_plain():
     explanation = told(TEXT)
     again = json.loads(json.dumps(explanation.as_json()))

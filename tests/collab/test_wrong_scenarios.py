@@ -56,10 +56,18 @@ def test_what_is_told_of_a_wrong_scenario(name, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["tab.yaml", "unknown-unit.yaml", "extends-in-a-circle.yaml", "no-boundary-for-embeddings.yaml", "empty.yaml"],
+    [
+        "tab.yaml",
+        "unknown-unit.yaml",
+        "extends-in-a-circle.yaml",
+        "no-boundary-for-embeddings.yaml",
+        "empty.yaml",
+        "sweep-with-an-impossible-value.yaml",
+    ],
 )
 def test_the_command_ends_with_the_message_and_its_code(name, tmp_path):
-    command = [sys.executable, "-m", "collab.cli", "run", name, "--runs-dir", str(tmp_path)]
+    verb = "sweep" if name.startswith("sweep-") else "run"
+    command = [sys.executable, "-m", "collab.cli", verb, name, "--runs-dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER)
     code, message = MESSAGES[name]
     assert (done.returncode, done.stdout) == (code, "")
