@@ -67,9 +67,8 @@ def cells_without_data(plan: Plan, labels: NDArray[np.int64], sites: NDArray[np.
     empty: list[PlannedCell] = []
     for cell in plan.cells[:_MOST_CELLS_LOOKED_AT]:
         chosen = cell.scenario
-        if chosen.dataset != plan.base.dataset or (
-            chosen.dataset.name == "gaussians" and chosen.seed != plan.base.seed
-        ):
+        drawn_anew = chosen.dataset.name == "gaussians" and chosen.seed != plan.base.seed
+        if chosen.dataset != plan.base.dataset or drawn_anew:
             continue
         try:
             parts = divide(chosen.partition, labels, chosen.method.images_per_class, chosen.seed, sites=sites)
@@ -82,7 +81,7 @@ def cells_without_data(plan: Plan, labels: NDArray[np.int64], sites: NDArray[np.
         number = "1 cell" if len(empty) == 1 else f"{len(empty)} of {len(plan.cells):,} cells"
         yield Warned(
             ("sweep",),
-            f"in {number} there are clients that hold no data and give nothing, such as with {in_words(empty[0].point)}",
+            f"in {number} there are clients that hold no data and give nothing, as with {in_words(empty[0].point)}",
         )
 
 

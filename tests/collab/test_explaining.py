@@ -125,7 +125,7 @@ def test_cells_in_which_clients_hold_nothing_are_told(tmp_path):
     assert any(
         told.startswith("the cell with clients 500, beta 0.5 will fail: 500 clients cannot share 160") for told in says
     )
-    assert any("there are clients that hold no data and give nothing, such as with clients" in told for told in says)
+    assert any("there are clients that hold no data and give nothing, as with clients" in told for told in says)
 
 
 def test_json_is_plain():
