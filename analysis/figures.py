@@ -19,6 +19,7 @@ from analysis.style import (
     FAINT,
     INK,
     ORANGE,
+    PAGE_WIDTH_IN,
     PAPER,
     RED,
     SERIES_COLOURS,
@@ -39,12 +40,12 @@ MOST_CLIENTS = 200
 MOST_NUMBERED_CELLS = 400
 
 
-def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
+def label_heat_map(partition: Mapping[str, Sequence[int]], width_in: float = PAGE_WIDTH_IN) -> str:
     """Samples of each class (columns) at each client (rows)."""
     clients = list(partition)[:MOST_CLIENTS]
     counts = np.array([partition[client] for client in clients])
     row_in = 0.32 if len(clients) <= MOST_ROWS else 0.1
-    with drawn(1.1 + row_in * len(clients)) as drawing:
+    with drawn(1.1 + row_in * len(clients), width_in=width_in) as drawing:
         axes = drawing.axes
         # Vectors, not an image: the page's own colours show through.
         gap = 1.0 if len(clients) <= MOST_ROWS else 0.4
@@ -62,20 +63,20 @@ def label_heat_map(partition: Mapping[str, Sequence[int]]) -> str:
             for row, column in np.argwhere(counts).tolist():
                 value = counts[row, column]
                 axes.text(
-                    column + 0.5, row + 0.5, f"{value:,}", ha="center", va="center", fontsize=8.5,
-                    color=CHALK if value > limit else INK,
+                    column + 0.5, row + 0.5, f"{value:,}", ha="center", va="center",
+                    fontsize=8.5 if width_in >= PAGE_WIDTH_IN else 7, color=CHALK if value > limit else INK,
                 )  # fmt: skip
         bar = drawing.figure.colorbar(cells, ax=axes, label="samples", shrink=min(0.9, 24 / len(clients)), pad=0.01)
         bar.outline.set_visible(False)
     return drawing.svg("samples of each class at each site")
 
 
-def gantt(shown: Timeline, path: Sequence[Step], unit: str) -> str:
+def gantt(shown: Timeline, path: Sequence[Step], unit: str, width_in: float = PAGE_WIDTH_IN) -> str:
     """One row a host: waiting, computing, sending; the critical path is outlined, and runs from row to row."""
     hosts = _rows(shown, path)
     row_of = {host: row for row, host in enumerate(hosts)}
     least_s = shown.end_s * 0.0015  # or it would not be seen
-    with drawn(1.45 + 0.3 * len(hosts)) as drawing:
+    with drawn(1.45 + 0.3 * len(hosts), width_in=width_in) as drawing:
         axes = drawing.axes
         for host, row in row_of.items():
             for span in shown.spans[host]:
@@ -104,7 +105,7 @@ def gantt(shown: Timeline, path: Sequence[Step], unit: str) -> str:
         axes.grid(visible=False, axis="y")
         legend = [Patch(color=colour, label=doing) for doing, colour in DOING_COLOURS.items()]
         legend.append(Patch(facecolor="none", edgecolor=RED, linewidth=1.8, label="critical path"))
-        drawing.figure.legend(handles=legend, loc="outside lower center", ncols=4)
+        drawing.figure.legend(handles=legend, loc="outside lower center", ncols=_columns(4, width_in))
     return drawing.svg("what each host did when, and the critical path")
 
 
@@ -133,10 +134,10 @@ def _rows(shown: Timeline, path: Sequence[Step]) -> list[str]:
     return [*sites, SERVER]
 
 
-def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
+def link_use_figure(uses: Sequence[LinkUse], end_s: float, width_in: float = PAGE_WIDTH_IN) -> str:
     """Use of the busiest links over virtual time until `end_s`, one panel a link."""
     shown = list(uses[:6])
-    with drawn(0.75 + 0.78 * len(shown), rows=len(shown), sharex=True) as drawing:
+    with drawn(0.75 + 0.78 * len(shown), width_in=width_in, rows=len(shown), sharex=True) as drawing:
         for axes, use in zip(drawing.panels, shown, strict=True):
             axes.fill_between(use.times_s, np.asarray(use.share) * 100, step="post", color=BLUE, linewidth=0)
             axes.set_ylim(0, 105)
@@ -147,7 +148,12 @@ def link_use_figure(uses: Sequence[LinkUse], end_s: float) -> str:
     return drawing.svg("use of the busiest links over time")
 
 
-def accuracy_against_costs(methods: Mapping[str, Mapping[str, Any]], deviations: Mapping[str, float], unit: str) -> str:
+def accuracy_against_costs(
+    methods: Mapping[str, Mapping[str, Any]],
+    deviations: Mapping[str, float],
+    unit: str,
+    width_in: float = PAGE_WIDTH_IN,
+) -> str:
     """One point a method in each panel: what the result cost in bytes, in seconds and, if counted, in joules."""
     costs: list[tuple[str, str, Callable[[float], str]]] = [
         ("bytes_up_per_client", "uploaded per client", format_size),
@@ -155,7 +161,8 @@ def accuracy_against_costs(methods: Mapping[str, Mapping[str, Any]], deviations:
     ]
     if all(row.get("energy_j_per_client") is not None for row in methods.values()):
         costs.append(("energy_j_per_client", "energy per client", format_energy))
-    with drawn(3.5, columns=len(costs), sharey=True) as drawing:
+    panels = {"columns": len(costs)} if width_in >= PAGE_WIDTH_IN else {"rows": len(costs)}
+    with drawn(3.5 * panels.get("rows", 1) ** 0.7, width_in=width_in, sharey=True, **panels) as drawing:
         for axes, (cost, label, in_words) in zip(drawing.panels, costs, strict=True):
             for index, (name, row) in enumerate(methods.items()):
                 axes.errorbar(
@@ -166,9 +173,9 @@ def accuracy_against_costs(methods: Mapping[str, Mapping[str, Any]], deviations:
             _decades(axes, [row[cost] for row in methods.values()], in_words)
             axes.set_xlabel(label)
         drawing.axes.margins(y=0.2)
-        drawing.axes.set_ylabel("accuracy on test data, %")
+        drawing.panels[len(costs) // 2 if "rows" in panels else 0].set_ylabel("accuracy on test data, %")
         handles, names = drawing.axes.get_legend_handles_labels()
-        drawing.figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 5))
+        drawing.figure.legend(handles, names, loc="outside upper center", ncols=_columns(min(len(names), 5), width_in))
     return drawing.svg("accuracy of each method against what it cost")
 
 
@@ -186,11 +193,13 @@ def _decades(axes: Axes, values: Sequence[float], in_words: Callable[[float], st
     axes.tick_params(axis="x", labelsize=8.5)
 
 
-def energy_figure(energies: Mapping[str, Mapping[str, Mapping[str, Any]]], sites: Mapping[str, int]) -> str:
+def energy_figure(
+    energies: Mapping[str, Mapping[str, Mapping[str, Any]]], sites: Mapping[str, int], width_in: float = PAGE_WIDTH_IN
+) -> str:
     """A bar a method: the mean energy of a client, in its parts; `sites` are how many clients each method had."""
     parts = {"compute_j": ("computing", BLUE), "idle_j": ("waiting", FAINT), "transmit_j": ("sending", ORANGE),
              "receive_j": ("receiving", SKY)}  # fmt: skip
-    with drawn(1.1 + 0.42 * len(energies)) as drawing:
+    with drawn(1.3 + 0.42 * len(energies), width_in=width_in) as drawing:
         axes = drawing.axes
         left = np.zeros(len(energies))
         for part, (label, colour) in parts.items():
@@ -205,12 +214,17 @@ def energy_figure(energies: Mapping[str, Mapping[str, Mapping[str, Any]]], sites
         axes.set_yticks(range(len(energies)), list(energies))
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set_xlim(0, max(left.max(), 1e-9) * 1.15)
+        axes.set_xlim(0, max(left.max(), 1e-9) * (1.15 if width_in >= PAGE_WIDTH_IN else 1.3))
         axes.xaxis.set_major_formatter(lambda value, _: format_energy(value))
         axes.set_xlabel("mean of the clients")
         axes.grid(visible=False, axis="y")
-        drawing.figure.legend(loc="outside upper center", ncols=4)
+        drawing.figure.legend(loc="outside upper center", ncols=_columns(4, width_in))
     return drawing.svg("energy of a client by method")
+
+
+def _columns(wanted: int, width_in: float) -> int:
+    """Of a legend: two on a phone, where more do not fit."""
+    return wanted if width_in >= PAGE_WIDTH_IN else min(wanted, 2)
 
 
 def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> str:

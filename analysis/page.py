@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.style import PAGE_WIDTH_IN, PHONE_WIDTH_IN
 from simnet.units import format_energy, format_size
 
 MOST_BYTES = 3_000_000
@@ -47,6 +48,12 @@ def write(path: Path, page: str) -> Path:
     """Write a page; returns its path. Raises `OSError` if it cannot be written."""
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def both(draw: Callable[[float], str]) -> Markup:
+    """A figure drawn for desks and for phones (`draw` is given inches of width); the page shows the one that fits."""
+    wide, narrow = (draw(width_in) for width_in in (PAGE_WIDTH_IN, PHONE_WIDTH_IN))
+    return Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')
 
 
 def embedded(value: Any) -> Markup:

@@ -173,7 +173,9 @@ def recording_of(
             if event.kind == "compute" and event.host in place and int(str(event.values["start_us"])) < end_us
         ],
         "uploads": [
-            event.at_us for event in trace if event.kind == "upload" and event.at_us <= end_us
+            event.at_us
+            for event in trace
+            if event.kind == "upload" and event.at_us <= end_us and str(event.values["site"]) in place
         ],
         "use": dict(_use(trace, topology, end_us)),
         "refusals": [

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from analysis import figures, page
 from analysis.critical_path import Step, critical_path, shares
-from analysis.page import embedded, number, times
+from analysis.page import both, embedded, number, times
 from analysis.playback import messages, network_of, recording_of
 from analysis.timeline import SERVER, Timeline, link_use, timeline
 from collab.errors import RunDirectoryError
@@ -117,13 +118,13 @@ def _content(run: Run) -> dict[str, Any]:
         "main": methods[0],
         "best": max(methods, key=lambda view: view.row["accuracy"]).name,
         "seconds": seconds,
-        "heat_map": figures.label_heat_map(run.partition),
+        "heat_map": both(partial(figures.label_heat_map, run.partition)),
         "classes": len(next(iter(run.partition.values()))),
         "hidden_clients": max(0, len(run.partition) - figures.MOST_CLIENTS),
         "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
         "judged": list(dict.fromkeys(name for view in methods for name in view.accuracies)),
         "judges": _judges_in_words([found for view in methods for found in view.accuracies.values()]),
-        "scatter": figures.accuracy_against_costs(summary["methods"], deviations, seconds),
+        "scatter": both(partial(figures.accuracy_against_costs, summary["methods"], deviations, seconds)),
         "energy_figure": _energy_figure(run),
         "ledger": [(method.name, list(_ledger_rows(method.ledger)), _refusals(method)) for method in run.methods],
         "player": None if run.topology is None else _player(run, run.topology, methods),
@@ -140,7 +141,7 @@ def _energy_figure(run: Run) -> str | None:
         return None
     spent = {method.name: method.outcome["energy"] for method in run.methods}
     clients = {method: len([host for host in hosts if host != SERVER]) for method, hosts in spent.items()}
-    return figures.energy_figure(spent, clients)
+    return both(partial(figures.energy_figure, spent, clients))
 
 
 def _player(run: Run, topology: Mapping[str, Any], views: Sequence[MethodView]) -> dict[str, Any]:
@@ -243,10 +244,10 @@ def _method_view(run: Run, method: MethodRun) -> MethodView:
         yields_network=run.summary["methods"][method.name].get("yields") == "network",
         uploads=_uploads_of_a_site(method),
         accuracies=_accuracies(outcome),
-        gantt=figures.gantt(shown, path, unit),
+        gantt=both(partial(figures.gantt, shown, path, unit)),
         path=path[:_MOST_STEPS],
         path_in_words=_path_in_words(path),
-        links=figures.link_use_figure(uses, shown.end_s) if uses else None,
+        links=both(partial(figures.link_use_figure, uses, shown.end_s)) if uses else None,
         sites=sites,
         energy=list(_energy_rows(outcome.get("energy", {}))),
         initial=strip("initial"),

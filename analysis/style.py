@@ -43,7 +43,8 @@ CSS_VARIABLES = {
 }  # fmt: skip
 """The variable of the page that stands for each colour."""
 
-PAGE_WIDTH_IN = 8.2
+PAGE_WIDTH_IN, PHONE_WIDTH_IN = 8.2, 4.3
+"""A page has its figures in both widths, and shows the one that can be read; see `page.both`."""
 COLUMN_WIDTH_IN, TEXT_WIDTH_IN = 3.4, 7.0
 """Inches of one column, and of both, in a paper of two columns."""
 FORMATS = (".pdf", ".svg", ".png")

@@ -211,6 +211,9 @@ def test_nothing_is_wider_than_the_screen(chromium, report, size, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") == size[0]
         paper = page.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor")
         assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(23, 29, 35)")
+        shown = ".narrow" if size == PHONE else ".wide"
+        assert page.locator("#data svg.figure:visible").count() == 1
+        assert page.locator(f"#data {shown} svg.figure").bounding_box()["width"] <= size[0]
         ink = page.eval_on_selector("svg.figure text", "text => getComputedStyle(text).fill")
         assert ink == ("rgb(29, 39, 51)" if scheme == "light" else "rgb(230, 235, 240)")
         assert page.locator("svg.stage .host").count() == 5

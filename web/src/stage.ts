@@ -8,6 +8,7 @@ import { type Message, type Network, type Recording, useAt } from "./recording";
 
 type Group = Selection<SVGGElement, unknown, null, undefined>;
 const MOST_LABELLED_LINKS = 24;
+const CROWDED = 200; // links, in whose middle nothing else would be seen
 const WORTH_WRITING = 10; // per cent
 const REFUSAL_SHOWN = 0.02; // of the run
 
@@ -101,7 +102,8 @@ export class Stage {
       for (const [layer, name] of [[this.layers.links, "link"], [this.layers.use, "use"]] as const) {
         layer.append("line").attr("class", name).attr("data-link", index)
           .attr("x1", x1).attr("y1", y1).attr("x2", x2).attr("y2", y2).attr("stroke-width", wide(link.bps))
-          .attr("visibility", name === "use" ? "hidden" : null);
+          .attr("visibility", name === "use" ? "hidden" : null)
+          .attr("stroke-opacity", name === "link" && links.length > CROWDED ? 0.4 : null);
       }
     });
   }
@@ -115,7 +117,7 @@ export class Stage {
       if (node.tenant >= 0 && !isServer) {
         mark.attr("cx", x).attr("cy", y).attr("r", this.radius);
       } else {
-        const side = isServer ? this.radius * 1.9 + 4 : Math.max(5, this.radius);
+        const side = isServer ? Math.max(this.radius * 1.9 + 4, 14) : Math.max(5, this.radius);
         mark.attr("x", x - side / 2).attr("y", y - side / 2).attr("width", side).attr("height", side);
         if (isServer) mark.attr("transform", `rotate(45 ${x} ${y})`);
       }
@@ -130,7 +132,7 @@ export class Stage {
   }
 
   private ringRadius(node: number): number {
-    return node === this.network.server ? this.radius * 1.4 + 8 : this.radius + (this.radius > 4 ? 4.5 : 3);
+    return node === this.network.server ? Math.max(this.radius * 1.4 + 8, 16) : this.radius + (this.radius > 4 ? 4.5 : 3);
   }
 
   private drawLabels(width: number, height: number): void {
@@ -258,7 +260,8 @@ export class Stage {
 
   private updatePackets(atUs: number, under: Message[]): void {
     const largest = scaleSqrt([0, Math.max(1, ...this.messages.map((message) => message.bytes))], [3, this.radius + 4]);
-    const moved = under.map((message) => {
+    const seen = under.filter((message) => !message.control || message.sentUs <= atUs);
+    const moved = seen.map((message) => {
       const duration = message.endedUs - message.sentUs;
       let part = atUs < message.sentUs || duration <= 0 ? 0 : (atUs - message.sentUs) / duration;
       if (message.fate === "lost") part = Math.min(part, 0.5);
