@@ -59,7 +59,7 @@ def prepare(
     cannot do.
     """
     if real:
-        _check_real(scenario)
+        check_real(scenario)
     listener = listener or Silence()
     if (threads := threads_of(scenario.compute)) is not None:
         torch.set_num_threads(threads)
@@ -86,6 +86,8 @@ def run_scenario(
     Raises `collab.errors.CollabError`; whatever simnet raises comes as `RunFailedError`.
     """
     started_s = time.perf_counter()
+    if real:
+        check_real(scenario)
     log = Logbook(writer, listener or Silence())
     with log.open(scenario, real=real):
         material = prepare(scenario, log, real=real, dataset=dataset)
@@ -264,7 +266,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
     )
     topology = scenario.topology()
     if real:
-        _check_real(scenario)
+        check_real(scenario)
         return SocketNetwork(
             topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options
         )
@@ -283,7 +285,8 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
     return network
 
 
-def _check_real(scenario: Scenario) -> None:
+def check_real(scenario: Scenario) -> None:
+    """Raise `ScenarioError` for what a run over real sockets cannot do."""
     if scenario.faults:
         raise ScenarioError("faults need a simulated network: take them out of the scenario, or run it without --real")
 

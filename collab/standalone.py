@@ -35,6 +35,7 @@ from collab.methods import Outcome, Site, get, needs_one_site
 from collab.results import Material, MethodResult, write_run
 from collab.run import (
     body_limit_bytes,
+    check_real,
     keep_for_gallery,
     make_network,
     prepare,
@@ -72,6 +73,7 @@ def serve_scenario(
             f"evaluation.sets is {scenario.evaluation.sets}, but sites that join a server run the method once; "
             "use --set evaluation.sets=1, or collab run"
         )
+    check_real(scenario)
     settings = scenario.method
     if needs_one_site(get(settings.name)):
         raise ScenarioError(
