@@ -38,6 +38,8 @@ DOING_COLOURS: Mapping[Doing, str] = {"computing": BLUE, "sending": ORANGE, "wai
 MOST_ROWS = 40
 MOST_CLIENTS = 200
 MOST_NUMBERED_CELLS = 400
+MOST_PICTURE_BYTES = 1_000_000
+"""Of the pixels of all synthetic images of a page; as PNG, in text, they take at most half as much again."""
 
 
 def label_heat_map(partition: Mapping[str, Sequence[int]], width_in: float = PAGE_WIDTH_IN) -> str:
@@ -227,6 +229,15 @@ def _columns(wanted: int, width_in: float) -> int:
     return wanted if width_in >= PAGE_WIDTH_IN else min(wanted, 2)
 
 
-def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> str:
-    """Synthetic images as one PNG (a data URL): a column a class, a row for each further image of it."""
-    return "data:image/png;base64," + base64.b64encode(pictures.picture_strip(images, labels, classes)).decode()
+def picture_strip(images: NDArray[np.float32], labels: NDArray[np.int64], classes: int, rows: int) -> str:
+    """The first `rows` synthetic images of each class as one PNG (a data URL): a column a class."""
+    shown = np.sort(np.concatenate([np.flatnonzero(labels == label)[:rows] for label in range(classes)]))
+    picture = pictures.picture_strip(images[shown], labels[shown], classes)
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def rows_of_pictures(kept: Sequence[Mapping[str, NDArray[Any]]], classes: int) -> int:
+    """How many images of each class a page has room for, of the arrays that the methods of a run kept."""
+    arrays = [array for images in kept for name, array in images.items() if array.ndim == 4]
+    row_bytes = sum(classes * int(np.prod(array.shape[1:])) for array in arrays)
+    return max(1, MOST_PICTURE_BYTES // max(row_bytes, 1))

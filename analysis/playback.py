@@ -18,7 +18,7 @@ from simnet.ledger import LedgerEntry
 from simnet.trace import Event
 
 MOST_MESSAGES = 8_000
-"""Of one method; of more, control messages are left out first, then what came after the first so many."""
+"""Of one page; of more, control messages are left out first, then what came after the first so many."""
 _MOST_STEPS = 240  # of the use of one link; more cannot be told apart on a screen
 _SHOWN_AFTER_RESULT = 1.03  # the result is not the last frame
 Fate = Literal["arrived", "refused", "lost"]
@@ -143,16 +143,20 @@ def network_of(topology: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recording_of(
-    trace: Sequence[Event], ledger: Iterable[LedgerEntry], topology: Mapping[str, Any], result_us: int
+    trace: Sequence[Event],
+    ledger: Iterable[LedgerEntry],
+    topology: Mapping[str, Any],
+    result_us: int,
+    most_messages: int = MOST_MESSAGES,
 ) -> dict[str, Any]:
-    """What happened in one method's run until just after its result, for the browser."""
+    """What happened in one method's run until just after its result, for the browser; see `MOST_MESSAGES`."""
     place = {node["name"]: index for index, node in enumerate(topology["nodes"])}
     refused = [entry for entry in ledger if entry.verdict == "refused"]
     end_us = max(1, round(result_us * _SHOWN_AFTER_RESULT))
     sent = [
         message for message in messages(trace, refused, end_us) if message.host in place and message.asked_us < end_us
     ]
-    shown, cut_us = _few(sent)
+    shown, cut_us = _few(sent, most_messages)
     kinds = sorted({message.kind for message in shown})
     return {
         "endUs": end_us,
@@ -188,14 +192,14 @@ def recording_of(
     }  # fmt: skip
 
 
-def _few(sent: Sequence[Message]) -> tuple[Sequence[Message], int | None]:
+def _few(sent: Sequence[Message], most: int) -> tuple[Sequence[Message], int | None]:
     """No more messages than a page can hold, and from when on they are missing, if any that matter are."""
-    if len(sent) <= MOST_MESSAGES:
+    if len(sent) <= most:
         return sent, None
     carrying = [message for message in sent if not message.is_control]
-    if len(carrying) <= MOST_MESSAGES:
+    if len(carrying) <= most:
         return carrying, None
-    return carrying[:MOST_MESSAGES], carrying[MOST_MESSAGES].asked_us
+    return carrying[:most], carrying[most].asked_us
 
 
 def _use(trace: Iterable[Event], topology: Mapping[str, Any], end_us: int) -> Iterator[tuple[str, list[list[int]]]]:

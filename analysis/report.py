@@ -16,7 +16,7 @@ import numpy as np
 from analysis import figures, page
 from analysis.critical_path import Step, critical_path, shares
 from analysis.page import both, embedded, number, times
-from analysis.playback import messages, network_of, recording_of
+from analysis.playback import MOST_MESSAGES, messages, network_of, recording_of
 from analysis.timeline import SERVER, Timeline, link_use, timeline
 from collab.errors import RunDirectoryError
 from collab.store import SCENARIO, SUMMARY, TOPOLOGY, MethodRun, Run
@@ -102,7 +102,9 @@ def _need(path: Path, found: Any, keys: Sequence[str], whose: str = "") -> None:
 
 def _content(run: Run) -> dict[str, Any]:
     summary, scenario = run.summary, run.scenario
-    methods = [_method_view(run, method) for method in run.methods]
+    classes = len(next(iter(run.partition.values())))
+    rows = figures.rows_of_pictures([method.images for method in run.methods], classes)
+    methods = [_method_view(run, method, classes, rows) for method in run.methods]
     deviations = {view.name: view.deviation for view in methods}
     seconds = "virtual" if summary["world"] == "simulated" else "real"
     scenario_text = (run.path / SCENARIO).read_text(encoding="utf-8")
@@ -119,7 +121,8 @@ def _content(run: Run) -> dict[str, Any]:
         "best": max(methods, key=lambda view: view.row["accuracy"]).name,
         "seconds": seconds,
         "heat_map": both(partial(figures.label_heat_map, run.partition)),
-        "classes": len(next(iter(run.partition.values()))),
+        "classes": classes,
+        "images_cut": rows if _most_of_a_class(run) > rows else None,
         "hidden_clients": max(0, len(run.partition) - figures.MOST_CLIENTS),
         "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
         "judged": list(dict.fromkeys(name for view in methods for name in view.accuracies)),
@@ -135,6 +138,12 @@ def _content(run: Run) -> dict[str, Any]:
     }
 
 
+def _most_of_a_class(run: Run) -> int:
+    """How many images the class has of which some set of the run has most."""
+    labels = [array for method in run.methods for name, array in method.images.items() if "labels" in name]
+    return max((int(np.bincount(found).max()) for found in labels if len(found)), default=0)
+
+
 def _energy_figure(run: Run) -> str | None:
     """The energy of each method's clients; nothing if it was not counted for all of them."""
     if any(row.get("energy_j_per_client") is None for row in run.summary["methods"].values()):
@@ -147,11 +156,12 @@ def _energy_figure(run: Run) -> str | None:
 def _player(run: Run, topology: Mapping[str, Any], views: Sequence[MethodView]) -> dict[str, Any]:
     """What the player shows: the recordings of all methods, for the browser, and what is said of them."""
     _need(run.path / TOPOLOGY, topology, ("server", "one_in", "nodes", "links", "schedules", "routes"))
+    most = MOST_MESSAGES // len(views)
     recordings = [
         {
             "name": view.name,
             "title": view.title,
-            **recording_of(list(method.trace), method.ledger, topology, round(view.row["result_s"] * 1e6)),
+            **recording_of(list(method.trace), method.ledger, topology, round(view.row["result_s"] * 1e6), most),
         }
         for method, view in zip(run.methods, views, strict=True)
     ]
@@ -217,22 +227,21 @@ def _network_in_words(network: Mapping[str, Any]) -> str:
     return f"a {kind} of {speed}, {access['latency']} access links"
 
 
-def _method_view(run: Run, method: MethodRun) -> MethodView:
+def _method_view(run: Run, method: MethodRun, classes: int, rows: int) -> MethodView:
     trace = list(method.trace)
     shown = timeline(trace)
     sent = messages(trace, [entry for entry in method.ledger if entry.verdict == "refused"], trace[-1].at_us)
     path = critical_path(trace, sent, SERVER, round(shown.result_s * 1e6))
     images, outcome = method.images, method.outcome
-    classes = len(next(iter(run.partition.values())))
     uses = link_use(trace, outcome["capacity_bps"], shown.end_s)
     sites = [
-        (name.removeprefix("site:"), figures.picture_strip(images[name], images[f"site-labels:{name[5:]}"], classes))
+        (name[5:], figures.picture_strip(images[name], images[f"site-labels:{name[5:]}"], classes, rows))
         for name in sorted(images)
         if name.startswith("site:")
     ]
 
     def strip(name: str) -> str | None:
-        return figures.picture_strip(images[name], images["labels"], classes) if name in images else None
+        return figures.picture_strip(images[name], images["labels"], classes, rows) if name in images else None
 
     refined = "initial" in images and not np.array_equal(images["initial"], images["images"])
     unit = "virtual" if run.summary["world"] == "simulated" else "real"

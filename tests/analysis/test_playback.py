@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import playback
 from analysis.playback import Message, messages, network_of, recording_of
 from simnet.ledger import LedgerEntry
 from simnet.trace import Event
@@ -140,8 +139,7 @@ def test_many_steps_become_means():
     assert {per_cent for _, per_cent in steps[2:200]} <= set(range(40, 61))
 
 
-def test_of_too_many_messages_those_with_content_stay(monkeypatch):
-    monkeypatch.setattr(playback, "MOST_MESSAGES", 2)
+def test_of_too_many_messages_those_with_content_stay():
     trace = [
         step
         for index in range(4)
@@ -150,6 +148,6 @@ def test_of_too_many_messages_those_with_content_stay(monkeypatch):
             gets(10 * index + 5, path=f"/{index}"),
         )
     ]
-    found = recording_of(trace, [], TOPOLOGY, 100)
+    found = recording_of(trace, [], TOPOLOGY, 100, most_messages=2)
     assert [message[2] for message in found["messages"]] == [10, 20]
     assert found["cutUs"] == 30

@@ -175,13 +175,35 @@ def test_pictures_have_a_column_a_class_and_gaps_where_there_is_none():
 
     from PIL import Image
 
-    strip = figures.picture_strip(np.random.rand(3, 1, 14, 14).astype(np.float32), np.array([0, 2, 2]), 4)
+    strip = figures.picture_strip(np.random.rand(3, 1, 14, 14).astype(np.float32), np.array([0, 2, 2]), 4, 9)
     picture = Image.open(io.BytesIO(base64.b64decode(strip.split(",")[1])))
     assert picture.size == (4 * 15 - 1, 2 * 15 - 1)
     alpha = np.asarray(picture)[:, :, 3]
     assert alpha[:14, :14].min() == 255
     assert alpha[:, 15:29].max() == 0  # no image of class 1
     assert alpha[15:, 30:44].min() == 255  # the second of class 2
+
+
+def test_of_more_images_than_a_page_has_room_for_the_first_are_shown(report, monkeypatch):
+    run = find_run(str(report.parent))
+    assert "Of each class the first" not in report.read_text()
+    monkeypatch.setattr(figures, "MOST_PICTURE_BYTES", 1)
+    page = write_report(run, report.parent / "cut.html").read_text()
+    assert "Of each class the first 1 are shown" in page
+
+
+def test_room_for_pictures_is_shared_by_all():
+    kept = [{"images": np.zeros((20, 3, 10, 10)), "labels": np.zeros(20)}, {"initial": np.zeros((20, 3, 10, 10))}]
+    assert figures.rows_of_pictures(kept, 10) == figures.MOST_PICTURE_BYTES // 6000
+    assert figures.rows_of_pictures([{}], 10) == figures.MOST_PICTURE_BYTES
+
+
+def test_a_run_from_before_its_network_was_kept_has_nothing_to_play(report, tmp_path):
+    copied = Path(shutil.copytree(report.parent, tmp_path / "copied"))
+    (copied / "topology.json").unlink()
+    page = write_report(find_run(str(copied)), tmp_path / "r.html").read_text()
+    assert '<section id="player"' not in page
+    assert '<section id="time"' in page
 
 
 def test_one_network_needs_no_table_of_networks(report):
