@@ -118,6 +118,7 @@ def test_it_plays_to_the_end_and_from_the_start_again(chromium, report):
         page.click(".play")
         page.wait_for_selector("#player:not(.playing)")
         assert moment(page) == end(page)
+        page.select_option(".speed", "60")
         page.click(".play")
         until(page, lambda at: at < end(page) // 2)
 
@@ -198,10 +199,10 @@ def test_another_method_is_another_recording(chromium, report):
 def test_who_asked_for_less_motion_gets_stills(chromium, report):
     with opened(chromium, report, reduced_motion="reduce") as page:
         page.click(".play")
-        page.wait_for_timeout(400)
-        assert moment(page) == 0
-        until(page, lambda at: at > 0)
-        assert moment(page) == pytest.approx(end(page) / 24, abs=2)
+        still = end(page) / 24
+        seen = []
+        until(page, lambda at: seen.append(at) or at > 0)
+        assert [at for at in seen if abs(at - still * round(at / still)) > 2] == []
 
 
 @pytest.mark.parametrize("size", [DESK, PROJECTOR, PHONE])
@@ -248,8 +249,8 @@ def test_a_hundred_sites(chromium, crowd, size):
             for other in boxes[:index]:
                 assert one[2] < other[0] or one[0] > other[2] or one[3] < other[1] or one[1] > other[3]
         seek(page, 0.9)
-        page.click(".play")
         before = moment(page)
+        page.click(".play")
         until(page, lambda at: at > before)
         assert page.evaluate("document.documentElement.scrollWidth") == size[0]
 
