@@ -15,13 +15,14 @@ less; the crossing is the access bandwidth at which T = 2 D.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 SEGMENT_BYTES = 1448
 HEADER_FACTOR = 1502 / SEGMENT_BYTES
 INITIAL_WINDOW_BYTES = 10 * SEGMENT_BYTES
+_LEAST_S = 1e-9
 HOST_DELAY_S = 0.00025
 """What the two hosts add in one direction; these four are the defaults of simnet's TCP."""
 
@@ -74,9 +75,35 @@ class OneShot:
 
     def crossing_bps(self, low_bps: float, high_bps: float) -> float | None:
         """The access bandwidth at which round trips and bytes take equally long, T = 2 D; None if it lies outside."""
+        return self._crossing(low_bps, high_bps, lambda _: 1.0)
 
-        def excess(access_bps: float) -> float:
-            return self.seconds(access_bps) - 2 * self.bytes_s(access_bps)
+    def measured_crossing_bps(self, points: Sequence[tuple[float, float]]) -> float | None:
+        """Where T = 2 D in measurements (access bandwidth, T); None if it is not between any of them.
+
+        What T is beyond D is measured at the points; between two of them its ratio to that of the formula is
+        interpolated, on logarithmic scales.
+        """
+        ordered = sorted(points)
+        for (low_bps, low_s), (high_bps, high_s) in pairwise(ordered):
+            ends = [
+                max(seconds - self.bytes_s(bps), _LEAST_S) / max(self.seconds(bps) - self.bytes_s(bps), _LEAST_S)
+                for bps, seconds in ((low_bps, low_s), (high_bps, high_s))
+            ]
+            slope = math.log(ends[1] / ends[0]) / math.log(high_bps / low_bps)
+
+            def ratio(bps: float, least: float = ends[0], low: float = low_bps, slope: float = slope) -> float:
+                return float(least * (bps / low) ** slope)
+
+            found = self._crossing(low_bps, high_bps, ratio)
+            if found is not None:
+                return found
+        return None
+
+    def _crossing(self, low_bps: float, high_bps: float, ratio: Callable[[float], float]) -> float | None:
+        """Where what the formula has beyond the bytes, times a ratio, equals the bytes; by bisection."""
+
+        def excess(bps: float) -> float:
+            return ratio(bps) * (self.seconds(bps) - self.bytes_s(bps)) - self.bytes_s(bps)
 
         if excess(low_bps) > 0 or excess(high_bps) < 0:
             return None
@@ -84,18 +111,3 @@ class OneShot:
             middle = math.sqrt(low_bps * high_bps)
             low_bps, high_bps = (middle, high_bps) if excess(middle) < 0 else (low_bps, middle)
         return math.sqrt(low_bps * high_bps)
-
-
-def measured_crossing(points: Sequence[tuple[float, float, float]]) -> float | None:
-    """Where T = 2 D in measurements (access bandwidth, T, D), between neighbours, on logarithmic scales.
-
-    None if there is no crossing among them.
-    """
-    ordered = sorted(points)
-    for (low_bps, low_s, low_bytes_s), (high_bps, high_s, high_bytes_s) in pairwise(ordered):
-        # The rest of T hardly changes between neighbours, so the logarithm of its ratio to D is nearly a line.
-        below, above = (math.log(max(s - d, 1e-9) / d) for s, d in ((low_s, low_bytes_s), (high_s, high_bytes_s)))
-        if below < 0 <= above:
-            share = -below / (above - below)
-            return math.exp(math.log(low_bps) + share * (math.log(high_bps) - math.log(low_bps)))
-    return None

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from analysis.captions import provenance
 from analysis.charts.accuracy import seconds_text
 from analysis.charts.chart import Chart, log_axis, look, spread
-from analysis.charts.closed_form import OneShot, measured_crossing
+from analysis.charts.closed_form import OneShot
 from analysis.observations import Observation, Repeats, number_of, repeated
 from analysis.style import INK, PAGE_WIDTH_IN, SOFT, Drawing, drawn
 from analysis.tables import UnsupportedByRunsError, apart_by_settings
@@ -80,7 +80,7 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
         "Time until the last upload is in, computing apart. Markers: measured; lines: the closed formula, round "
         "trips + slow start + bytes / bandwidth. Left of its crossing a line falls with bandwidth (bandwidth-bound), "
         "right of it only latency helps (latency-bound). Crossing, where bytes take half of the time: rings by the "
-        f"formula, dots measured{_in_words(crossings)}.{left_out} {provenance(used)}"
+        f"formula, dots as measured, interpolated between the markers{_in_words(crossings)}.{left_out} {provenance(used)}"
     )
     return [Chart("latency-bandwidth", "Time against bandwidth and latency", drawing, caption)]
 
@@ -202,9 +202,7 @@ def _against_bandwidth(
         fine, [formula.seconds(bps) for bps in fine], color=drawn_as.colour, linestyle=drawn_as.line, linewidth=1.2
     )
     predicted = formula.crossing_bps(bandwidths[0], bandwidths[-1])
-    measured = measured_crossing(
-        [(p.bandwidth_bps, p.seconds, p.formula.bytes_s(p.bandwidth_bps)) for p in line if p.formula is not None]
-    )
+    measured = formula.measured_crossing_bps([(point.bandwidth_bps, point.seconds) for point in line])
     if predicted is not None:
         axes.plot(predicted, formula.seconds(predicted), marker="o", markersize=12, markerfacecolor="none",
                   markeredgecolor=INK, markeredgewidth=1.3, zorder=4)  # fmt: skip

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from analysis.charts import CHARTS, closed_form
-from analysis.charts.closed_form import OneShot, measured_crossing
+from analysis.charts.closed_form import OneShot
 from collab.store import MethodRun
 from simnet.tcp import Tcp, transfer_time_s
 from tests.analysis.made import observed, write_run
@@ -43,9 +43,13 @@ def test_a_crowd_gets_its_share_of_the_servers_link():
 
 def test_a_crossing_is_found_between_measurements():
     one = OneShot(1e6, 0, 0.05)
-    points = [(bps, one.seconds(bps), one.bytes_s(bps)) for bps in (1e5, 1e6, 1e7, 1e8)]
-    assert measured_crossing(points) == pytest.approx(one.crossing_bps(1e5, 1e8), rel=0.2)
-    assert measured_crossing(points[:2]) is None
+    points = [(bps, one.seconds(bps)) for bps in (1e5, 1e6, 1e7, 1e8)]
+    assert one.measured_crossing_bps(points) == pytest.approx(one.crossing_bps(1e5, 1e8), rel=1e-6)
+    assert one.measured_crossing_bps(points[:2]) is None
+    # A network whose round trips take twice as long crosses where that of twice the latency does.
+    slower = OneShot(1e6, 0, 2 * (0.05 + closed_form.HOST_DELAY_S) - closed_form.HOST_DELAY_S)
+    points = [(bps, slower.seconds(bps)) for bps in (1e5, 1e6, 1e7, 1e8)]
+    assert one.measured_crossing_bps(points) == pytest.approx(slower.crossing_bps(1e5, 1e8), rel=0.05)
 
 
 def cell(tmp_path, bandwidth, latency, stretched=1.0):
@@ -71,7 +75,7 @@ def test_the_figure_marks_both_crossings_where_they_are(tmp_path):
     expected = [OneShot(47_000, 1000, at + 0.001, 5, 1e10).crossing_bps(1e5, 1e8) for at in (0.01, 0.03)]
     assert [ring.get_xdata()[0] for ring in rings] == pytest.approx(expected)
     dots = [line for line in upper.lines if line.get_markersize() == 4.5]
-    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(expected, rel=0.05)
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(expected, rel=1e-3)
     assert "10 ms: formula" in chart.caption
     assert len(chart.drawing.panels) == 2  # against latency, too
 
@@ -91,4 +95,4 @@ def test_networks_that_are_no_star_are_drawn_without_a_formula(tmp_path):
     for one in found:
         one.settings["network"]["topology"] = "two-tier"
     (chart,) = CHARTS["latency-bandwidth"](found)
-    assert "formula " not in chart.caption.partition("dots measured")[2]
+    assert "formula " not in chart.caption.partition("between the markers")[2]
