@@ -62,11 +62,11 @@ class Dispatcher(abc.ABC):
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[Done[T]]:
         """Queue it. Raises `RuntimeError` if the engine is closed, and what pickle raises for what cannot be sent."""
+        self._check_open(function)  # or what is packed would be stored
         parcel = packed((function, args), self._store)
         task = Task(title_of(function), parcel, (function, args), Future())
         with self._lock:
-            if self._closed:
-                raise RuntimeError(f"{task.title} came after the engine was closed")
+            self._check_open(function)
             self._waiting += 1
             if self._waiting > len(self._threads) < self.workers:
                 worker = self._new_worker()
@@ -76,6 +76,10 @@ class Dispatcher(abc.ABC):
                 thread.start()
         self._queue.put(task)
         return task.future
+
+    def _check_open(self, function: Callable[..., object]) -> None:
+        if self._closed:
+            raise RuntimeError(f"{title_of(function)} came after the engine was closed")
 
     def close(self) -> None:
         """End all workers now."""

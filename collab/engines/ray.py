@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import ray
@@ -28,6 +34,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+_PATIENCE_S = 0.25  # how long an engine that is closed may wait for each of its threads
 
 
 class RayEngine(Dispatcher):
@@ -47,13 +54,13 @@ class RayEngine(Dispatcher):
         super().__init__(workers, Store(_Held, _Held.let_go))
 
     def close(self) -> None:
-        """End what runs now; on this machine, Ray itself."""
+        """End what runs now; if it was started for this engine, Ray itself."""
         super().close()
         if self._started:
             ray.shutdown()
 
     def _new_worker(self) -> _RayWorker:
-        return _RayWorker(self._perform, self._threads_of_torch, self.workers)
+        return _RayWorker(self._perform, self._threads_of_torch, self.workers, stays=not self._started)
 
 
 def _connect(address: str | None, cores: int) -> None:
@@ -62,7 +69,7 @@ def _connect(address: str | None, cores: int) -> None:
     if address is None:  # without the limit Ray repeats for ever what needs too much memory
         quiet |= {"num_cpus": cores, "_system_config": {"task_oom_retries": MOST_RETRIES}}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interrupts_deferred():
             warnings.simplefilter("ignore")  # of what Ray's next versions will do
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -70,25 +77,51 @@ def _connect(address: str | None, cores: int) -> None:
         raise ScenarioError(f"Ray cannot be used {where}: {error}") from error
 
 
-class _RayWorker:
-    """One of the tasks that Ray has at a time."""
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C and the like come after Ray has started: half started it leaves processes behind."""
+    came: list[tuple[int, FrameType | None]] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda *signalled: came.append(signalled))
+    try:
+        yield
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        if came:
+            ray.shutdown()
+            handlers[came[0][0]](*came[0])
 
-    def __init__(self, perform_there: Any, threads: int, workers: int) -> None:
+
+class _RayWorker:
+    """One of the tasks that Ray has at a time. `stays`: Ray does when the engine is closed."""
+
+    def __init__(self, perform_there: Any, threads: int, workers: int, *, stays: bool) -> None:
         self._perform_there = perform_there
         self._settings = threads, precision_of_products()
         self._workers = workers
         self._underway: ray.ObjectRef[bytes] | None = None
+        self._stays = stays
         self._stopped = False
+        self._lock = threading.Lock()
 
     def perform(self, task: Task) -> bytes:
         """Hand it to Ray and wait for what comes back."""
         parcel = task.parcel
         objects = [held.object for held in parcel.references]
         try:
-            self._underway = self._perform_there.remote(parcel.body, self._settings, self._workers, *objects)
-            if self._stopped:
-                self.stop()
-            outcome = ray.get(self._underway)
+            with self._lock:
+                if self._stopped:  # a task would start Ray again
+                    raise CancelledError
+                underway = self._perform_there.remote(parcel.body, self._settings, self._workers, *objects)
+                self._underway = underway
+            while not ray.wait([underway], timeout=_PATIENCE_S)[0]:
+                if self._stopped:  # whoever waits while Ray is shut down may wait for ever
+                    raise CancelledError
+            outcome: bytes = ray.get(underway)
         except ray.exceptions.OutOfMemoryError as error:
             short = "memory on its machine, so that Ray ended the worker"
             raise OutOfMemoryError(shortage(task.title, short, self._workers)) from error
@@ -106,11 +139,11 @@ class _RayWorker:
         return outcome
 
     def stop(self) -> None:
-        """Break off what it does."""
-        self._stopped = True
-        underway = self._underway
-        if underway is not None:
-            ray.cancel(underway, force=True)
+        """Break off what it does; Ray that ends anyway says less about it than when it is to kill a worker."""
+        with self._lock:
+            self._stopped = True
+            if self._stays and self._underway is not None:
+                ray.cancel(self._underway, force=True)
 
     def close(self) -> None:
         """Nothing is left: Ray's processes are Ray's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -32,3 +34,14 @@ def test_closing_ends_what_runs_and_cancels_what_waits(name, tmp_path):
     engine.close()
     with pytest.raises(RuntimeError, match="process_and came after the engine was closed"):
         engine.submit(tasks.process_and, 1)
+
+
+def test_an_interrupt_comes_when_ray_has_started():
+    from collab.engines.ray import _interrupts_deferred
+
+    before, reached = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), _interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append("the end")
+    assert reached == ["the end"]
+    assert signal.getsignal(signal.SIGINT) is before
