@@ -11,7 +11,7 @@ import yaml
 from collab import run, scenario
 from collab.store import open_run
 
-FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "scenarios").rglob("*.yaml"))
 
 QUICK = next(path for path in FILES if path.stem == "methods-quick")
 METHODS = list(yaml.safe_load(QUICK.read_text())["methods"])
@@ -38,6 +38,7 @@ INSTANCES = {
 
 def test_the_scenarios_that_were_promised_are_there():
     assert {"quickstart", "mnist-star", "two-tier", "methods-quick"} <= {path.stem for path in FILES}
+    assert [path.stem[0] for path in FILES if path.parent.name == "lessons"] == list("123456")
 
 
 def run_shortened(path, tmp_path, overrides=()):
@@ -82,6 +83,18 @@ def test_the_strawman_runs_by_gradients_too(instance, tmp_path):
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "cifar10-jpeg"])
 def test_the_quick_scenario_runs_on_real_data(dataset, tmp_path):
     run_shortened(QUICK, tmp_path, [f"dataset.name={dataset}", "method.images_per_class=5"])
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "lessons"], ids=lambda path: path.stem)
+def test_a_lesson_asks_first_and_has_its_page(path):
+    comment = path.read_text().partition("\nname:")[0]
+    assert all(line.startswith("# ") for line in comment.splitlines())
+    assert "Question: " in comment
+    assert "Write down your prediction: " in comment
+    page = (path.parents[2] / "docs" / "lessons" / f"{path.stem}.md").read_text()
+    assert "**Write down your prediction**" in page
+    assert f"figures/{path.stem}.png" in page
+    assert f"scenarios/lessons/{path.name}" in page
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
