@@ -76,11 +76,18 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
     used = [found for name in shown for group in columns[name] for found in group.observations]
     absent = ", ".join(name for name in columns if name not in shown)
     left_out = f" Not shown: {absent}." if absent else ""
+    crowded = any(
+        point.formula is not None and point.formula.rate_bps(point.bandwidth_bps) < point.bandwidth_bps
+        for line in points.values()
+        for point in line
+    )
+    shared = " A line may also end flat on the server's link, of which each site has a share." if crowded else ""
     caption = (
         "Time until the last upload is in, computing apart. Markers: measured; lines: the closed formula, round "
         "trips + slow start + bytes / bandwidth. Left of its crossing a line falls with bandwidth (bandwidth-bound), "
         "right of it only latency helps (latency-bound). Crossing, where bytes take half of the time: rings by the "
-        f"formula, dots as measured, interpolated between the markers{_in_words(crossings)}.{left_out} {provenance(used)}"
+        f"formula, dots as measured, interpolated between the markers{_in_words(crossings)}.{shared}{left_out} "
+        f"{provenance(used)}"
     )
     return [Chart("latency-bandwidth", "Time against bandwidth and latency", drawing, caption)]
 
@@ -138,7 +145,7 @@ def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: b
             if crossing is not None:
                 crossings.append(Crossing(f"{name + ', ' if wide > 1 else ''}{label}", *crossing))
         _scales(upper, lambda value, _: f"{value / 1e6:g}")
-        upper.set_xlabel("bandwidth of a site's link, Mbit/s")
+        upper.set_xlabel("access bandwidth, Mbit/s")
         if facing:
             lower = drawing.panels[wide + place]
             for number, bandwidth_bps in enumerate(_lines(points, lambda point: point.bandwidth_bps)):
@@ -147,13 +154,14 @@ def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: b
                 )
                 _against_latency(lower, line, number, format_bandwidth(bandwidth_bps))
             _scales(lower, lambda value, _: f"{value * 1e3:g}")
-            lower.set_xlabel("latency of a site's link, one way, ms")
+            lower.set_xlabel("access latency, ms")
     drawing.figure.supylabel("last upload, virtual seconds", fontsize=10, color=INK)
     low, high = drawing.axes.get_ylim()
     drawing.axes.set_ylim(low / 2.2, high)  # room for the two words below
     for axes in drawing.panels:
-        axes.text(0.02, 0.02, "bandwidth-bound", transform=axes.transAxes, fontsize=8, color=SOFT)
-        axes.text(0.98, 0.02, "latency-bound", transform=axes.transAxes, fontsize=8, color=SOFT, ha="right")
+        size = 8 if wide < _MOST_COLUMNS else 6.5
+        axes.text(0.02, 0.02, "bandwidth-bound", transform=axes.transAxes, fontsize=size, color=SOFT)
+        axes.text(0.98, 0.02, "latency-bound", transform=axes.transAxes, fontsize=size, color=SOFT, ha="right")
     _legends(drawing, wide, facing=facing)
     return crossings
 
