@@ -64,7 +64,13 @@ def _spellings(option: Any) -> str:
 def _meaning(parameter: Any) -> str:
     said = " ".join((parameter.help or "").split()).replace("|", "\\|").rstrip(".")
     default = parameter.default
-    hidden = parameter.show_default is False or default is None or callable(default) or default in (False, (), [])
+    hidden = (
+        getattr(parameter, "is_flag", False)
+        or parameter.show_default is False
+        or default is None
+        or callable(default)
+        or default in (False, (), [])
+    )
     return f"{said}." if hidden else f"{said} (`{default}`)."
 
 
