@@ -4,6 +4,7 @@ A bandwidth changes nothing of what a site computes, an evaluation nothing of wh
 a computation by all that it is a function of; where a cache is in use it is done once and read from a file after that,
 with the operations that it counted, so that virtual time and energy are the same. Its name also holds the versions of
 torch and of this program's own code, the number of threads and the kind of processor, which can change the last digits.
+What methods of other packages compute is not kept: of their code nothing is known here.
 
 Files are written under another name first; one that is damaged counts as none. Of two processes that come to the same
 computation at the same time one waits for the other. What was used longest ago is removed when there is too much.

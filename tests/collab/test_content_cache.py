@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,3 +197,18 @@ def test_embeddings_are_shared_by_cells_that_distil_otherwise(tmp_path, cache):
         run(tmp_path, "second", one, "method.local_learning_rate=2")
     # For each site: distilled anew and put together, but not embedded; then refined and judged anew.
     assert cache.misses - computed == 2 * 2 + 2
+
+
+def test_of_methods_of_other_packages_only_the_judging_is_kept(tmp_path, cache, monkeypatch):
+    """Their code is not in the name of what is kept: it may have been changed."""
+    point = SimpleNamespace(dist=None)
+    for module in ("collab.methods", "collab.agents.client"):
+        monkeypatch.setattr(f"{module}.added", lambda: {"fedd3": point})
+    with using(cache):
+        run(
+            tmp_path,
+            "foreign",
+            "baselines=[]",
+            "method={name: fedd3, steps: 2, images_per_class: 2, width: 4, depth: 2}",
+        )
+    assert cache.misses == 1
