@@ -23,6 +23,7 @@ import logging
 import os
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
+import simnet
 from collab.compute import Device, count, counted
 
 T = TypeVar("T")
 DEFAULT_LIMIT_BYTES = 2_000_000_000
 _LARGEST_SHARE = 8  # a result of more than an eighth of the limit is not kept
+_MEASURED_TIMES = 64  # what is there is measured anew for each 64th of the limit that is written
 _DIGEST_BYTES = 32
 _LOG = logging.getLogger(__name__)
 _current: contextvars.ContextVar[ContentCache | None] = contextvars.ContextVar("collab_content_cache", default=None)
@@ -50,9 +53,11 @@ class ContentCache:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory = directory
         self.limit_bytes = limit_bytes
+        self._has_failed = False
         self.hits = 0
         self.misses = 0
         self._held_bytes = self._measure()
+        self._unmeasured_bytes = 0
 
     def get(self, key: str) -> bytes | None:
         """What was put under a key; None if there is nothing, or nothing whole."""
@@ -81,9 +86,20 @@ class ContentCache:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        self._held_bytes += len(value) + _DIGEST_BYTES
-        if self._held_bytes > self.limit_bytes:
+        self._unmeasured_bytes += len(value) + _DIGEST_BYTES
+        if self._unmeasured_bytes * _MEASURED_TIMES > self.limit_bytes:  # other processes write, too
+            self._held_bytes, self._unmeasured_bytes = self._measure(), 0
+        if self._held_bytes + self._unmeasured_bytes > self.limit_bytes:
             self._make_room()
+
+    def keep(self, key: str, value: bytes) -> None:
+        """As `put`, but a full disk is no reason to lose what was computed: it is said once, and nothing is kept."""
+        try:
+            self.put(key, value)
+        except OSError as error:
+            if not self._has_failed:
+                _LOG.warning("nothing more is kept in %s: %s", self.directory, error.strerror or error)
+            self._has_failed = True
 
     @contextmanager
     def only_one(self, key: str) -> Iterator[None]:
@@ -125,7 +141,7 @@ class ContentCache:
                 break
             path.unlink(missing_ok=True)
             held -= size
-        self._held_bytes = held
+        self._held_bytes, self._unmeasured_bytes = held, 0
 
 
 @contextmanager
@@ -155,7 +171,7 @@ def remembered(name: str, device: Device, parts: tuple[object, ...], function: C
             if content is None:
                 cache.misses += 1
                 value, operations = counted(function)
-                cache.put(key, struct.pack("<q", operations) + pickle.dumps(value, protocol=5))
+                cache.keep(key, struct.pack("<q", operations) + pickle.dumps(value, protocol=5))
                 return value
     cache.hits += 1
     count(struct.unpack_from("<q", content)[0])
@@ -213,8 +229,9 @@ def _feed(sha: Any, value: object) -> None:
 @functools.lru_cache(maxsize=1)
 def _environment() -> str:
     """What results depend on beside what they are computed of: versions, this program's own code, the processor."""
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    packages = (Path(__file__).parent, Path(simnet.__file__).parent)  # every random draw is simnet's
+    sources = [source for package in packages for source in sorted(package.rglob("*.py"))]
     code = hashlib.sha256(b"".join(hashlib.sha256(source.read_bytes()).digest() for source in sources)).hexdigest()
     capability = torch.backends.cpu.get_cpu_capability()
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return content_digest(code, torch.__version__, np.__version__, capability, card)
+    return content_digest(code, sys.version, torch.__version__, np.__version__, capability, card)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import yaml
+
 from collab.settings import Scenario
 
 IDENTITY_DIGITS = 12
@@ -43,6 +45,11 @@ class Plan:
     base: Scenario
     axes: Mapping[str, Sequence[Any]]
     cells: Sequence[PlannedCell]
+
+    def dump(self) -> str:
+        """The scenario that is varied, every default written out, and its sweep, as YAML."""
+        sweep = None if self.base.sweep is None else dict(self.base.sweep.given)
+        return self.base.dump() + yaml.safe_dump({"sweep": sweep}, sort_keys=False, allow_unicode=True, width=100)
 
 
 def in_words(point: Mapping[str, Any]) -> str:

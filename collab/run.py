@@ -147,6 +147,8 @@ def _judged(
     expand = 1 if outcome.synthetic is None else outcome.synthetic.expand
     start = outcome.start
     near = None if start is None else (start.network.checksum(), start.network.spec, start.spread)
+    if not all(type(network).__module__.startswith("collab.") for network in outcome.networks.values()):
+        return judge(outcome, dataset, spec, settings, seed, device)  # how another package's scores is in no digest
     parts = (result_digest(outcome), expand, near, dataset.test.digest(), dataset.spec, spec, settings, seed)
     return remembered("judge", device, parts, partial(judge, outcome, dataset, spec, settings, seed, device))
 

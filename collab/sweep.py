@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
 import json
+import logging
 import shutil
 import time
 import traceback
@@ -42,6 +44,8 @@ from collab.store.sweeps import CELLS, FAILED, FAILURE, is_sweep, write_definiti
 from simnet import Network, trace_file
 
 TRACEBACK = "traceback.txt"
+_LOG = logging.getLogger(__name__)
+DAMAGED = "damaged"
 _LOCK = ".lock"
 
 
@@ -83,21 +87,21 @@ class SweepListener(Listener, Protocol):
 def run_sweep(
     plan: Plan,
     path: Path,
-    text: str,
     engine: Engine,
     listener: SweepListener,
     *,
     retry_failed: bool = False,
     cache: ContentCache | None = None,
 ) -> Sweep:
-    """Run the cells of a plan that have no run directory in `path` yet; `text` is the scenario as it was written.
+    """Run the cells of a plan that have no run directory in `path` yet; a damaged one is put aside.
 
     Cells that failed before are left as they are, or run again with `retry_failed`. Raises `RunExistsError` if another
     process is at it, `RunDirectoryError` if nothing can be written there. Ctrl-C passes through; finished cells stay.
     """
+    path = path.resolve()  # workers may have another current directory
     with _alone(path):
         cells = [(cell.identity, cell.point) for cell in plan.cells]
-        sweep = write_definition(path, plan.base.name, plan.axes, cells, text)
+        sweep = write_definition(path, plan.base.name, plan.axes, cells, plan.dump())
         known = {cell.identity: cell for cell in sweep.cells}
         waiting = deque(cell for cell in plan.cells if _is_to_run(known[cell.identity], retry_failed=retry_failed))
         listener.planned(sweep, len(waiting), engine.workers)
@@ -106,12 +110,14 @@ def run_sweep(
         while waiting or running:
             while waiting and len(running) < engine.workers:
                 cell = waiting.popleft()
+                if known[cell.identity].run_path.exists():
+                    _put_aside(known[cell.identity])
                 listener.cell_began(cell)
                 order = _order(cell, known[cell.identity], cache)
                 running[engine.submit(run_cell, order, *inner)] = (cell, order)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell, order = running.pop(future)
-                listener.cell_ended(cell, _outcome(future, order))
+                listener.cell_ended(cell, _outcome(future, order, known[cell.identity]))
         return Sweep(path)
 
 
@@ -132,19 +138,25 @@ def _order(cell: PlannedCell, known: Cell, cache: ContentCache | None) -> CellOr
     return replace(order, cache_path=cache.directory, cache_limit_bytes=cache.limit_bytes)
 
 
-def _outcome(future: Future[Done[CellOutcome]], order: CellOrder) -> CellOutcome:
-    """What a worker says, or that it was lost."""
+def _outcome(future: Future[Done[CellOutcome]], order: CellOrder, cell: Cell) -> CellOutcome:
+    """What a worker says, or that it was lost, or that what it wrote is nowhere to be seen."""
     try:
-        return future.result().value
+        outcome = future.result().value
+        if outcome.failure is None and not cell.is_finished:
+            raise RunDirectoryError(
+                f"a worker says that it wrote {cell.run_path}, but there is nothing here; "
+                "--runs-dir must be on a disk that all machines of the cluster see under one path"
+            )
     except CollabError as error:
         return _failed(order, error, 0.0, {})
+    return outcome
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold a sweep's directory; what a process that was killed has left half written in there is removed."""
     try:
-        if path.exists() and not is_sweep(path) and any(path.iterdir()):
+        if path.exists() and not is_sweep(path) and _holds_something_else(path):
             raise RunExistsError(f"{path} is there, and it is no sweep; choose another --name or --runs-dir")
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / _LOCK).open("w")
@@ -161,6 +173,18 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
+def _holds_something_else(path: Path) -> bool:
+    """Whether there is more than a sweep leaves that is killed before it begins."""
+    return any(entry.name not in (_LOCK, CELLS) and not entry.name.endswith(".partial") for entry in path.iterdir())
+
+
+def _put_aside(cell: Cell) -> None:
+    """Make way for a cell whose run directory is there, but damaged."""
+    aside = cell.sweep_path / DAMAGED / f"{cell.identity}-{time.time_ns()}"
+    aside.parent.mkdir(exist_ok=True)
+    cell.run_path.rename(aside)
+
+
 # -- in a worker ---------------------------------------------------------------------------------
 
 
@@ -168,11 +192,11 @@ def run_cell(order: CellOrder, listener: Listener | None = None) -> CellOutcome:
     """Run one cell and write its run directory, or why there is none; only Ctrl-C passes through."""
     started_s = time.perf_counter()
     heard = _Networks(listener or Silence())
-    cache = None if order.cache_path is None else _cache(order.cache_path, order.cache_limit_bytes)
     threads = torch.get_num_threads()
     # Of a worker that was lost while it ran this very cell.
     shutil.rmtree(order.sweep_path / CELLS / f".{order.identity}.partial", ignore_errors=True)
     try:
+        cache = None if order.cache_path is None else _cache(order.cache_path, order.cache_limit_bytes)
         chosen = scenario.parse(order.scenario_text, f"cell {order.identity}")
         with (
             naming_shortage(f"the cell {order.identity}", 1),
@@ -184,6 +208,8 @@ def run_cell(order: CellOrder, listener: Listener | None = None) -> CellOutcome:
         return _failed(order, error, time.perf_counter() - started_s, heard.networks)
     finally:
         torch.set_num_threads(threads)  # a cell may have asked for its own
+        heard.networks.clear()
+        gc.collect()  # the programs of a run and its network refer to each other, and to much data
     shutil.rmtree(order.sweep_path / FAILED / order.identity, ignore_errors=True)
     return CellOutcome(order.identity, time.perf_counter() - started_s, summary)
 
@@ -224,9 +250,13 @@ def _failed(order: CellOrder, error: Exception, wall_s: float, networks: Mapping
 
 
 @functools.lru_cache(maxsize=1)
-def _cache(path: Path, limit_bytes: int) -> ContentCache:
-    """One a process: it keeps count of what it holds."""
-    return ContentCache(path, limit_bytes)
+def _cache(path: Path, limit_bytes: int) -> ContentCache | None:
+    """One a process: it keeps count of what it holds. None, which is logged, if it cannot be written."""
+    try:
+        return ContentCache(path, limit_bytes)
+    except OSError as error:
+        _LOG.warning("cells share nothing: %s cannot be written: %s", path, error.strerror or error)
+        return None
 
 
 _loaded: dict[str, Dataset] = {}

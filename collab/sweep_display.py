@@ -21,6 +21,7 @@ from collab.console import errors, output
 from collab.plan import PlannedCell, in_words
 from collab.run_listener import Silence
 from collab.store import Sweep
+from collab.store.sweeps import CELLS
 from collab.sweep import CellOutcome
 from collab.sweep_settings import SEED
 from simnet import Network
@@ -76,6 +77,12 @@ class SweepDisplay(Silence):
             errors.print(
                 f"{self._before} of {self._all} cells are finished already{failed if self._failed_before else ''}"
             )
+        if strangers := len(sweep.strangers):
+            errors.print(
+                f"{strangers} finished cells in {sweep.path / CELLS} are of another sweep (other values, or settings); "
+                "they stay, but are no part of this one",
+                markup=False,
+            )
 
     def cell_began(self, cell: PlannedCell) -> None:
         """A cell is run from now on."""
@@ -88,7 +95,8 @@ class SweepDisplay(Silence):
         if not errors.is_terminal:
             left = self._left_in_words()
             number = f"{len(self._ended)}/{self._to_run}"
-            errors.print(f"{number}  {in_words(cell.point)}: {_outcome_in_words(outcome)}{left and f', {left}'}")
+            text = f"{number}  {in_words(cell.point)}: {_outcome_in_words(outcome)}{left and f', {left}'}"
+            errors.print(text, markup=False)
 
     def method_began(self, name: str, sites: int, network: Network) -> None:
         """A method of a cell that runs in this process."""
@@ -128,13 +136,14 @@ class SweepDisplay(Silence):
         table = Table.grid(padding=(0, 2))
         for cell, outcome in self._ended[-_SHOWN_ENDED:]:
             style = "green" if outcome.failure is None else "red"
-            table.add_row(Text(cell.identity, "dim"), in_words(cell.point), Text(_outcome_in_words(outcome), style))
+            point = Text(in_words(cell.point))
+            table.add_row(Text(cell.identity, "dim"), point, Text(_outcome_in_words(outcome), style))
         for running in list(self._running.values()):
             since = f"runs since {time.monotonic() - running.began_s:.0f} s"
             table.add_row(
                 Text(running.cell.identity, "dim"),
                 Text(in_words(running.cell.point), "bold"),
-                f"{since}{running.doing and f' · {running.doing}'}",
+                Text(f"{since}{running.doing and f' · {running.doing}'}"),
             )
         return Group(head, bar, table)
 
@@ -178,7 +187,7 @@ def _table(name: str, fields: Sequence[str], groups: Mapping[tuple[str, ...], Se
         shown = point
         for method in summaries[0]:
             rows = [summary[method] for summary in summaries if method in summary]
-            table.add_row(*shown, method, str(len(rows)), *_means(rows))
+            table.add_row(*map(Text, shown), method, str(len(rows)), *_means(rows))
             shown = ("",) * len(point)
     return table
 

@@ -223,12 +223,14 @@ def _spaced(kind: str, ends: Any, field: str) -> list[Any]:
         raise PlacedError(f"found {first} to {last}; both ends of a logspace must be more than 0", field, kind)
     if low == high:
         raise PlacedError(f"found {first} twice, expected two values that differ", field, kind)
-    shares = [step / (count - 1) for step in range(count)]
+    if kind == "linspace" and isinstance(first, int) and isinstance(last, int) and (last - first) % (count - 1) == 0:
+        return [first + step * ((last - first) // (count - 1)) for step in range(count)]
+    shares = [step / (count - 1) for step in range(1, count - 1)]
     if kind == "logspace":
-        values = [low * (high / low) ** share for share in shares]
+        between = [low * (high / low) ** share for share in shares]
     else:
-        values = [low + (high - low) * share for share in shares]
-    values = [float(f"{value:.6g}") for value in values]
+        between = [low + (high - low) * share for share in shares]
+    values = [low, *(float(f"{value:.6g}") for value in between), high]  # the ends as they are, round ones between
     if unit is None:
         whole = isinstance(first, int) and isinstance(last, int) and all(value == int(value) for value in values)
         return [int(value) for value in values] if whole else values
@@ -241,7 +243,7 @@ def _written(value: float, unit: str) -> str:
     base = value * units[unit]
     ladder = [name for name in units if name in _LADDER and units[name] <= base * (1 + 1e-9)]
     best = max(ladder, key=lambda name: units[name], default=unit)
-    return f"{base / units[best]:.6g} {best}"
+    return f"{base / units[best]:.12g} {best}"
 
 
 def _measured(first: Any, last: Any, field: str, kind: str, told: str) -> tuple[float, float, str | None]:

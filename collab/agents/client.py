@@ -24,7 +24,7 @@ from collab.agents.messages import (
     upload_message,
 )
 from collab.compute import counted_job
-from collab.content_cache import remembered
+from collab.content_cache import remembered, using
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, added, base_of, get
 from simnet import Host, Job, Message, Reply
@@ -100,7 +100,8 @@ class _Work:
         parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
         work = partial(get(task.method).client, task, site)
         if base_of(task.method) in added():  # of another package's code no digest is known
-            return work()
+            with using(None):
+                return work()
         return remembered("client", site.device, parts, work)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,14 +46,13 @@ def command(
         from collab.sweep import run_sweep
         from collab.sweep_display import SweepDisplay, print_sweep
 
-    given = [*(overrides or []), *(QUICK if quick else ())]
+    given = [*(QUICK if quick else ()), *(overrides or [])]  # what is asked for expressly wins
     plan = scenarios.load_plan(scenario, given)
     path = runs_dir / _directory(name or f"{plan.base.name}{'-quick' if quick else ''}")
     kept = _opened(cache_limit) if cache else None
-    text = scenario.read_text(encoding="utf-8")
     try:
         with open_engine(plan.base.compute) as engine, SweepDisplay(path.name) as display:
-            sweep = run_sweep(plan, path, text, engine, display, retry_failed=retry_failed, cache=kept)
+            sweep = run_sweep(plan, path, engine, display, retry_failed=retry_failed, cache=kept)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"; the finished cells are in {path}, the same command goes on") from None
     if as_json:
@@ -63,8 +64,6 @@ def command(
 
 
 def _directory(name: str) -> str:
-    import re
-
     from collab.store import LATEST, RUN_NAME
 
     if not re.fullmatch(RUN_NAME, name) or name == LATEST:
@@ -72,7 +71,8 @@ def _directory(name: str) -> str:
     return name
 
 
-def _opened(limit: str) -> ContentCache:
+def _opened(limit: str) -> ContentCache | None:
+    """Where what cells share is kept; None, which is said, if nothing can be written there."""
     from collab.content_cache import ContentCache
     from simnet import units
     from simnet.errors import UnitError
@@ -81,7 +81,12 @@ def _opened(limit: str) -> ContentCache:
         limit_bytes = units.size_bytes(limit)
     except UnitError as error:
         raise typer.BadParameter(f"--cache-limit: {error}") from None
-    return ContentCache(Path.home() / ".cache" / "collab" / "computed", limit_bytes)
+    directory = Path.home() / ".cache" / "collab" / "computed"
+    try:
+        return ContentCache(directory, limit_bytes)
+    except OSError as error:
+        print(f"cells share nothing: {directory} cannot be written: {error.strerror}", file=sys.stderr)
+        return None
 
 
 def _rows(sweep: Sweep) -> Sequence[dict[str, Any]]:

@@ -133,9 +133,18 @@ class RunWriter:
     def finish(self) -> None:
         """Give the directory its name. Raises `RunExistsError` if somebody else has taken it meanwhile."""
         try:
+            _flush(self._partial)
             os.rename(self._partial, self.final)
         except OSError as error:
             raise RunExistsError(f"{self.final} was made by another run in the meantime") from error
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk hold every file of a directory: else, after a power cut, it may be there and its files empty."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -63,14 +63,13 @@ class Cell:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its run directory is there."""
-        return (self.run_path / SUMMARY).is_file()
+        """Whether its run directory is there, and can be read."""
+        return (self.run_path / SUMMARY).is_file() and Run(self.run_path).is_whole()
 
     @cached_property
     def run(self) -> Run | None:
         """Its run; None if it is not finished, or damaged."""
-        run = Run(self.run_path)
-        return run if self.is_finished and run.is_whole() else None
+        return Run(self.run_path) if self.is_finished else None
 
     @property
     def failure(self) -> Failure | None:
@@ -122,6 +121,14 @@ class Sweep:
     def finished(self) -> list[Cell]:
         """The cells that are finished and can be read."""
         return [cell for cell in self.cells if cell.run is not None]
+
+    @property
+    def strangers(self) -> list[Path]:
+        """Run directories in it of cells that are no part of it any more: what is swept has been changed since."""
+        own = {cell.identity for cell in self.cells}
+        return [
+            path.parent for path in sorted(self.path.glob(f"{CELLS}/[!.]*/{SUMMARY}")) if path.parent.name not in own
+        ]
 
 
 def write_definition(

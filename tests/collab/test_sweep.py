@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from collab.engines import InlineEngine, open_engine
 from collab.errors import RunExistsError
 from collab.run_listener import Silence
 from collab.settings import ComputeSettings
-from collab.store import Sweep, find_sweep
+from collab.store import Failure, Sweep, find_sweep
 from collab.store.sweeps import CELLS, FAILED
 from collab.sweep import CellOutcome, run_sweep
+from collab.sweep_display import SweepDisplay, print_sweep
 from simnet import trace_file
 
 SCENARIO = """
@@ -65,7 +67,7 @@ def sweep(
     path.write_text(text)
     ear = Ear()
     with engine or InlineEngine() as opened:
-        made = run_sweep(scenario.load_plan(path), tmp_path / "runs" / name, text, opened, ear, **options)
+        made = run_sweep(scenario.load_plan(path), tmp_path / "runs" / name, opened, ear, **options)
     return made, ear
 
 
@@ -106,7 +108,7 @@ def test_what_was_interrupted_goes_on_where_it_was(tmp_path):
     path.write_text(SCENARIO + FOUR)
     target = tmp_path / "runs" / "small"
     with pytest.raises(KeyboardInterrupt), InlineEngine() as engine:
-        run_sweep(scenario.load_plan(path), target, "", engine, Interrupting())
+        run_sweep(scenario.load_plan(path), target, engine, Interrupting())
     (target / CELLS / ".half.partial").mkdir()  # as after kill -9
     assert len(Sweep(target).finished) == 2
     made, ear = sweep(tmp_path)
@@ -170,7 +172,7 @@ def test_two_sweeps_do_not_write_into_one_directory(tmp_path):
     path = tmp_path / "case.yaml"
     path.write_text(SCENARIO + FOUR)
     with InlineEngine() as engine:
-        run_sweep(scenario.load_plan(path), tmp_path / "runs" / "small", "", engine, Meanwhile())
+        run_sweep(scenario.load_plan(path), tmp_path / "runs" / "small", engine, Meanwhile())
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
@@ -186,13 +188,66 @@ def test_the_cache_changes_nothing_but_the_work(tmp_path):
     alone, _ = sweep(tmp_path, name="alone")
     shared, _ = sweep(tmp_path, name="shared", cache=cache)
     assert summaries(alone) == summaries(shared)
-    assert len(list(cache.directory.glob("??/*"))) < 4 * 6
+    # Two cells have 2 sites and two 3: 5 uploads, and what was distilled for each; two judgings.
+    assert len([path for path in cache.directory.glob("??/*") if path.is_file()]) == 2 * 5 + 2
 
 
 def test_measured_time_is_not_shared(tmp_path):
     cache = ContentCache(tmp_path / "cache")
     sweep(tmp_path, SCENARIO + FOUR + "compute: {time: measured}\n", cache=cache)
     assert not list(cache.directory.glob("??/*"))
+
+
+def test_a_damaged_cell_is_put_aside_and_run_again(tmp_path):
+    made, _ = sweep(tmp_path)
+    (made.cells[0].run_path / "summary.json").write_text("")
+    assert len(Sweep(made.path).finished) == 3
+    made, ear = sweep(tmp_path)
+    assert (ear.waiting, len(made.finished)) == ([1], 4)
+    assert [path.name.split("-")[0] for path in (made.path / "damaged").iterdir()] == [made.cells[0].identity]
+
+
+def test_a_sweep_that_was_killed_before_it_began_can_begin(tmp_path):
+    path = tmp_path / "runs" / "small"
+    (path / CELLS).mkdir(parents=True)
+    (path / ".lock").touch()
+    (path / ".sweep.json.partial").touch()
+    made, _ = sweep(tmp_path)
+    assert len(made.finished) == 4
+
+
+def test_the_directory_says_what_is_swept_and_what_is_no_part_of_it_any_more(tmp_path):
+    made, _ = sweep(tmp_path)
+    again = tmp_path / "again.yaml"
+    again.write_text((made.path / "sweep.yaml").read_text())
+    assert [cell.identity for cell in scenario.load_plan(again).cells] == [cell.identity for cell in made.cells]
+    assert made.strangers == []
+    fewer, _ = sweep(tmp_path, SCENARIO + FOUR.replace("[2, 3]", "[2]"))
+    assert set(fewer.strangers) == {cell.run_path for cell in made.cells[2:]}
+
+
+def test_a_cell_that_a_worker_wrote_elsewhere_is_no_finished_one(tmp_path):
+    class Elsewhere(InlineEngine):
+        """As on a cluster whose machines share no disk."""
+
+        def submit(self, function, order, *listeners):
+            return super().submit(function, replace(order, sweep_path=tmp_path / "elsewhere"))
+
+    made, _ = sweep(tmp_path, engine=Elsewhere())
+    assert made.finished == []
+    assert "must be on a disk that all machines of the cluster see" in made.cells[0].failure.error
+
+
+def test_a_failure_is_shown_as_it_was_written(tmp_path, capsys):
+    made, ear = sweep(tmp_path)
+    display = SweepDisplay("small")
+    display.planned(made, 4, 1)
+    cell = scenario.load_plan(tmp_path / "case.yaml").cells[0]
+    display.cell_began(cell)
+    display.cell_ended(cell, replace(ear.ended[0], failure=Failure("no [/data/x] in [n, side]", "DataError", 1, 0.0)))
+    assert "failed: no [/data/x] in [n, side]" in capsys.readouterr().err
+    print_sweep(made)
+    assert "localdm" in capsys.readouterr().out
 
 
 @pytest.mark.slow

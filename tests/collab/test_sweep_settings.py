@@ -33,6 +33,9 @@ def test_settings_that_change_together_are_one_axis():
         ({"logspace": [1, 10, 3]}, [1.0, 3.16228, 10.0]),
         ({"linspace": [0, 1, 5]}, [0.0, 0.25, 0.5, 0.75, 1.0]),
         ({"linspace": [20, 5, 4]}, [20, 15, 10, 5]),
+        ({"linspace": [1_000_000, 1_000_003, 4]}, [1_000_000, 1_000_001, 1_000_002, 1_000_003]),
+        ({"linspace": [100_000, 1_000_005, 2]}, [100_000, 1_000_005]),
+        ({"logspace": ["1234567 bit/s", "10 Mbit/s", 2]}, ["1.234567 Mbit/s", "10 Mbit/s"]),
         (
             {"logspace": ["100 kbit/s", "1 Gbit/s", 5]},
             ["100 kbit/s", "1 Mbit/s", "10 Mbit/s", "100 Mbit/s", "1 Gbit/s"],
