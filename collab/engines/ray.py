@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -27,28 +28,30 @@ from collab.engines.shortage import REMEDY, shortage
 from collab.engines.work import perform, precision_of_products, prepare
 from collab.errors import OutOfMemoryError, ScenarioError, WorkerLostError
 
-# Read when Ray is imported or starts: no reports to its makers, no advice for its developers, and GPUs that torch sees
-# even in tasks that reserve none.
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
+# Read when Ray starts: no reports to its makers, and GPUs that torch sees even in tasks that reserve none.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _PATIENCE_S = 0.25  # how long an engine that is closed may wait for each of its threads
 
 
 class RayEngine(Dispatcher):
     """Runs functions as tasks of Ray, each with `threads` cores and `gpus` GPUs; at most `workers` at a time.
 
-    In a process that uses Ray already it is that Ray, whatever the address, and it is left running.
+    In a process that uses Ray already it is that Ray, whatever the address, and it is left running. Raises
+    `ScenarioError` if there is no such Ray, or none of its nodes can ever have such a task.
     """
 
     def __init__(self, workers: int, *, threads: int, address: str | None = None, gpus: float = 0.0) -> None:
-        for name, value in _QUIET.items():
+        for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         self._started = not ray.is_initialized()
         if self._started:
             _connect(address, workers * threads)
+        try:
+            _check_room(threads, gpus)
+        except BaseException:
+            if self._started:
+                ray.shutdown()
+            raise
         self._perform = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=MOST_RETRIES)(_perform)
         self._threads_of_torch = threads
         super().__init__(workers, Store(_Held, _Held.let_go))
@@ -75,6 +78,37 @@ def _connect(address: str | None, cores: int) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "on this machine" if address is None else f"at compute.address: {address}"
         raise ScenarioError(f"Ray cannot be used {where}: {error}") from error
+
+
+def _check_room(threads: int, gpus: float) -> None:
+    """Raise `ScenarioError` if no node is large enough for a task: Ray would wait for one, and not say so."""
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    resources = [node["Resources"] for node in listed if node["Alive"]]
+    nodes = [(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
+    if any(threads <= cores and gpus <= there for cores, there in nodes):
+        return
+    most_cores = max((cores for cores, _ in nodes), default=0)
+    most_gpus = max((there for _, there in nodes), default=0)
+    if threads > most_cores:
+        remedy = f"lower compute.threads to {most_cores:g}, or add a larger node"
+    elif not most_gpus:
+        remedy = "leave out compute.gpus_per_client, with compute.device: auto or cpu, or add a node with a GPU"
+    elif gpus > most_gpus:
+        remedy = f"lower compute.gpus_per_client to {most_gpus:g}"
+    else:
+        remedy = "lower compute.threads or compute.gpus_per_client until one node has both"
+    found = ", ".join(
+        f"{number} node{'' if number == 1 else 's'} with {_amount(*each)}"
+        for each, number in sorted(Counter(nodes).items())
+    )
+    raise ScenarioError(
+        f"Ray would wait for ever: each computation reserves {_amount(threads, gpus)} on one node (compute.threads and "
+        f"compute.gpus_per_client), but there are only: {found}; {remedy}"
+    )
+
+
+def _amount(cores: float, gpus: float) -> str:
+    return f"{cores:g} core{'' if cores == 1 else 's'} and {f'{gpus:g} GPU' if gpus else 'no GPU'}"
 
 
 @contextmanager
