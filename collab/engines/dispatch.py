@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class Dispatcher(abc.ABC):
                 self._hands.append(worker)
                 self._threads.append(thread)
                 thread.start()
-        self._queue.put(task)
+            self._queue.put(task)  # within the lock: `close` finds and cancels it, or it is not taken at all
         return task.future
 
     def _check_open(self, function: Callable[..., object]) -> None:
@@ -87,9 +88,8 @@ class Dispatcher(abc.ABC):
             if self._closed:
                 return
             self._closed = True
-        while not self._queue.empty():
-            task = self._queue.get()
-            if task is not None:
+        with contextlib.suppress(queue.Empty):
+            while (task := self._queue.get_nowait()) is not None:  # the workers take from it, too
                 task.future.cancel()
         for _ in self._threads:
             self._queue.put(None)
