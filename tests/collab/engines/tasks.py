@@ -75,3 +75,18 @@ def for_ever(mark):
     Path(mark).write_text(str(os.getpid()))
     while True:
         time.sleep(1)
+
+
+def sleeps_with(array, mark):
+    for_ever(mark)
+
+
+def computes_with(array, mark):
+    """Busy for ever, most of the time without giving other threads a turn."""
+    Path(mark).write_text(str(os.getpid()))
+    while True:
+        sorted(array.tolist(), key=abs)
+
+
+def says_where(mark):
+    Path(mark).write_text(str(os.getpid()))

@@ -14,7 +14,7 @@ from tests.collab.engines import tasks
 from tests.collab.engines.test_engines import make
 
 
-@pytest.mark.parametrize("name", ["processes", "ray"])
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
 def test_closing_ends_what_runs_and_cancels_what_waits(name, tmp_path):
     mark = tmp_path / "mark"
     with make(name) as engine:

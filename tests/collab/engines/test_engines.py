@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from collab.document import PlacedError
-from collab.engines import InlineEngine
+from collab.engines import InlineEngine, processes
 from collab.engines.processes import ProcessEngine
 from collab.errors import OutOfMemoryError, RunFailedError, WorkerLostError
 from tests.collab.engines import tasks
@@ -23,6 +23,9 @@ def engine(request):
 
 # One Ray a module: a process has but one.
 remotely = pytest.mark.parametrize("engine", ["processes", "ray"], indirect=True, scope="module")
+remotely_and_slowly_on_ray = pytest.mark.parametrize(
+    "engine", ["processes", pytest.param("ray", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
 
 
 def make(name):
@@ -94,7 +97,7 @@ def test_a_task_whose_worker_was_lost_is_run_again(engine, tmp_path):
     assert [other.result(timeout=300).value[1] for other in others] == [0, 1, 2, 3]
 
 
-@remotely
+@remotely_and_slowly_on_ray
 def test_a_task_that_loses_every_worker_is_given_up(engine, tmp_path):
     mark = tmp_path / "mark"
     with pytest.raises(WorkerLostError, match=r"^killed: .*out of memory.*lower compute\.workers"):
@@ -103,9 +106,10 @@ def test_a_task_that_loses_every_worker_is_given_up(engine, tmp_path):
     assert result(engine, tasks.process_and, 1)[1] == 1
 
 
-def test_how_a_process_ended_is_told():
+def test_how_a_process_ended_is_told(monkeypatch):
+    monkeypatch.setattr(processes, "MOST_RETRIES", 1)
     with (
         ProcessEngine(1, threads=1) as engine,
-        pytest.raises(WorkerLostError, match=r"^leaves: .*the exit code 7, .*3 times"),
+        pytest.raises(WorkerLostError, match=r"^leaves: .*the exit code 7, .*2 times"),
     ):
         result(engine, tasks.leaves, 7)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,23 +81,46 @@ def test_what_a_killed_engine_left_is_removed_and_a_living_one_is_left_alone(sha
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from collab.engines.processes import ProcessEngine
+
+import numpy as np
+
+from collab.engines import processes
 from tests.collab.engines import tasks
 
 if __name__ == "__main__":
-    mark = Path(sys.argv[1])
-    ProcessEngine(1, threads=1).submit(tasks.for_ever, str(mark))
-    while not (mark.exists() and mark.read_text()):
+    processes._SHARED_MEMORY, marks = Path(sys.argv[1]), [Path(mark) for mark in sys.argv[2:]]
+    engine = processes.ProcessEngine(3, threads=1)
+    numbers = np.ones(100_000)
+    engine.submit(tasks.sleeps_with, numbers, str(marks[0]))
+    engine.submit(tasks.computes_with, numbers, str(marks[1]))
+    engine.submit(tasks.says_where, str(marks[2])).result()
+    while not all(mark.exists() and mark.read_text() for mark in marks):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    script, mark = tmp_path / "killed.py", tmp_path / "mark"
+def alive(process):
+    """Whether there is such a process, and it has not ended as a zombie that nobody has asked for yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed_and_the_next_engine_removes_its_files(shared_memory, tmp_path):
+    script, marks = tmp_path / "killed.py", [tmp_path / name for name in ("sleeps", "computes", "idle")]
     script.write_text(KILLED)
-    subprocess.run([sys.executable, str(script), str(mark)], timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    worker, deadline_s = Path(f"/proc/{mark.read_text()}"), time.monotonic() + 60
-    while worker.exists() and time.monotonic() < deadline_s:
+    ended = subprocess.run(
+        [sys.executable, script, shared_memory, *marks], timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert ended.returncode == -signal.SIGKILL
+    workers, deadline_s = [int(mark.read_text()) for mark in marks], time.monotonic() + 60
+    assert len(set(workers)) == 3
+    while any(map(alive, workers)) and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    assert not worker.exists()
+    assert [alive(worker) for worker in workers] == [False] * 3
+    assert files(shared_memory) == [800_000]
+    ProcessEngine(1, threads=1).close()
+    assert list(shared_memory.iterdir()) == []
