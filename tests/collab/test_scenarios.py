@@ -55,6 +55,7 @@ def run_shortened(path, tmp_path, overrides=()):
         less.append(f"baselines.{index}={{name: {baseline.name}}}")
         less += [f"baselines.{index}.{key}={value}" for key, value in SHORT[baseline.name].items() if key != "expand"]
     less += ["evaluation.epochs=1", "evaluation.repeats=1", "evaluation.sets=1", "evaluation.networks=[convnet]"]
+    less += ["compute.executor=inline"]  # the engines have tests of their own
     short = scenario.load(path, [*less, *overrides])
     with open_run(tmp_path, short.name, None) as writer:
         summary = run.run_scenario(short, writer)
@@ -95,6 +96,7 @@ def test_a_lesson_asks_first_and_has_its_page(path):
     assert "**Write down your prediction**" in page
     assert f"figures/{path.stem}.png" in page
     assert f"scenarios/lessons/{path.name}" in page
+    assert scenario.load(path).compute.threads == 1  # or the numbers of the page would depend on the reader's cores
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
