@@ -58,10 +58,11 @@ def test_what_is_told_of_a_wrong_scenario(name, monkeypatch):
     "name",
     [
         "tab.yaml",
-        "unknown-unit.yaml",
-        "extends-in-a-circle.yaml",
         "no-boundary-for-embeddings.yaml",
-        "empty.yaml",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("unknown-unit.yaml", "extends-in-a-circle.yaml", "empty.yaml")
+        ),
         "sweep-with-an-impossible-value.yaml",
     ],
 )
