@@ -22,10 +22,12 @@ from simnet.units import bandwidth_bps, duration_s, size_bytes
 EXPANDED_SUFFIX = "-pae"
 """What the paper adds to the name of a method with partition-and-expand."""
 
+_WORLD = "world"
+
 
 @dataclass(frozen=True)
 class Observation:
-    """One method of one run.
+    """One method of one run. Traces are read when they are needed and not kept: those of a sweep fill the memory.
 
     Accuracies are from 0 to 1, seconds virtual if `world` is simulated, joules modelled; what was not counted is None.
     """
@@ -62,7 +64,9 @@ class Observation:
         return self.method + (EXPANDED_SUFFIX if expands else "")
 
     def value(self, dotted: str) -> Any:
-        """The setting of a dotted name; None if the scenario has none, or another method's alone."""
+        """The setting of a dotted name, or the `world`; None if the scenario has none, or another method's alone."""
+        if dotted == _WORLD:
+            return self.world
         found: Any = self.settings
         for key in dotted.split("."):
             if not isinstance(found, Mapping) or key not in found:
@@ -72,8 +76,8 @@ class Observation:
 
     @cached_property
     def flat(self) -> dict[str, Any]:
-        """All settings by their dotted names; lists stay whole."""
-        return dict(_flattened("", self.settings))
+        """All settings by their dotted names, and the `world`; lists stay whole."""
+        return {**dict(_flattened("", self.settings)), _WORLD: self.world}
 
     @cached_property
     def identity(self) -> str:
@@ -95,7 +99,7 @@ class Observation:
             return [
                 (host, at_s) for method, name, host, at_s in rows if (method, name) == (self.method, "upload_bytes")
             ]
-        return [(str(event.values["site"]), event.at_s) for event in self.left.trace.of_kind("upload")]
+        return [(str(event.values["site"]), event.at_s) for event in self.left.read_trace().of_kind("upload")]
 
     @cached_property
     def slowest_compute_s(self) -> float:
@@ -103,7 +107,7 @@ class Observation:
         if self.left is None or not self.settings.get("devices"):
             return 0.0
         site, _ = max(self.arrivals_s, key=lambda arrival: arrival[1])
-        jobs = (event for event in self.left.trace.of_kind("compute") if event.host == site)
+        jobs = (event for event in self.left.read_trace().of_kind("compute") if event.host == site)
         return sum(event.at_s - int(str(event.values["start_us"])) / 1e6 for event in jobs)
 
     @property

@@ -212,6 +212,10 @@ class MethodRun:
 
     @cached_property
     def trace(self) -> Trace:
+        """What `read_trace` gives, read once and kept."""
+        return self.read_trace()
+
+    def read_trace(self) -> Trace:
         """All events in order. Raises `RunDirectoryError` if the file is damaged or was changed."""
         if not (self.path / TRACE).exists() and (self.path / "trace.jsonl").exists():
             raise RunDirectoryError(

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from analysis.observations import Estimate, number_of, repeated, varying
-from tests.analysis.made import observed
+from collab.store import MethodRun
+from tests.analysis.made import observed, write_run
 
 
 def test_an_estimate_is_the_mean_and_the_deviation_of_a_sample():
@@ -78,3 +79,12 @@ def test_a_method_that_expands_is_named_as_the_paper_does():
 )
 def test_a_setting_as_a_number(value, number):
     assert number_of(value) == number
+
+
+def test_traces_are_read_and_not_kept(tmp_path):
+    run = write_run(tmp_path / "r", {}, {"collabdm": (0.9, 100, 2.0)})
+    left = MethodRun("collabdm", run / "collabdm")
+    found = observed(settings={"devices.client": "laptop"}, left=left)
+    assert found.slowest_compute_s == 0.0  # it computed nothing; its trace says so
+    assert found.arrivals_s == [("client-0", 1.0), ("client-1", 2.0)]
+    assert "trace" not in vars(left)
