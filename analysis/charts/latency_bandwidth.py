@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,13 +29,14 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Point:
-    """One cell: its access link, what was measured, and the formula for it; None if no formula holds there."""
+    """One cell: its access link, what was measured, and the formula for it, or in words why none holds there."""
 
     bandwidth_bps: float
     latency_s: float
     seconds: float
     deviation_s: float
     formula: OneShot | None
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,28 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
     )
     shared = " A line may also end flat on the server's link, of which each site has a share." if crowded else ""
     caption = (
-        "Time until the last upload is in, computing apart. Markers: measured; lines: the closed formula, round "
-        "trips + slow start + bytes / bandwidth. Left of its crossing a line falls with bandwidth (bandwidth-bound), "
-        "right of it only latency helps (latency-bound). Crossing, where bytes take half of the time: rings by the "
-        f"formula, dots as measured, interpolated between the markers{_in_words(crossings)}.{shared}{left_out} "
+        f"Time until the last upload is in, computing apart. {_of_lines(points, crossings)}{shared}{left_out} "
         f"{provenance(used)}"
     )
     return [Chart("latency-bandwidth", "Time against bandwidth and latency", drawing, caption)]
+
+
+def _of_lines(columns: Mapping[str, Sequence[Point]], crossings: Sequence[Crossing]) -> str:
+    """What markers and lines are, and where no formula is drawn and why."""
+    without: dict[str, list[str]] = {}
+    for name, points in columns.items():
+        for reason in dict.fromkeys(point.without for point in points if point.formula is None):
+            without.setdefault(reason, []).append(name)
+    if not any(point.formula for points in columns.values() for point in points):
+        return f"Markers: measured, joined by lines. No formula is drawn: {'; '.join(without)}."
+    partly = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in without.items())
+    return (
+        "Markers: measured; lines: the closed formula, round "
+        "trips + slow start + bytes / bandwidth. Left of its crossing a line falls with bandwidth (bandwidth-bound), "
+        "right of it only latency helps (latency-bound). Crossing, where bytes take half of the time: rings by the "
+        f"formula, dots as measured, interpolated between the markers{_in_words(crossings)}."
+        f"{f' Lines without a formula join the markers ({partly}).' if partly else ''}"
+    )
 
 
 def _in_words(crossings: Sequence[Crossing]) -> str:
@@ -115,20 +132,53 @@ def _point(group: Repeats) -> Point:
     assert access is not None
     seconds = [one.last_upload_s - one.slowest_compute_s for one in group.observations]
     deviation = float(np.std(seconds, ddof=1)) if len(seconds) > 1 else 0.0
-    return Point(*access, float(np.mean(seconds)), deviation, _formula(found, access[1]))
+    formula = _formula(found, access[1])
+    if isinstance(formula, OneShot):
+        return Point(*access, float(np.mean(seconds)), deviation, formula)
+    return Point(*access, float(np.mean(seconds)), deviation, None, formula)
 
 
-def _formula(found: Observation, latency_s: float) -> OneShot | None:
-    """The formula for a star whose sites upload once; None for other networks and methods."""
+def _formula(found: Observation, latency_s: float) -> OneShot | str:
+    """The formula for a star whose sites upload once, or in words why it does not hold."""
     server_bps = number_of(found.value("network.server.bandwidth"))
     server_s = number_of(found.value("network.server.latency"))
-    if found.value("network.topology") != "star" or server_bps is None or server_s is None or found.left is None:
-        return None
+    if found.value("network.topology") != "star":
+        return f"it is for a star, and network.topology is {found.value('network.topology')}"
+    if server_bps is None or server_s is None:
+        return "it needs one bandwidth and one latency of network.server"
+    if left_out := beyond_formula(found):
+        return f"it knows nothing of {', '.join(left_out)}"
+    if found.left is None or not found.uploads_of_a_site:
+        return "the bytes of a site are in no run directory"
     if found.uploads_of_a_site != 1:
-        return None
+        return "it is for one upload of each site"
     most_up, most_down = (max(found.left.outcome[key].values(), default=0) for key in ("bytes_up", "bytes_down"))
     clients = int(number_of(found.value("partition.clients")) or 1)
     return OneShot(most_up, most_down, latency_s + server_s, clients, server_bps)
+
+
+def beyond_formula(found: Observation) -> list[str]:
+    """Dotted names of the settings that a run has and the formula leaves out: it would draw another network's time."""
+    names = [f"network.tcp.{what}" for what in ("headers", "slow_start") if found.value(f"network.tcp.{what}") is False]
+    names += [
+        f"network.{link}.{what}"
+        for link in ("access", "server")
+        for what in ("loss", "schedule", "queue_packets")
+        if _is_set(found.value(f"network.{link}.{what}"))
+    ]
+    hosts = found.value("network.hosts") or {}
+    names += [
+        f"network.hosts.{host}.{what}"
+        for host, own in hosts.items()
+        for what in ("uplink", "downlink")
+        if _is_set(own.get(what))
+    ]
+    return [*names, *(["faults"] if found.value("faults") else [])]
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a setting, in a word or for each direction, is something else than nothing."""
+    return any(map(_is_set, value.values())) if isinstance(value, Mapping) else bool(value)
 
 
 def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: bool) -> list[Crossing]:
@@ -158,21 +208,22 @@ def _draw(drawing: Drawing, columns: Mapping[str, Sequence[Point]], *, facing: b
     drawing.figure.supylabel("last upload, virtual seconds", fontsize=10, color=INK)
     low, high = drawing.axes.get_ylim()
     drawing.axes.set_ylim(low / 2.2, high)  # room for the two words below
-    for axes in drawing.panels:
+    known = any(point.formula for points in columns.values() for point in points)
+    for axes in drawing.panels if known else ():
         size = 8 if wide < _MOST_COLUMNS else 6.5
         axes.text(0.02, 0.02, "bandwidth-bound", transform=axes.transAxes, fontsize=size, color=SOFT)
         axes.text(0.98, 0.02, "latency-bound", transform=axes.transAxes, fontsize=size, color=SOFT, ha="right")
-    _legends(drawing, wide, facing=facing)
+    _legends(drawing, wide, facing=facing, known=known)
     return crossings
 
 
-def _legends(drawing: Drawing, wide: int, *, facing: bool) -> None:
+def _legends(drawing: Drawing, wide: int, *, facing: bool, known: bool) -> None:
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
     dot = Line2D([], [], linestyle="none", marker="o", markersize=4.5, color=INK)
     for row, title in enumerate(("latency", "bandwidth") if facing else ("latency",)):
         axes = drawing.panels[row * wide + wide - 1]
         handles, labels = axes.get_legend_handles_labels()
-        if row == 0:
+        if row == 0 and known:
             handles, labels = [*handles, ring, dot], [*labels, "crossing, formula", "crossing, measured"]
         axes.legend(
             handles, labels, title=title, fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)

@@ -95,4 +95,44 @@ def test_networks_that_are_no_star_are_drawn_without_a_formula(tmp_path):
     for one in found:
         one.settings["network"]["topology"] = "two-tier"
     (chart,) = CHARTS["latency-bandwidth"](found)
-    assert "formula " not in chart.caption.partition("between the markers")[2]
+    assert "No formula is drawn: it is for a star, and network.topology is two-tier." in chart.caption
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "named"),
+    [
+        ("tcp", {"headers": True, "slow_start": False}, "network.tcp.slow_start"),
+        ("tcp", {"headers": False, "slow_start": True}, "network.tcp.headers"),
+        ("access", {"loss": 0.01}, "network.access.loss"),
+        ("server", {"loss": {"up": 0.0, "down": 0.01}}, "network.server.loss"),
+        ("server", {"schedule": [{"at": "1 s", "bandwidth": "1 Mbit/s"}]}, "network.server.schedule"),
+        ("hosts", {"client": {"uplink": "1 Mbit/s"}}, "network.hosts.client.uplink"),
+    ],
+)
+def test_no_formula_is_drawn_of_a_network_that_it_does_not_know(tmp_path, part, setting, named):
+    found = [cell(tmp_path, bandwidth, "10 ms") for bandwidth in BANDWIDTHS]
+    for one in found:
+        one.settings["network"].setdefault(part, {}).update(setting)
+    (chart,) = CHARTS["latency-bandwidth"](found)
+    assert f"No formula is drawn: it knows nothing of {named}." in chart.caption
+    assert "slow start" not in chart.caption
+    assert not any(len(line.get_xdata()) == 200 for line in chart.drawing.axes.lines)
+
+
+def test_settings_as_they_are_by_default_keep_the_formula(tmp_path):
+    found = [cell(tmp_path, bandwidth, "10 ms") for bandwidth in BANDWIDTHS]
+    for one in found:
+        one.settings["network"] |= {"tcp": {"headers": True, "slow_start": True}, "hosts": {}}
+        one.settings["network"]["access"] |= {"loss": 0.0, "queue": "droptail", "jitter": "1 ms"}
+    (chart,) = CHARTS["latency-bandwidth"](found)
+    assert "No formula" not in chart.caption
+    assert any(len(line.get_xdata()) == 200 for line in chart.drawing.axes.lines)
+
+
+def test_a_column_without_a_formula_beside_one_with_it_is_named(tmp_path):
+    found = [cell(tmp_path, bandwidth, "10 ms") for bandwidth in BANDWIDTHS]
+    lossy = [cell(tmp_path / "lossy", bandwidth, "10 ms") for bandwidth in BANDWIDTHS]
+    for one in lossy:
+        one.settings["network"]["access"]["loss"] = 0.01
+    (chart,) = CHARTS["latency-bandwidth"]([*found, *lossy])
+    assert "(collabdm, loss 0.01: it knows nothing of network.access.loss)" in chart.caption
