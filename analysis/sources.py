@@ -122,7 +122,7 @@ def _result_files(folder: Path) -> Iterator[Observation]:
                 scenario=str(scenario["name"]),
                 method=str(scenario["method"]["name"]),
                 seed=int(found["seed"]),
-                dataset=str(found["dataset"]),
+                dataset=str(found.get("title", found["dataset"])),
                 world="simulated",
                 settings=_settings_of(scenario, scenario["method"]["name"]),
                 accuracies={str(scenario["evaluation"]["networks"][0]): accuracies},

@@ -94,7 +94,7 @@ def run_cell(cell: tuple[str, float, str, int], scenario: Scenario, material: Ma
     dataset, beta, method, seed = cell
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
-        "dataset": dataset, "beta": beta, "method": method, "seed": seed,
+        "dataset": dataset, "title": title_of(dataset), "beta": beta, "method": method, "seed": seed,
         "accuracies": list(result.accuracy.values), "summary": result.summary,
         "wall_s": round(time.perf_counter() - began_s, 1), "device": device, "scenario": scenario.dump(),
     }  # fmt: skip

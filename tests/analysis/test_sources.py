@@ -12,7 +12,7 @@ from collab.errors import RunDirectoryError, RunNotFoundError
 from tests.analysis.made import write_run, write_sweep
 
 RESULT = {
-    "dataset": "mnist", "beta": 0.1, "method": "collabdm-pae", "seed": 3, "accuracies": [0.9, 0.7],
+    "dataset": "mnist", "title": "MNIST", "beta": 0.1, "method": "collabdm-pae", "seed": 3, "accuracies": [0.9, 0.7],
     "summary": {"bytes_up_per_client": 1000, "last_upload_s": 1.5, "result_s": 2.5, "energy_j_per_client": None},
     "scenario": "{name: table2, seed: 3, dataset: {name: mnist}, partition: {scheme: dirichlet, beta: 0.1}, "
     "method: {name: collabdm, expand: 2}, baselines: [], evaluation: {networks: [convnet]}}",
@@ -54,6 +54,12 @@ def test_result_files_of_the_table_2_benchmark(tmp_path):
     assert found.accuracies == {"convnet": [0.9, 0.7]}
     assert found.arrivals_s == []
     assert found.uploads_of_a_site == 0
+    assert found.dataset == "MNIST"
+
+
+def test_result_files_from_before_titles_were_written_are_read(tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps({key: value for key, value in RESULT.items() if key != "title"}))
+    assert read_source(str(tmp_path)).observations[0].dataset == "mnist"
 
 
 def test_what_is_none_of_them_is_said(tmp_path):
