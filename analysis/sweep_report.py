@@ -14,11 +14,12 @@ from markupsafe import Markup
 
 from analysis import page
 from analysis.charts import CHARTS
+from analysis.naming import short_names, written
 from analysis.observations import Estimate, Observation, Repeats, number_of, repeated
 from analysis.page import number
 from analysis.sources import Source, source_of_sweep
 from analysis.table_forms import cell_text, estimate_text
-from analysis.tables import Table, UnsupportedByRunsError, short, table2, table3, written
+from analysis.tables import Table, UnsupportedByRunsError, table2, table3
 from collab.store import Cell, Run, Sweep
 from collab.store.sweeps import SWEEP, SWEEP_SCENARIO
 from simnet.units import format_energy, format_size
@@ -62,16 +63,18 @@ def _content(sweep: Sweep) -> dict[str, Any]:
     figures, reasons = _figures(source.observations)
     states = {cell.identity: _state(cell) for cell in sweep.cells}
     counts = Counter(states.values())
-    axes = sweep.axes
+    axes, called = sweep.axes, short_names(sweep.axes)
     return {
         "sweep": sweep,
         "changed": datetime.fromtimestamp((sweep.path / SWEEP).stat().st_mtime, UTC),
         "made": datetime.fromtimestamp(time.time(), UTC),
         "story": _story(sweep, counts),
-        "axes": [(short(name), name, [written(value) for value in values]) for name, values in axes.items()],
+        "axes": [(called[name], name, [written(value) for value in values]) for name, values in axes.items()],
         "counts": [(state, _TITLES[state], counts[state]) for state in _TITLES],
-        "cells": [(states[cell.identity], _MARKS[states[cell.identity]], _point(cell)) for cell in sweep.cells],
-        "failures": [(_point(cell), cell.failure) for cell in sweep.cells if cell.failure is not None][:_MOST_FAILURES],
+        "cells": [(states[cell.identity], _MARKS[states[cell.identity]], _point(cell, called)) for cell in sweep.cells],
+        "failures": [(_point(cell, called), cell.failure) for cell in sweep.cells if cell.failure is not None][
+            :_MOST_FAILURES
+        ],
         "tiles": _tiles(source.observations, counts),
         "figures": figures,
         "reasons": reasons,
@@ -95,14 +98,15 @@ def _state(cell: Cell) -> str:
     return "failed" if cell.failure is not None else "to come"
 
 
-def _point(cell: Cell) -> str:
-    return ", ".join(f"{short(name)} {written(value)}" for name, value in cell.point.items())
+def _point(cell: Cell, called: Mapping[str, str]) -> str:
+    return ", ".join(f"{called[name]} {written(value)}" for name, value in cell.point.items())
 
 
 def _story(sweep: Sweep, counts: Counter[str]) -> str:
     """What is swept and how far it is, in two sentences."""
+    called = short_names(sweep.axes)
     words = [
-        number(len(values), "seed") if name == "seed" else f"{short(name)} over {_span(values)}"
+        number(len(values), "seed") if name == "seed" else f"{called[name]} over {_span(values)}"
         for name, values in sweep.axes.items()
     ]
     rest = [f"{number(counts[state], 'cell')} {_TITLES[state]}" for state in ("failed", "to come") if counts[state]]
@@ -186,7 +190,8 @@ def _grid(table: Table) -> dict[str, Any]:
 
 
 def _heads(source: Source) -> list[str]:
-    heads = [short(name) for name in source.axes if name != "method.name"]
+    called = short_names(source.axes)
+    heads = [called[name] for name in source.axes if name != "method.name"]
     heads += ["method", "accuracy, %", "n", "up per client", "last upload", "result"]
     return [*heads, *(["energy per client"] if _counts_energy(source.observations) else [])]
 

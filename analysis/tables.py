@@ -12,12 +12,14 @@ from typing import Any
 
 from analysis import paper
 from analysis.captions import differences, provenance
+from analysis.naming import paper_names, short_names, written
 from analysis.observations import Estimate, Observation, number_of, repeated, varying
 from analysis.paper import Quoted
 
 PAPER_METHODS = ("fedd3", "dosfl", "dense", "localdm", "collabdm", "collabdm-pae")
 ARCHITECTURES = ("convnet", "alexnet", "vgg11", "resnet18")
 _LOSSY = "-jpeg"
+_NOT_SET = "not set"
 
 
 class UnsupportedByRunsError(Exception):
@@ -53,12 +55,16 @@ class Table:
 def table2(observations: Sequence[Observation]) -> list[Table]:
     """Table 2: accuracy by method, data set and beta. One table for each combination of further settings that differ.
 
-    Raises `UnsupportedByRunsError` if no run has a Dirichlet partition.
+    Raises `UnsupportedByRunsError` if no run has a Dirichlet partition, or a cell would have to leave runs out.
     """
-    usable = [found for found in observations if str(found.value("partition.scheme")).startswith("dirichlet")]
+    usable = [
+        found
+        for found in observations
+        if str(found.value("partition.scheme")).startswith("dirichlet") and found.value("partition.beta") is not None
+    ]
     if not usable:
         raise UnsupportedByRunsError("Table 2 needs runs with partition.scheme: dirichlet and a beta; there are none")
-    apart = ("dataset.", "partition.beta", "method.expand", "method.name")
+    apart = ("dataset.name", "partition.beta", "method.expand", "method.name")
     return [_table2(part, words) for words, part in apart_by_settings(usable, apart)]
 
 
@@ -68,20 +74,20 @@ def _table2(observations: Sequence[Observation], words: str) -> Table:
     columns: dict[tuple[str, str], None] = {}
     datasets = {str(found.value("dataset.name")): found.dataset for found in observations}
     betas = sorted({float(found.value("partition.beta")) for found in observations})
-    methods = {found.paper_method: None for found in observations}
-    rows = [*PAPER_METHODS, *(name for name in methods if name not in PAPER_METHODS)]
-    for (dataset, title), beta, method in product(datasets.items(), betas, rows):
+    names = paper_names(observations)
+    methods = dict.fromkeys([*PAPER_METHODS, *(found.paper_method for found in observations)])
+    rows = [row for method in methods for row in names.get(method, {method: ()})]
+    method_of = {row: method for method, own in names.items() for row in own}
+    for (dataset, title), beta, row in product(datasets.items(), betas, rows):
         chosen = [
             found
-            for found in observations
-            if found.value("dataset.name") == dataset
-            and float(found.value("partition.beta")) == beta
-            and found.paper_method == method
+            for found in names.get(method_of.get(row, row), {}).get(row, ())
+            if found.value("dataset.name") == dataset and float(found.value("partition.beta")) == beta
         ]
-        column = (title, f"β = {beta:g}")
+        column = (title, f"β = {written(beta)}")
         columns[column] = None
-        printed = quoted.get((dataset.removesuffix(_LOSSY), beta, method))
-        cells[method, column] = Entry(_estimate(chosen), printed)
+        printed = quoted.get((dataset.removesuffix(_LOSSY), beta, method_of.get(row, row)))
+        cells[row, column] = Entry(_estimate(chosen, row), printed)
     rows = [row for row in rows if any(cells[row, column] != Entry() for column in columns)]
     lossy = " CIFAR-10 (JPEG), lossy copies, stands beside the paper's CIFAR10." if "cifar10-jpeg" in datasets else ""
     known = any(entry.paper for entry in cells.values())
@@ -95,9 +101,15 @@ def _table2(observations: Sequence[Observation], words: str) -> Table:
     return Table(f"table2{named_after(words)}", f"Table 2{_of(words)}", "method", rows, list(columns), cells, caption)
 
 
-def _estimate(observations: Sequence[Observation]) -> Estimate | None:
-    """Over the seeds; all observations must repeat each other."""
-    return repeated(observations)[0].accuracy_percent if observations else None
+def _estimate(observations: Sequence[Observation], row: str) -> Estimate | None:
+    """Over the seeds. Raises `UnsupportedByRunsError` unless all observations repeat each other."""
+    groups = repeated(observations)
+    if len(groups) > 1:
+        raise UnsupportedByRunsError(
+            f"a cell of {row} would have to leave runs out: {len(groups)} groups of them differ in what no table "
+            "tells apart; name fewer runs"
+        )
+    return groups[0].accuracy_percent if groups else None
 
 
 def table3(observations: Sequence[Observation]) -> list[Table]:
@@ -157,64 +169,53 @@ def apart_by_settings(
     """Parts that differ only in the settings `shown` (names, or sections by their name with a dot), method and seed.
 
     With each comes in words what the part has and others have not; nothing if there is one part. A setting that some
-    methods lack puts only those apart that have it.
+    methods or data sets lack puts only those apart that have it; one that was given in some runs and left out in others
+    of the same method and data puts those apart, too.
     """
     names = list(varying(observations, shown))
-    parts: dict[tuple[str, ...], list[Observation]] = {}
-    for combination in dict.fromkeys(_values(found, names) for found in observations):
-        parts.setdefault(combination, [])
-    for found in observations:
-        own = _values(found, names)
+    had = {(*_problem(found), name) for found in observations for name in names if found.flat.get(name) is not None}
+    combinations = [
+        tuple(_value(found, name) if (*_problem(found), name) in had else None for name in names)
+        for found in observations
+    ]
+    parts: dict[tuple[str | None, ...], list[Observation]] = {combination: [] for combination in combinations}
+    for found, own in zip(observations, combinations, strict=True):
         for combination, part in parts.items():
-            if all(mine in (theirs, "") for mine, theirs in zip(own, combination, strict=True)):
+            if _within(own, combination):
                 part.append(found)
     # A combination that only lacks what others have stands in theirs already.
     whole = {
         combination: part
         for combination, part in parts.items()
-        if not any(
-            other != combination and all(mine in (theirs, "") for mine, theirs in zip(combination, other, strict=True))
-            for other in parts
-        )
+        if not any(other != combination and _within(combination, other) for other in parts)
     }
-    for combination, part in whole.items():
-        said = zip(names, combination, strict=True)
-        yield ", ".join(f"{short(name)} {value}" for name, value in said if value), part
+    yield from zip(_in_words(names, list(whole)), whole.values(), strict=True)
 
 
-def _values(found: Observation, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple("" if found.value(name) is None else written(found.value(name)) for name in names)
+def _in_words(names: Sequence[str], combinations: Sequence[tuple[str | None, ...]]) -> list[str]:
+    """What each combination has and others have not; what it leaves out is said only if nothing else tells it apart."""
+    telling = [place for place in range(len(names)) if len({combination[place] for combination in combinations}) > 1]
+    called = short_names(names)
+    whole = [
+        [(called[names[place]], value) for place in telling if (value := combination[place]) is not None]
+        for combination in combinations
+    ]
+    brief = [[pair for pair in pairs if pair[1] != _NOT_SET] or pairs for pairs in whole]
+    chosen = brief if len(set(map(tuple, brief))) == len(brief) else whole
+    return [", ".join(f"{name} {value}" for name, value in pairs) for pairs in chosen]
 
 
-def short(name: str) -> str:
-    """A setting as a caption calls it: without its section, unless that says more."""
-    known = {
-        "partition.clients": "K",
-        "partition.beta": "β",
-        "method.images_per_class": "images per class",
-        "network.access.bandwidth": "access bandwidth",
-        "network.access.latency": "access latency",
-        "network.server.bandwidth": "server bandwidth",
-        "network.server.latency": "server latency",
-        "dataset.name": "data set",
-    }
-    return known.get(name, name.rpartition(".")[2].replace("_", " "))
+def _problem(found: Observation) -> tuple[str, str]:
+    return found.method, str(found.value("dataset.name"))
 
 
-def on_axis(name: str) -> str:
-    """A setting as an axis calls it."""
-    return {"partition.clients": "clients K", "partition.beta": "β: the smaller, the more skewed"}.get(
-        name, short(name)
-    )
+def _value(found: Observation, name: str) -> str:
+    value = found.flat.get(name)
+    return _NOT_SET if value is None else written(value)
 
 
-def written(value: Any) -> str:
-    """The value of a setting, in a word."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return "+".join(written(each) for each in value)
-    return str(value)
+def _within(own: Sequence[str | None], other: Sequence[str | None]) -> bool:
+    return all(mine in (theirs, None) for mine, theirs in zip(own, other, strict=True))
 
 
 def _of(words: str) -> str:
@@ -240,7 +241,8 @@ def results(observations: Sequence[Observation]) -> list[Table]:
         ("result", "s", lambda group: group.result_s, 1.0),
         ("energy per client", "J", lambda group: group.energy_j, 1.0),
     )
-    columns = [("", short(name)) for name in differing]
+    called = short_names(differing)
+    columns = [("", called[name]) for name in differing]
     cells: dict[tuple[str, tuple[str, str]], Entry] = {}
     texts: dict[tuple[str, tuple[str, str]], str] = {}
     rows = []
@@ -250,7 +252,7 @@ def results(observations: Sequence[Observation]) -> list[Table]:
         rows.append(row)
         for name in differing:
             value = group.value(name)
-            texts[row, ("", short(name))] = "" if value is None else written(value)
+            texts[row, ("", called[name])] = "" if value is None else written(value)
         for title, unit, read, scale in measured:
             found = read(group)
             scaled = found and Estimate(scale * found.mean, scale * found.deviation, found.n)

@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.captions import provenance
 from analysis.charts.chart import MOST_PANELS, Chart, Look, empty, log_axis, looks_of_methods, spread
+from analysis.naming import short_names, written
 from analysis.observations import Estimate, Observation, Repeats, repeated, varying
 from analysis.style import INK, PAGE_WIDTH_IN, SOFT, Drawing, drawn
-from analysis.tables import UnsupportedByRunsError, apart_by_settings, short, written
+from analysis.tables import UnsupportedByRunsError, apart_by_settings
 from simnet.units import format_energy, format_size
 
 _FRONT = "Pareto front"
@@ -107,7 +108,7 @@ def accuracy_charts(observations: Sequence[Observation], cost: Cost) -> list[Cha
     )
     if len(set(map(tuple, fronts))) == 1:
         named = f"{'in each panel ' if len(shown) > 1 else ''}{', '.join(fronts[0])}"
-    turned = dict.fromkeys(short(name) for names in _knobs(usable).values() for name in names)
+    turned = short_names(name for names in _knobs(usable).values() for name in names).values()
     numbers = f" Numbers at points: {', '.join(turned)}." if turned and len(shown) == 1 else ""
     left_out = f" {len(parts) - len(shown)} further panels are left out." if len(parts) > len(shown) else ""
     caption = (
@@ -177,7 +178,8 @@ def _knobs(observations: Sequence[Observation]) -> dict[str, list[str]]:
 
 
 def _name(group: Repeats, knobs: Mapping[str, Sequence[str]]) -> str:
-    turned = [f"{short(name)} {written(group.value(name))}" for name in knobs[group.method]]
+    called = short_names(knobs[group.method])
+    turned = [f"{called[name]} {written(group.value(name))}" for name in knobs[group.method]]
     return " ".join([group.method, *turned])
 
 

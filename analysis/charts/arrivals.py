@@ -11,9 +11,10 @@ from matplotlib.ticker import FuncFormatter
 from analysis.captions import provenance
 from analysis.charts.accuracy import seconds_text
 from analysis.charts.chart import Chart, empty, log_axis, look, spread
+from analysis.naming import short_names, written
 from analysis.observations import Observation, number_of, varying
 from analysis.style import INK, PAGE_WIDTH_IN, drawn
-from analysis.tables import UnsupportedByRunsError, short, written
+from analysis.tables import UnsupportedByRunsError
 
 _MOST_LINES = 6
 _MOST_METHODS = 4
@@ -33,6 +34,7 @@ def arrivals(observations: Sequence[Observation]) -> list[Chart]:
         raise UnsupportedByRunsError("arrivals are read from the traces of runs, and there are none")
     differing = list(varying(usable, ("method.name",)))
     by = next((name for name in _OF_ARRIVALS if name in differing), differing[0] if differing else None)
+    called = short_names(differing)
     usable, fixed = _at_the_middle(usable, [name for name in differing if name != by and name.startswith("network.")])
     methods = list(dict.fromkeys(found.method for found in usable))[:_MOST_METHODS]
     last = any(sum(found.method == method for found in usable) >= _FEWEST_RUNS for method in methods)
@@ -60,15 +62,29 @@ def arrivals(observations: Sequence[Observation]) -> list[Chart]:
         drawing.figure.supylabel("share that is in", fontsize=10, color=INK)
         handles, labels = drawing.axes.get_legend_handles_labels()
         if by is not None:
-            drawing.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title=short(by))
-    pooled = ", ".join(["seeds", *(short(name) for name in differing if name != by and name not in fixed)])
-    at = ", ".join(f"{short(name)} {value}" for name, value in fixed.items())
+            drawing.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title=called[by])
+    pooled = ", ".join(["seeds", *(called[name] for name in differing if name != by and name not in fixed)])
+    at = ", ".join(f"{called[name]} {value}" for name, value in fixed.items())
     caption = (
         f"{'Left: the' if last else 'The'} share of all uploads that the server had taken in by a moment, over the "
-        f"clients of all runs of a line ({pooled} pooled){f', at {at}' if at else ''}. The last site is where a line "
-        f"reaches 100 %. {'Right: the share of runs whose last upload was in. ' if last else ''}{provenance(usable)}"
+        f"clients of all runs of a line ({pooled} pooled){f', at {at}' if at else ''}.{_unequal(usable, by)} The last "
+        f"site is where a line reaches 100 %. {'Right: the share of runs whose last upload was in. ' if last else ''}"
+        f"{provenance(usable)}"
     )
     return [Chart("arrivals", "When uploads arrive", drawing, caption)]
+
+
+def _unequal(observations: Sequence[Observation], by: str | None) -> str:
+    """A sentence if lines have not equally many runs, as those of a sweep that is not whole."""
+    if by is None:
+        return ""
+    method = observations[0].method
+    own = [found for found in observations if found.method == method]
+    counts = {value: len(found) for value, found in _lines(own, by).items()}
+    if len(set(counts.values())) < 2:
+        return ""
+    each = ", ".join(f"{count} at {value}" for value, count in counts.items())
+    return f" Lines are of unequally many runs ({method}: {each}), so they differ in what is pooled, too."
 
 
 def _at_the_middle(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from analysis.captions import provenance
 from analysis.charts.chart import Chart, empty
+from analysis.naming import on_axis, short_names, written
 from analysis.observations import Estimate, Observation, number_of, repeated, varying
 from analysis.style import BLUE, INK, PAGE_WIDTH_IN, PAPER, Drawing, drawn, shades
-from analysis.tables import UnsupportedByRunsError, apart_by_settings, named_after, on_axis, short, written
+from analysis.tables import UnsupportedByRunsError, apart_by_settings, named_after
 
 _USUAL = ("partition.clients", "partition.beta")
 _OF_LEARNING = ("method.", "partition.", "dataset.", "evaluation.")
@@ -36,6 +38,7 @@ def heat_maps(observations: Sequence[Observation]) -> list[Chart]:
 
 def _heat_map(observations: Sequence[Observation], down: str, across: str, words: str) -> Chart:
     methods = list(dict.fromkeys(found.method for found in observations))[:_MOST_METHODS]
+    called = short_names((down, across))
     rows, columns = (_values(observations, name) for name in (down, across))
     cells = {
         (group.method, written(group.value(down)), written(group.value(across))): group.accuracy_percent
@@ -59,12 +62,14 @@ def _heat_map(observations: Sequence[Observation], down: str, across: str, words
         drawing.axes.invert_yaxis()
         drawing.figure.supxlabel(on_axis(across), fontsize=10, color=INK)
         drawing.figure.supylabel(on_axis(down), fontsize=10, color=INK)
+    whole = all(place in cells for place in product(methods, rows, columns))
+    missing = "" if whole else " Cells without a number have no finished run."
     caption = (
-        f"Accuracy on test data in percent over {short(down)} (rows) and {short(across)} (columns)"
-        f"{', ' + words if words else ''}: mean ± standard deviation, and the number n of seeds. One scale for all "
-        f"panels, {least:.1f} to {most:.1f} %. {provenance(observations)}"
+        f"Accuracy on test data in percent over {called[down]} (rows) and {called[across]} (columns)"
+        f"{', ' + words if words else ''}: mean ± standard deviation, and the number n of seeds.{missing} One scale "
+        f"for all panels, {least:.1f} to {most:.1f} %. {provenance(observations)}"
     )
-    title = f"Accuracy over {short(down)} and {short(across)}{f' ({words})' if words else ''}"
+    title = f"Accuracy over {called[down]} and {called[across]}{f' ({words})' if words else ''}"
     return Chart(f"heat-map{named_after(words)}", title, drawing, caption)
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from analysis import paper
 from analysis.captions import differences, provenance
 from analysis.charts.chart import Chart, empty, look
+from analysis.naming import paper_names
 from analysis.observations import Observation, Repeats, number_of, repeated
 from analysis.paper import CurvePoint
 from analysis.style import INK, PAGE_WIDTH_IN, RED, Drawing, drawn
@@ -136,18 +137,18 @@ def figure3(observations: Sequence[Observation]) -> list[Chart]:
 
 
 def _figure3(observations: Sequence[Observation], words: str) -> Chart:
-    groups = repeated(observations)
     with drawn(3.8, width_in=PAGE_WIDTH_IN) as drawing:
         axes = drawing.axes
-        for method in dict.fromkeys(group.first.paper_method for group in groups):
-            own = [group for group in groups if group.first.paper_method == method]
+        names = paper_names(observations)
+        for method, name in ((method, name) for method, called in names.items() for name in called):
+            own = repeated(names[method][name])
             own.sort(key=lambda group: number_of(group.value(IMAGES)) or 0.0)
-            drawn_as = look(_place(method))
+            drawn_as = look(_place(method) + len(PAPER_METHODS) * list(names[method]).index(name))
             axes.errorbar(
                 [number_of(group.value(IMAGES)) or 0.0 for group in own],
                 [group.accuracy_percent.mean for group in own],
                 [group.accuracy_percent.deviation for group in own],
-                color=drawn_as.colour, marker=drawn_as.marker, linestyle=drawn_as.line, capsize=2.5, label=method,
+                color=drawn_as.colour, marker=drawn_as.marker, linestyle=drawn_as.line, capsize=2.5, label=name,
             )  # fmt: skip
         axes.plot(
             [point.images_per_class for point in paper.figure3()],

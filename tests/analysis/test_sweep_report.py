@@ -89,6 +89,16 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_report(tmp_path):
     assert "0 finished, 8 cells still to come" in text
 
 
+def test_axes_of_one_last_name_have_heads_of_their_own(tmp_path):
+    axes = {"network.station.bandwidth": [1, 2], "network.core.bandwidth": [10, 20]}
+    points = [dict(zip(axes, values, strict=True)) for values in ((1, 10), (2, 20))]
+    found = write_sweep(tmp_path / "s", axes, [(point, rows(0)) for point in points])
+    text = write_sweep_report(found, tmp_path / "r.html").read_text()
+    assert re.findall(r"<th>([^<]*bandwidth)</th>", text) == ["station.bandwidth", "core.bandwidth"]
+    assert 'title="station.bandwidth 2, core.bandwidth 20: finished"' in text
+    assert "station.bandwidth over 1, 2; core.bandwidth over 10, 20: 2 cells, all are finished." in text
+
+
 def test_versions_that_changed_within_a_sweep_are_all_named(tmp_path):
     found = write_sweep(tmp_path / "s", AXES, [(point, rows(0)) for point in POINTS])
     (found.cells[0].run_path / "environment.json").write_text('{"torch": "2.5"}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -46,6 +47,50 @@ def test_runs_that_differ_otherwise_are_not_thrown_together():
         ("table2-K-10", "Table 2 (K 10)"),
     ]
     assert [table.entries["collabdm", ("MNIST", "β = 0.1")].ours.mean for table in tables] == [90, 10]
+
+
+def test_runs_on_other_samples_of_a_data_set_stand_in_other_tables():
+    few, many = (
+        observed(accuracy=accuracy, settings={"dataset.train_samples": samples})
+        for samples, accuracy in ((100, 0.5), (1000, 0.9))
+    )
+    everything = observed(accuracy=0.95)
+    column = ("MNIST", "β = 0.1")
+    tables = table2([few, many, everything])
+    assert [(table.title, table.entries["collabdm", column].ours.mean) for table in tables] == [
+        ("Table 2 (train samples 100)", pytest.approx(50)),
+        ("Table 2 (train samples 1000)", pytest.approx(90)),
+        ("Table 2 (train samples not set)", pytest.approx(95)),
+    ]
+
+
+def test_a_data_set_that_lacks_a_setting_of_another_stands_beside_it():
+    (table,) = table2([observed(), observed(dataset="digits", settings={"dataset.name": "digits", "dataset.side": 16})])
+    assert table.title == "Table 2"
+    assert [title for title, _ in table.columns] == ["MNIST", "digits"]
+
+
+def test_each_factor_of_expansion_has_a_row_of_its_own():
+    found = [
+        observed(accuracy=accuracy, settings={"method.expand": factor}) for factor, accuracy in ((3, 0.9), (2, 0.5))
+    ]
+    (table,) = table2(found)
+    column = ("MNIST", "β = 0.1")
+    assert table.rows[-2:] == ["collabdm-pae (expand 2)", "collabdm-pae (expand 3)"]
+    assert [table.entries[row, column].ours.mean for row in table.rows[-2:]] == [pytest.approx(50), pytest.approx(90)]
+    assert table.entries["collabdm-pae (expand 3)", column].paper.value == 97.78
+
+
+def test_a_real_run_is_not_taken_for_a_repeat_of_a_simulated_one():
+    simulated = observed(accuracy=0.5)
+    tables = table2([simulated, dataclasses.replace(simulated, world="real", accuracies={"convnet": [0.9]})])
+    assert [table.title for table in tables] == ["Table 2 (world simulated)", "Table 2 (world real)"]
+
+
+def test_a_cell_that_cannot_tell_its_runs_apart_is_refused():
+    found = [observed(settings={"method.width": width}) for width in (8, 8.0)]  # equal, but not the same scenario
+    with pytest.raises(UnsupportedByRunsError, match="a cell of collabdm would have to leave runs out: 2 groups"):
+        table2(found)
 
 
 def test_a_method_that_lacks_the_setting_stands_in_each_part():
@@ -103,6 +148,19 @@ def test_results_have_the_settings_that_differ_as_columns():
     assert [table.texts[row, ("", "K")] for row in table.rows] == ["5", "20"]
     assert table.entries[table.rows[0], ("upload per client", "kB")].ours.mean == 2.0
     assert not any("energy" in title for title, _ in table.columns)
+
+
+def test_settings_of_one_last_name_keep_their_columns():
+    found = [
+        observed(settings={"network.station.bandwidth": station, "network.core.bandwidth": core})
+        for station, core in ((1, 10), (2, 20))
+    ]
+    (table,) = results(found)
+    assert table.columns[:2] == [("", "station.bandwidth"), ("", "core.bandwidth")]
+    assert [[table.texts[row, column] for column in table.columns[:2]] for row in table.rows] == [
+        ["1", "10"],
+        ["2", "20"],
+    ]
 
 
 def test_markdown():

@@ -189,3 +189,32 @@ def test_a_figure_is_the_same_each_time_and_its_fonts_are_in_it(tmp_path, ending
     if ending == "pdf":
         assert b"/FontFile2" in first  # TrueType
         assert b"/Type3" not in first
+
+
+def test_lines_of_unequally_many_runs_say_so(tmp_path):
+    rows = {"collabdm": (0.9, 100, 2.0)}
+    cells = [(5, 0.1), (5, 0.5), (9, 0.1)]
+    found = [
+        observed(settings={"partition.clients": clients, "partition.beta": beta},
+                 left=MethodRun("collabdm", write_run(tmp_path / f"{clients}-{beta}", {}, rows) / "collabdm"))
+        for clients, beta in cells
+    ]  # fmt: skip
+    (chart,) = CHARTS["arrivals"](found)
+    assert "Lines are of unequally many runs (collabdm: 2 at 5, 1 at 9)" in chart.caption
+    (whole,) = CHARTS["arrivals"](found[1:])
+    assert "unequally" not in whole.caption
+
+
+def test_a_heat_map_says_what_its_empty_cells_are():
+    found = [observed(settings={"partition.clients": clients, "partition.beta": beta})
+             for clients, beta in ((5, 0.1), (5, 0.5), (9, 0.1))]  # fmt: skip
+    (chart,) = CHARTS["heat-map"](found)
+    assert "Cells without a number have no finished run." in chart.caption
+
+
+def test_figure_3_has_a_line_for_each_factor_of_expansion():
+    found = [observed(settings={"method.expand": factor, "method.images_per_class": images})
+             for factor in (2, 3) for images in (1, 5)]  # fmt: skip
+    (chart,) = CHARTS["figure3"](found)
+    labels = [container.get_label() for container in chart.drawing.axes.containers]
+    assert labels == ["collabdm-pae (expand 2)", "collabdm-pae (expand 3)"]
