@@ -38,38 +38,28 @@ def collab(here, *arguments, **env):
     return subprocess.run(command(*arguments), cwd=here, capture_output=True, text=True, env=environment(**env))
 
 
-def test_a_run_prints_its_table_and_writes_its_directory(here):
-    done = collab(here, "run", "tiny.yaml")
+def test_a_run_prints_its_table_and_is_listed_and_reported(here):
+    assert "no runs in runs yet" in collab(here, "list").stderr
+    done = collab(here, "run", "tiny.yaml", "--set", "baselines=[localdm]")
     assert done.returncode == 0, done.stderr
     assert re.search(r"collabdm +\d+\.\d", done.stdout)
     assert "written to runs/tiny-001" in done.stdout
-    assert (here / "runs/tiny-001/summary.json").is_file()
     assert done.stderr == ""
+    assert (here / "runs/tiny-001/summary.json").is_file()
+    assert re.search(r"tiny-001.*tiny.*collabdm", collab(here, "list").stdout)
+    assert collab(here, "report").stdout == "report: runs/tiny-001/report.html\n"
+    assert (here / "runs/tiny-001/report.html").stat().st_size < 3_000_000
 
 
-def test_json_is_all_there_is_on_standard_output_and_the_same_as_in_the_directory(here):
-    done = collab(here, "run", "tiny.yaml", "--json", "--set", "baselines=[]", "--runs-dir", "elsewhere")
-    summary = json.loads(done.stdout)
-    assert summary == json.loads((here / summary["run_dir"] / "summary.json").read_text())
-    assert summary["run_dir"] == "elsewhere/tiny-001"
-
-
-def test_the_trace_does_not_depend_on_the_process(here):
-    digests = {
-        json.loads(collab(here, "run", "tiny.yaml", "--json", PYTHONHASHSEED=seed).stdout)["trace_digest"]
-        for seed in ("0", "7")
-    }
-    assert len(digests) == 1
-
-
-def test_list_and_report(here):
-    assert "no runs in runs yet" in collab(here, "list").stderr
-    collab(here, "run", "tiny.yaml", "--set", "baselines=[]", "--name", "first")
-    assert re.search(r"first.*tiny.*collabdm", collab(here, "list").stdout)
-    reported = collab(here, "report")
-    assert reported.stdout == "report: runs/first/report.html\n"
-    assert (here / "runs/first/report.html").stat().st_size < 3_000_000
-    assert collab(here, "report", "second").returncode == 10
+def test_json_is_all_there_is_on_standard_output_and_the_same_in_the_directory_and_in_every_process(here):
+    traces = set()
+    for seed in ("0", "7"):
+        done = collab(here, "run", "tiny.yaml", "--json", "--runs-dir", f"runs-{seed}", PYTHONHASHSEED=seed)
+        summary = json.loads(done.stdout)
+        assert summary["run_dir"] == f"runs-{seed}/tiny-001"
+        assert summary == json.loads((here / summary["run_dir"] / "summary.json").read_text())
+        traces.add(summary["trace_digest"])
+    assert len(traces) == 1
 
 
 def test_the_schema_is_json(here):
@@ -152,8 +142,20 @@ def test_a_port_in_use_is_named(here):
     assert not list((here / "runs").iterdir())
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda ending: ending.name)
-@pytest.mark.parametrize("real", [(), ("--real",)], ids=["simulated", "real"])
+REAL = ("--real",)
+
+
+@pytest.mark.parametrize(
+    ("real", "ending"),
+    [
+        pytest.param((), signal.SIGINT, id="simulated-SIGINT"),
+        pytest.param((), signal.SIGHUP, id="simulated-SIGHUP"),
+        pytest.param(REAL, signal.SIGTERM, id="real-SIGTERM"),
+        pytest.param((), signal.SIGTERM, id="simulated-SIGTERM", marks=pytest.mark.slow),
+        pytest.param(REAL, signal.SIGINT, id="real-SIGINT", marks=pytest.mark.slow),
+        pytest.param(REAL, signal.SIGHUP, id="real-SIGHUP", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_leaves_no_half_written_run(here, real, ending):
     long = ["--set", "method.iterations=100000", "--set", "baselines=[]"]
     running = subprocess.Popen(
