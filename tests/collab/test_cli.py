@@ -249,7 +249,8 @@ def test_a_hundred_trivial_clients_start_quickly(here):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
     assert len(json.loads(done.stdout)["methods"]) == 1
-    assert int(done.stderr.split()[-1]) < 350
+    # Some 35 MiB of it are pandas, which pyarrow imports wherever it is installed.
+    assert int(done.stderr.split()[-1]) < 420
 
 
 @pytest.mark.parametrize("width", [80, 120])
