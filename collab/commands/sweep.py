@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,9 +63,9 @@ def command(
 
 
 def _directory(name: str) -> str:
-    from collab.store import LATEST, RUN_NAME
+    from collab.store import is_run_name
 
-    if not re.fullmatch(RUN_NAME, name) or name == LATEST:
+    if not is_run_name(name):
         raise typer.BadParameter(f'"{name}" cannot be the name of a sweep; expected letters, digits, ".", "_" and "-"')
     return name
 

@@ -68,7 +68,7 @@ NETWORKS = "networks.safetensors"
 LOG = "log.txt"
 PICTURE = "synthetic.png"
 DEFAULT_RUNS_DIR = Path("runs")
-RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LATEST = "latest"
 _PARTIAL_SUFFIX = ".partial"
 
@@ -131,9 +131,12 @@ class RunWriter:
         return seal
 
     def finish(self) -> None:
-        """Give the directory its name. Raises `RunExistsError` if somebody else has taken it meanwhile."""
+        """Give the directory its name. Raises `RunExistsError` if somebody else has taken it meanwhile.
+
+        Raises `OSError` if the disk does not take what was written.
+        """
+        _flush(self._partial)
         try:
-            _flush(self._partial)
             os.rename(self._partial, self.final)
         except OSError as error:
             raise RunExistsError(f"{self.final} was made by another run in the meantime") from error
@@ -147,13 +150,18 @@ def _flush(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
+def is_run_name(text: str) -> bool:
+    """Whether a directory of a run or a sweep can be called so, and be found again by it."""
+    return re.fullmatch(_RUN_NAME, text) is not None and text != LATEST
+
+
 @contextlib.contextmanager
 def open_run(runs_dir: Path, scenario: str, name: str | None) -> Iterator[RunWriter]:
     """A new run directory, `name` or the scenario's name and the next free number; gone again if the block raises.
 
     Raises `RunExistsError` if `name` is taken, `RunDirectoryError` if it is no name or the directory cannot be made.
     """
-    if name is not None and (not re.fullmatch(RUN_NAME, name) or name == LATEST):
+    if name is not None and not is_run_name(name):
         raise RunDirectoryError(
             f'"{name}" cannot be the name of a run: expected up to 100 letters, digits, ".", "_" and "-", '
             f'the first a letter or digit, and not "{LATEST}"'
