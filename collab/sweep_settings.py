@@ -27,6 +27,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from collab.document import PlacedError, nearest
+from simnet.units import KINDS
 
 POINTS = "points"
 REPEATS = "repeats"
@@ -39,12 +40,6 @@ _NEVER_SWEPT = {
     "extends": "it is read before anything else",
 }
 _NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S.*?)?\s*")
-_UNITS = (  # of one kind, and what they are in the first of them
-    {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9, "Tbit/s": 1e12, "B/s": 8.0, "kB/s": 8e3, "MB/s": 8e6},
-    {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "min": 60e6, "h": 3600e6},
-    {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3},
-    {"%": 1.0},
-)
 _LADDER = ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "us", "ms", "s", "B", "kB", "MB", "GB", "%")
 
 Point = Mapping[str, Any]
@@ -239,7 +234,7 @@ def _spaced(kind: str, ends: Any, field: str) -> list[Any]:
 
 def _written(value: float, unit: str) -> str:
     """A quantity in the largest decimal unit of which it is at least one: 3162.28 kbit/s is 3.16228 Mbit/s."""
-    units = next((units for units in _UNITS if unit in units), {unit: 1.0})
+    units = next((units for units in KINDS if unit in units), {unit: 1.0})
     base = value * units[unit]
     ladder = [name for name in units if name in _LADDER and units[name] <= base * (1 + 1e-9)]
     best = max(ladder, key=lambda name: units[name], default=unit)
@@ -254,10 +249,11 @@ def _measured(first: Any, last: Any, field: str, kind: str, told: str) -> tuple[
     (low, low_unit), (high, high_unit) = (end for end in ends if end is not None)
     if low_unit == high_unit:  # also one that is not known here: whether it is valid is seen in the cells
         return low, high, low_unit
-    for units in _UNITS:
-        if low_unit in units and high_unit in units:
-            base = next(iter(units))
-            return low * units[low_unit], high * units[high_unit], base
+    for units in KINDS:
+        if low_unit is not None and high_unit is not None and {low_unit, high_unit} <= set(units):
+            base = min(units, key=lambda unit: units[unit])  # of which the others are whole multiples
+            many = {unit: round(scale / units[base]) for unit, scale in units.items()}
+            return low * many[low_unit], high * many[high_unit], base
     raise PlacedError(
         f'found "{first}" and "{last}", expected two values of one kind, such as 1 ms and 1 s', field, kind
     )

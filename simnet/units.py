@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from simnet.errors import UnitError
 
@@ -58,6 +58,11 @@ _OPERATION_RATE: Mapping[str, float] = {
 _POWER: Mapping[str, float] = {"mW": 1e-3, "W": 1.0, "kW": 1e3}
 _ENERGY: Mapping[str, float] = {"nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "MJ": 1e6}
 _ENERGY_PER_BIT: Mapping[str, float] = {"pJ/bit": 1e-12, "nJ/bit": 1e-9, "uJ/bit": 1e-6, "J/bit": 1.0}
+
+KINDS: Sequence[Mapping[str, float]] = (
+    _BANDWIDTH, _DURATION, _SIZE, _LENGTH, _OPERATION_RATE, _POWER, _ENERGY, _ENERGY_PER_BIT,
+)  # fmt: skip
+"""The units of each kind of quantity, and what they are in SI; no two kinds share a unit."""
 
 
 def bandwidth_bps(text: object) -> float:
