@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from collab import wire
+from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
     TASK_PATH,
@@ -24,9 +25,8 @@ from collab.agents.messages import (
     upload_message,
 )
 from collab.compute import counted_job
-from collab.content_cache import remembered, using
 from collab.errors import RunFailedError, WireError
-from collab.methods import Sections, Site, Task, Upload, added, base_of, get
+from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Job, Message, Reply
 from simnet.errors import RateError, UnreachableError
 
@@ -98,11 +98,7 @@ class _Work:
     def __call__(self) -> Sections:
         task, site = self.task, self.site
         parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
-        work = partial(get(task.method).client, task, site)
-        if base_of(task.method) in added():  # of another package's code no digest is known
-            with using(None):
-                return work()
-        return remembered("client", site.device, parts, work)
+        return kept(task.method, "client", site.device, parts, partial(get(task.method).client, task, site))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _work_again, (replace(self.task, settings=self.task.settings.model_dump(exclude={"name"})), self.site)

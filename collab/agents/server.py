@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from collab import methods
+from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
     TASK_PATH,
@@ -30,7 +31,6 @@ from collab.agents.messages import (
     task_message,
 )
 from collab.compute import Device, counted_job
-from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.errors import RefusedUploadError, RunFailedError, WireError
 from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
@@ -183,9 +183,8 @@ class ServerAgent:
         # A server function is a function of the uploads, in any order: so is what it computes.
         given = (self._earlier_rounds, sorted(self._this_round.items()))
         digest = _digest(self._method, str(self.settings), self.seed, name, self._jobs, *given)
-        work = partial(function, *args)
-        if methods.base_of(self._method) not in methods.added():  # of another package's code no digest is known
-            work = partial(remembered, "server", self.device, (digest, self.images), work)
+        parts = (digest, self.images)
+        work = partial(kept, self._method, "server", self.device, parts, partial(function, *args))
         return await self._host.compute(counted_job(name, work, key=f"server/{digest}"))
 
     def _end_round(self) -> None:
