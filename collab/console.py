@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -35,7 +35,26 @@ class _Row:
     network: Network | None = None
 
 
-class LiveProgress:
+class LiveDisplay:
+    """Shows what `draw` gives, anew several times a second, while its block goes on; only where there is a terminal."""
+
+    def __init__(self, draw: Callable[[], RenderableType], refresh_per_second: float) -> None:
+        self._live = Live(console=errors, get_renderable=draw, refresh_per_second=refresh_per_second, transient=True)
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        if errors.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it; what was drawn vanishes."""
+        self._live.stop()
+
+
+class LiveProgress(LiveDisplay):
     """A listener that draws a small table and keeps it up to date while a run goes on."""
 
     def __init__(self, title: str, methods: Sequence[str], *, virtual: bool) -> None:
@@ -45,17 +64,7 @@ class LiveProgress:
         self._preparing = "reading the data"
         self._clock = "virtual" if virtual else "elapsed"
         self._started_s = time.monotonic()
-        self._live = Live(console=errors, get_renderable=self._draw, refresh_per_second=5, transient=True)
-
-    def __enter__(self) -> LiveProgress:
-        if errors.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
+        super().__init__(self._draw, refresh_per_second=5)
 
     # -- what happens ----------------------------------------------------------------------------
 

@@ -7,17 +7,15 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from collab.console import errors, output
+from collab.console import LiveDisplay, errors, output
 from collab.plan import PlannedCell, in_words
 from collab.run_listener import Silence
 from collab.store import Sweep
@@ -37,7 +35,7 @@ class _Running:
     doing: str = ""
 
 
-class SweepDisplay(Silence):
+class SweepDisplay(LiveDisplay, Silence):
     """A listener that draws the cells that run, those that ended last, and how long the rest may take.
 
     Where there is no terminal it prints a line for each cell that ended.
@@ -51,17 +49,7 @@ class SweepDisplay(Silence):
         self._workers = 1
         self._method = ""
         self._began_s = time.monotonic()
-        self._live = Live(console=errors, get_renderable=self._draw, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> SweepDisplay:
-        if errors.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
+        super().__init__(self._draw, refresh_per_second=4)
 
     # -- what happens ----------------------------------------------------------------------------
 
