@@ -29,7 +29,7 @@ from collab.methods import Outcome
 from collab.nets import Network as LearnedNetwork
 from collab.network_file import KeptNetwork
 from collab.settings import SERVER, Scenario
-from collab.store import SCENARIO, TOPOLOGY, Metric, RunWriter, ledger_identity
+from collab.store import DATASET, SCENARIO, TOPOLOGY, Metric, RunWriter, ledger_identity
 from collab.topology_file import described, text_of
 from simnet import Network
 from simnet.ledger import Identity, Seal
@@ -180,6 +180,7 @@ def write_run(
     writer.write_text(SCENARIO, scenario_text)
     writer.write_json("environment.json", environment(scenario))
     writer.write_text(TOPOLOGY, text_of(described(scenario.topology(), SERVER)))
+    writer.write_json(DATASET, described_dataset(material.dataset))
     counts = {
         client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
         for client, part in material.holdings.items()
@@ -193,6 +194,23 @@ def write_run(
     writer.write_metrics(metric for result in results for metric in result.metrics())
     writer.write_json("summary.json", summary)
     return summary
+
+
+def described_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What everybody may know of a data set: classes, shape and scale of its images, and how they are made of records."""
+    spec = dataset.spec
+    return {
+        "name": dataset.name,
+        "title": title_of(dataset.name),
+        "class_names": list(dataset.class_names),
+        "benign": dataset.benign,
+        "classes": spec.classes,
+        "channels": spec.channels,
+        "side": spec.side,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "recipe": None if dataset.recipe is None else dataset.recipe.model_dump(mode="json"),
+    }
 
 
 def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, taken: ImageSpec) -> Seal:

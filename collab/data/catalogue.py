@@ -111,9 +111,17 @@ KNOWN: Mapping[str, Known] = {
 }  # fmt: skip
 
 
+TITLES: Mapping[str, str] = {
+    "5g-nidd": "5G-NIDD",
+    "5g-nidd-synthetic": "synthetic traffic (5G-NIDD's form)",
+    "flow-csv": "flow records",
+}
+"""The names to show of sets whose shape their settings decide."""
+
+
 def title_of(name: str) -> str:
     """The name to show beside figures: that of a known set, otherwise the name itself."""
-    return KNOWN[name].title if name in KNOWN else name
+    return KNOWN[name].title if name in KNOWN else TITLES.get(name, name)
 
 
 def places(name: str, data_dir: Path) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from collab.augment import Operation
+from collab.data.flows.recipe import FlowRecipe
 
 _PORTION = 512
 
@@ -77,12 +78,19 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set in memory: training samples to be divided among sites, test samples for judging."""
+    """A data set in memory: training samples to be divided among sites, test samples for judging.
+
+    `class_names` are empty where classes have numbers only; `benign` is the class that is no attack, in a set of
+    traffic; `recipe` is how its images were made, if they are of flow records.
+    """
 
     name: str
     spec: ImageSpec
     train: Samples
     test: Samples
+    class_names: tuple[str, ...] = ()
+    benign: int | None = None
+    recipe: FlowRecipe | None = None
 
 
 class SiteData:

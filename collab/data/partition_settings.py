@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from collab.data.settings import Settings
+from collab.data.base_settings import Settings
 
 
 class _PartitionSettings(Settings):

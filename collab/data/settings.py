@@ -7,29 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from collab.augment import Operation
+from collab.data.base_settings import DatasetBase
 from collab.document import PlacedError
 
 
-class Settings(BaseModel):
-    """Settings of data: immutable, and nothing unknown in them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class _DatasetSettings(Settings):
-    train_samples: int | None = Field(None, ge=1, description="use only this many training samples, drawn once")
-    test_samples: int | None = Field(None, ge=1, description="use only this many test samples, drawn once")
-    augmentation: tuple[Operation, ...] | None = Field(
-        None,
-        description="operations of differentiable siamese augmentation, such as [color, crop]; [] for none, the set's "
-        "own strategy if not given (no flip where mirrored images mean something else)",
-    )
-
-
-class DigitsSettings(_DatasetSettings):
+class DigitsSettings(DatasetBase):
     """1,797 handwritten digits that come with the package; needs no download."""
 
     name: Literal["digits"]
@@ -37,7 +21,7 @@ class DigitsSettings(_DatasetSettings):
     side: int = Field(16, ge=16, le=64, description="pixels that the 8x8 images are enlarged to")
 
 
-class IdxSettings(_DatasetSettings):
+class IdxSettings(DatasetBase):
     """MNIST or Fashion-MNIST, 1x28x28, from the data directory or by download."""
 
     name: Literal["mnist", "fashion-mnist"]
@@ -45,7 +29,7 @@ class IdxSettings(_DatasetSettings):
     side: ClassVar[int] = 28
 
 
-class Cifar10Settings(_DatasetSettings):
+class Cifar10Settings(DatasetBase):
     """CIFAR-10, 3x32x32, in the published binary or python form, from the data directory or by download."""
 
     name: Literal["cifar10"]
@@ -53,7 +37,7 @@ class Cifar10Settings(_DatasetSettings):
     side: ClassVar[int] = 32
 
 
-class Cifar10JpegSettings(_DatasetSettings):
+class Cifar10JpegSettings(DatasetBase):
     """CIFAR-10 (JPEG), 3x32x32: lossy copies, from the archive or folder cifar10-images in the data directory."""
 
     name: Literal["cifar10-jpeg"]
@@ -61,7 +45,7 @@ class Cifar10JpegSettings(_DatasetSettings):
     side: ClassVar[int] = 32
 
 
-class SvhnSettings(_DatasetSettings):
+class SvhnSettings(DatasetBase):
     """SVHN without its extra part, 3x32x32, in the published .mat form, from the data directory or by download."""
 
     name: Literal["svhn"]
@@ -69,7 +53,7 @@ class SvhnSettings(_DatasetSettings):
     side: ClassVar[int] = 32
 
 
-class ImageFolderSettings(_DatasetSettings):
+class ImageFolderSettings(DatasetBase):
     """Any folder of images, whose sub-folders are the classes, or hold the classes if they are train and test."""
 
     name: Literal["image-folder"]
@@ -93,7 +77,7 @@ class ImageFolderSettings(_DatasetSettings):
         return self
 
 
-class GaussiansSettings(_DatasetSettings):
+class GaussiansSettings(DatasetBase):
     """Random smooth images with noise, for tests and for measuring."""
 
     name: Literal["gaussians"]

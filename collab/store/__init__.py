@@ -3,6 +3,7 @@
 from collab.store.finding import find, find_run
 from collab.store.metrics import METRICS, Metric
 from collab.store.runs import (
+    DATASET,
     DEFAULT_RUNS_DIR,
     LATEST,
     LEDGER,
@@ -26,6 +27,7 @@ from collab.store.runs import (
 from collab.store.sweeps import Cell, Failure, Sweep, find_sweep, list_sweeps
 
 __all__ = [
+    "DATASET",
     "DEFAULT_RUNS_DIR",
     "LATEST",
     "LEDGER",

@@ -7,6 +7,7 @@
       scenario.yaml        the scenario with every default written out
       environment.json     versions, device, threads: what else the run is a function of
       partition.json       samples of each class at each client
+      dataset.json         classes by name, shape and scale of the images, how they are made of flow records
       topology.json        the network: nodes, where they are drawn, links, routes; see collab.topology_file
       metrics.parquet      every number that was measured, one a row; see collab.store.metrics
       log.txt              what happened, in words and with the time of day
@@ -64,6 +65,7 @@ LEDGER = "ledger.jsonl"
 SCENARIO_SHA256 = "scenario_sha256"
 TRACE = "trace.parquet"
 TOPOLOGY = "topology.json"
+DATASET = "dataset.json"
 NETWORKS = "networks.safetensors"
 LOG = "log.txt"
 PICTURE = "synthetic.png"
@@ -339,6 +341,12 @@ class Run:
     def topology(self) -> dict[str, Any] | None:
         """The network, as `collab.topology_file` describes it; None in runs from before it was kept."""
         path = self.path / TOPOLOGY
+        return read_map(path, json.loads) if path.exists() else None
+
+    @cached_property
+    def dataset(self) -> dict[str, Any] | None:
+        """What everybody may know of the data: classes, images, recipe; None in runs from before it was kept."""
+        path = self.path / DATASET
         return read_map(path, json.loads) if path.exists() else None
 
     @cached_property
