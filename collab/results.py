@@ -197,7 +197,7 @@ def write_run(
 
 
 def described_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What everybody may know of a data set: classes, shape and scale of its images, and how they are made of records."""
+    """What everybody may know of a data set: classes, shape and scale of its images, how they are made of records."""
     spec = dataset.spec
     return {
         "name": dataset.name,

@@ -1,10 +1,10 @@
-"""What the columns of a file of flow records are: the mapping that a user writes in YAML, and the published ones.
+r"""What the columns of a file of flow records are: the mapping that a user writes in YAML, and the published ones.
 
 ::
 
     name: zeek-conn
-    header: fields                  # Zeek: a line "#fields<tab>ts<tab>uid..."; or first: the first line names the columns
-    separator: "\\t"
+    header: fields                  # a line "#fields<tab>ts<tab>uid...", as Zeek has it; or first: the first line
+    separator: "\t"
     comments: "#"                   # lines that begin so are passed over
     missing: ["-", "(empty)"]
     features:                       # what becomes an image, in this order
@@ -44,9 +44,7 @@ class Feature(Settings):
 
     column: Word = Field(description="its name in the file")
     range: tuple[float, float] | None = Field(None, description="what becomes black and white; clipped beyond")
-    scale: Literal["linear", "log"] = Field(
-        "linear", description="log is log(1 + x), for what spans orders of magnitude"
-    )
+    scale: Literal["linear", "log"] = Field("linear", description="log is log(1 + x), for what spans magnitudes")
     values: tuple[Word, ...] = Field((), description="the texts of the column, coded 1, 2, ... in this order")
     leaks: bool = Field(False, description="gives the class away; dataset.leaking_columns: blank leaves it out")
 
@@ -164,9 +162,7 @@ class FlowFormat(Settings):
     @model_validator(mode="after")
     def _check(self) -> FlowFormat:
         if self.label is not None and self.label.column in {feature.column for feature in self.features}:
-            raise PlacedError(
-                f"{self.label.column} is the label; a feature that says it leaves nothing to learn", "label"
-            )
+            raise PlacedError(f"{self.label.column} is the label; it cannot be a feature, too", "label")
         if self.benign is not None and (self.label is None or self.benign not in self.label.classes):
             known = ", ".join(self.label.classes) if self.label else "none"
             raise PlacedError(f'there is no class "{self.benign}" (known: {known})', "benign")
@@ -216,7 +212,7 @@ class FlowFormat(Settings):
 
 
 def read_format(path: Path) -> FlowFormat:
-    """A mapping from its YAML file. Raises `DataError`, with line and column, for one that cannot be read or is none."""
+    """A mapping from its YAML file. Raises `DataError`, with line and column."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,8 @@
 """All that makes an image of flow records: what a detector needs beside its weights to look at new ones.
 
-With n features, f flows make an image [1, side, side] of which a `packed` one holds the f n values one after another, row
-by row, and what goes beyond the last pixel is left out (the paper's 94 flows of 44 values make 4,136, of which 40 are cut
-off); a feature therefore stands elsewhere in each row. In `rows` each row of pixels is one flow, its last pixels black.
+Of n features, f flows make an image [1, side, side]. A `packed` one holds the f n values one after another, row by row,
+and what goes beyond the last pixel is left out (the paper's 94 flows of 44 values make 4,136, of which 40 are cut off);
+a feature therefore stands elsewhere in each row. In `rows` each row of pixels is one flow, its last pixels black.
 """
 
 from __future__ import annotations

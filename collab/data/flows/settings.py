@@ -1,7 +1,7 @@
 """Data sets of flow records, as settings.
 
-The defaults are the paper's: windows of one class each, a random split, every column. Each of the others is what somebody
-asks who wants to know how good a detector would be (`docs/flows.md`).
+The defaults are the paper's: windows of one class each, a random split, every column. Each of the others is what
+somebody asks who wants to know how good a detector would be (`docs/flows.md`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FlowSettings(DatasetBase):
     scaling: Literal["ranges", "station", "training"] = Field(
         "ranges",
         description="what becomes black and white: the ends of ranges that everybody knows, or the smallest and the "
-        "largest value of the station's, or of all stations' training flows (which a real system would need a round for)",
+        "largest value of the station's training flows, or of all stations' (which would take another round)",
     )
     leaking_columns: Literal["keep", "blank"] = Field(
         "keep", description="columns that give the class away (Seq, Offset): as they are, or black"
@@ -53,7 +53,7 @@ class FlowSettings(DatasetBase):
         200_000,
         ge=100,
         le=5_000_000,
-        description="images held in memory at most; of a file that gives more, every second is left out, or three of four ...",
+        description="images held in memory at most; of more, every second is left out, or three of four, ...",
     )
 
 
