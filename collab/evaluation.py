@@ -8,15 +8,17 @@ sets is a setting, see `collab.evaluation_settings`. No epoch is picked by its t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from collab.augment import per_sample
 from collab.compute import CPU, Device, halved, report
+from collab.confusion import MOST_CLASSES, Confusion
 from collab.data import Dataset
 from collab.evaluation_settings import EvaluationSettings
 from collab.matching import SyntheticSet
@@ -40,11 +42,13 @@ _PORTION = 512  # test images that are normalised together
 class Accuracy:
     """Accuracies on the test data, 0 to 1, one a network trained: as many on each of `sets`, the first set's first.
 
-    Deviations are those of the population (divided by n, not n - 1).
+    Deviations are those of the population (divided by n, not n - 1). `confusions` are what each of the networks took
+    for what; none if the data has more classes than are counted.
     """
 
     values: tuple[float, ...]
     sets: int = 1
+    confusions: tuple[Confusion, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -72,7 +76,8 @@ class Accuracy:
         if len({len(accuracy.values) // accuracy.sets for accuracy in accuracies}) != 1:
             raise ValueError("accuracies of sets with different numbers of networks cannot be joined")
         values = tuple(value for accuracy in accuracies for value in accuracy.values)
-        return cls(values, sum(accuracy.sets for accuracy in accuracies))
+        confusions = tuple(each for accuracy in accuracies for each in accuracy.confusions)
+        return cls(values, sum(accuracy.sets for accuracy in accuracies), confusions)
 
 
 def evaluate(
@@ -90,18 +95,18 @@ def evaluate(
     """
     expanded = synthetic.expanded()
     images, labels = expanded.images.to(device.torch), expanded.labels.to(device.torch)
-    values: list[float] = []
+    found: list[Accuracy] = []
     together = settings.repeats
-    while len(values) < settings.repeats:
-        repeats = range(len(values), min(len(values) + together, settings.repeats))
+    while len(found) < settings.repeats:
+        repeats = range(len(found), min(len(found) + together, settings.repeats))
         stack = Stack.of([_fresh(spec, seed, repeat, device, start) for repeat in repeats])
         try:
             _train(stack, images, labels, dataset, settings, [key(seed, "evaluation", "training", r) for r in repeats])
         except torch.OutOfMemoryError:
             together = halved(len(repeats), "networks at once")
             continue
-        values += [tested(stack.network(index), dataset, spec, device) for index in range(len(stack))]
-    return Accuracy(tuple(values))
+        found += [tested(stack.network(index), dataset, spec, device) for index in range(len(stack))]
+    return replace(Accuracy.joined(found), sets=1)
 
 
 def _fresh(spec: NetworkSpec, seed: int, repeat: int, device: Device, start: Start | None) -> Network:
@@ -141,16 +146,28 @@ def _optimiser(stack: Stack, settings: EvaluationSettings, learning_rate: float)
     return Sgd(stack.parameters, learning_rate, settings.momentum, settings.weight_decay)
 
 
+def tested(network: Predictor, dataset: Dataset, spec: NetworkSpec, device: Device) -> Accuracy:
+    """What a network of the size of `spec` makes of the test data.
+
+    Its accuracy is the share of samples of which it gives the label the highest score.
+    """
+    test, classes = dataset.test, dataset.spec.classes
+    predicted = _predictions(network, dataset, spec, device)
+    correct = int((predicted == test.labels).sum())
+    countable = classes <= MOST_CLASSES
+    confusions = (Confusion.of(test.labels, predicted, classes, test.sites),) if countable else ()
+    return Accuracy((correct / len(test.labels),), confusions=confusions)
+
+
 @torch.no_grad()
-def tested(network: Predictor, dataset: Dataset, spec: NetworkSpec, device: Device) -> float:
-    """The share of the test data of which a network of the size of `spec` gives its label the highest score."""
-    images, labels = dataset.test.images, dataset.test.labels
-    correct = 0
-    for first in range(0, len(labels), _PORTION):
-        portion = dataset.spec.normalise(images[first : first + _PORTION], device.torch)
-        predicted = _predicted(network, portion, spec).cpu().numpy()
-        correct += int((predicted == labels[first : first + _PORTION]).sum())
-    return correct / len(labels)
+def _predictions(network: Predictor, dataset: Dataset, spec: NetworkSpec, device: Device) -> NDArray[np.int64]:
+    """The class of the highest score of each test sample, [n]."""
+    images = dataset.test.images
+    portions = (
+        dataset.spec.normalise(images[first : first + _PORTION], device.torch)
+        for first in range(0, len(images), _PORTION)
+    )
+    return np.concatenate([_predicted(network, portion, spec).cpu().numpy() for portion in portions])
 
 
 def _predicted(network: Predictor, images: Tensor, spec: NetworkSpec) -> Tensor:

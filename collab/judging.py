@@ -44,7 +44,7 @@ def judge(
             near = outcome.start.network.spec
             found[NEAR_THE_START] = evaluate(outcome.synthetic, dataset, near, settings, seed, device, outcome.start)
     for name, network in outcome.networks.items():
-        found[name] = Accuracy((tested(network, dataset, spec, device),))
+        found[name] = tested(network, dataset, spec, device)
     return found
 
 

@@ -21,8 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
+from collab.confusion import Confusion
 from collab.data import Dataset, ImageSpec, SiteData
 from collab.data.catalogue import title_of
+from collab.data.sites import site_names
 from collab.ensemble_distillation import InUnits, unit
 from collab.evaluation import Accuracy
 from collab.methods import Outcome
@@ -30,6 +32,7 @@ from collab.nets import Network as LearnedNetwork
 from collab.network_file import KeptNetwork
 from collab.settings import SERVER, Scenario
 from collab.store import DATASET, SCENARIO, TOPOLOGY, Metric, RunWriter, ledger_identity
+from collab.store.detection import CONFUSIONS, detection_rate, false_alarm_rate
 from collab.topology_file import described, text_of
 from simnet import Network
 from simnet.ledger import Identity, Seal
@@ -64,6 +67,8 @@ class MethodResult:
     gallery: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = field(default_factory=dict)
     rounds: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Site -> the rounds, from 1, that it uploaded in."""
+    benign: int | None = None
+    """The class that is no attack, in data of traffic."""
 
     @property
     def accuracy(self) -> Accuracy:
@@ -127,13 +132,28 @@ class MethodResult:
             "result_digest": result_digest(self.outcome),
         }
 
-    def metrics(self) -> Iterator[Metric]:
-        """Every number that was measured, for the table of the run."""
-        name, trace = self.name, self.network.trace
+    def _judged(self) -> Iterator[Metric]:
+        """What each network makes of the test data."""
         for judged, found in self.accuracies.items():
             each = len(found.values) // found.sets
             for index, value in enumerate(found.values):
-                yield Metric(name, "accuracy", value, network=judged, set=index // each, repeat=index % each)
+                yield Metric(self.name, "accuracy", value, network=judged, set=index // each, repeat=index % each)
+            for index, confusion in enumerate(found.confusions):
+                for metric, rate in self._rates(confusion):
+                    yield Metric(self.name, metric, rate, network=judged, set=index // each, repeat=index % each)
+
+    def _rates(self, confusion: Confusion) -> Iterator[tuple[str, float]]:
+        """The rates of a detector, as far as the test data shows them."""
+        if self.benign is not None:
+            for metric, rate in (("false_alarm_rate", false_alarm_rate), ("detection_rate", detection_rate)):
+                value = rate(confusion.whole, self.benign)
+                if value is not None:
+                    yield metric, value
+
+    def metrics(self) -> Iterator[Metric]:
+        """Every number that was measured, for the table of the run."""
+        name, trace = self.name, self.network.trace
+        yield from self._judged()
         done: Counter[str] = Counter()
         for event in trace.of_kind("upload"):
             site = str(event.values["site"])
@@ -180,7 +200,8 @@ def write_run(
     writer.write_text(SCENARIO, scenario_text)
     writer.write_json("environment.json", environment(scenario))
     writer.write_text(TOPOLOGY, text_of(described(scenario.topology(), SERVER)))
-    writer.write_json(DATASET, described_dataset(material.dataset))
+    stations = stations_of(scenario, material.dataset)
+    writer.write_json(DATASET, {**described_dataset(material.dataset), "sites": stations})
     counts = {
         client: np.bincount(material.dataset.train.labels[part], minlength=material.dataset.spec.classes).tolist()
         for client, part in material.holdings.items()
@@ -194,6 +215,14 @@ def write_run(
     writer.write_metrics(metric for result in results for metric in result.metrics())
     writer.write_json("summary.json", summary)
     return summary
+
+
+def stations_of(scenario: Scenario, dataset: Dataset) -> dict[str, str] | None:
+    """Client -> the site of the data set that it holds all samples of; None unless they were divided so."""
+    sites = dataset.train.sites
+    if scenario.partition.scheme != "by_column" or sites is None:
+        return None
+    return dict(zip(scenario.clients, site_names(sites), strict=True))
 
 
 def described_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -224,6 +253,11 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, t
         images[f"site:{site}"], images[f"site-labels:{site}"] = pictures, labels
     facts = {
         "accuracies": {name: list(found.values) for name, found in result.accuracies.items()},
+        CONFUSIONS: {
+            name: Confusion.summed(found.confusions).by_site()
+            for name, found in result.accuracies.items()
+            if found.confusions
+        },
         "sets": result.accuracy.sets,
         "expand": 1 if outcome.synthetic is None else outcome.synthetic.expand,
         "sites": sorted(set(result.sites)),

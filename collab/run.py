@@ -136,8 +136,9 @@ def run_method(
     played = recorded
     accuracies_over_sets = over_sets(accuracies)
     return MethodResult(
-        settings.name, played.outcome, played.network, accuracies_over_sets, played.gallery, played.rounds
-    )
+        settings.name, played.outcome, played.network, accuracies_over_sets, played.gallery, played.rounds,
+        material.dataset.benign,
+    )  # fmt: skip
 
 
 def _judged(
@@ -149,7 +150,8 @@ def _judged(
     near = None if start is None else (start.network.checksum(), start.network.spec, start.spread)
     if not all(type(network).__module__.startswith("collab.") for network in outcome.networks.values()):
         return judge(outcome, dataset, spec, settings, seed, device)  # how another package's scores is in no digest
-    parts = (result_digest(outcome), expand, near, dataset.test.digest(), dataset.spec, spec, settings, seed)
+    test = (dataset.test.digest(), dataset.test.sites)
+    parts = (result_digest(outcome), expand, near, test, dataset.spec, spec, settings, seed)
     return remembered("judge", device, parts, partial(judge, outcome, dataset, spec, settings, seed, device))
 
 

@@ -123,7 +123,7 @@ def _serve(
         outcome = run_network(network, main)
         spec = settings.network(material.dataset.spec)
         accuracies = judge(outcome, material.dataset, spec, scenario.evaluation, scenario.seed, device)
-    return MethodResult(settings.name, outcome, network, accuracies, gallery, rounds)
+    return MethodResult(settings.name, outcome, network, accuracies, gallery, rounds, material.dataset.benign)
 
 
 class _Reception:

@@ -101,6 +101,7 @@ COLLAB = [
     "method_plugins",
     "methods",
     "evaluation_settings",
+    "confusion",
     "evaluation",
     "judging",
     "privacy",

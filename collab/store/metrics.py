@@ -18,7 +18,9 @@ at_s     double  when: virtual seconds, or real ones of a real run
 Columns that a metric does not have are null. Metrics: ``accuracy`` (0 to 1, on the test data), ``upload_bytes`` (one
 row an upload), ``bytes_up`` and ``bytes_down`` (all bodies of a site), ``last_upload_s``, ``result_s``, ``compute_j``,
 ``idle_j``, ``transmit_j``, ``receive_j`` (of hosts whose energy is counted), and ``matching_loss`` (the loss
-that the server's set was moved by, before each step, of methods that refine one).
+that the server's set was moved by, before each step, of methods that refine one); where the data says which class is
+benign, ``false_alarm_rate`` (of the benign test samples, those taken for an attack) and ``detection_rate`` (of the
+attacks, those taken for an attack, whichever).
 """
 
 from __future__ import annotations

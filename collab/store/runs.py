@@ -12,7 +12,7 @@
       metrics.parquet      every number that was measured, one a row; see collab.store.metrics
       log.txt              what happened, in words and with the time of day
       collabdm/            one folder a method
-        outcome.json       accuracies of all networks, bytes of each site, energy of each host
+        outcome.json       accuracies and confusions of all networks, bytes of each site, energy of each host
         trace.parquet      everything that happened, one event a row; see simnet.trace_file
         ledger.jsonl       everything that crossed a boundary, or was refused; a chain that `collab audit` verifies
         images.safetensors synthetic images: refined, initial, and of the first sites
@@ -217,7 +217,10 @@ class MethodRun:
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
-        """accuracies, bytes of each site, energy of each host. Raises `RunDirectoryError` if it cannot be read."""
+        """accuracies, confusions, bytes of each site, energy of each host.
+
+        Raises `RunDirectoryError` if it cannot be read.
+        """
         return read_map(self.path / "outcome.json", json.loads)
 
     @cached_property

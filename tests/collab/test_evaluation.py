@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from collab import evaluation
+from collab.compute import CPU
+from collab.confusion import MOST_CLASSES
 from collab.data import Dataset, GaussiansSettings, Samples, load_dataset
 from collab.evaluation import Accuracy, EvaluationSettings, evaluate
 from collab.matching import SyntheticSet
-from collab.nets import NetworkSpec
+from collab.nets import NetworkSpec, seeded_network
 from collab.training import Sgd
 
 SPEC = NetworkSpec(8, 2, 1, 16, 4)
@@ -121,3 +124,20 @@ def test_deviations_over_networks_and_over_sets():
     assert Accuracy.joined([found, found]).sets == 6
     with pytest.raises(ValueError, match="different numbers of networks"):
         Accuracy.joined([Accuracy((0.5,)), Accuracy((0.5, 0.7))])
+
+
+def test_accuracy_is_the_diagonal_of_the_confusion(dataset):
+    settings = EvaluationSettings(epochs=5, repeats=3)
+    found = evaluate(some_real_images(dataset, 1), dataset, SPEC, settings, 1)
+    assert len(found.confusions) == 3
+    for value, confusion in zip(found.values, found.confusions, strict=True):
+        assert value == np.trace(confusion.whole) / len(dataset.test)
+        assert confusion.whole.sum(axis=1).tolist() == np.bincount(dataset.test.labels).tolist()
+
+
+def test_very_many_classes_are_not_counted():
+    many = load_dataset(GaussiansSettings(name="gaussians", classes=MOST_CLASSES + 1, samples_per_class=2), 0)
+    spec = NetworkSpec(2, 1, 1, 16, MOST_CLASSES + 1)
+    found = evaluation.tested(seeded_network(spec, 0), many, spec, CPU)
+    assert len(found.values) == 1
+    assert found.confusions == ()
