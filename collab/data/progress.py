@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-Unit = Literal["B", "images"]
+Unit = Literal["B", "images", "flows"]
 
 
 class Progress(Protocol):
-    """Hears how far something is: downloading counts bytes, decoding counts images; a total of 0 is not known."""
+    """Hears how far something is: downloads count bytes, decoding counts images or flows; a total of 0 is not known."""
 
     def __call__(self, what: str, done: int, total: int, unit: Unit) -> None:
         """`done` of `total` of `what`, a text such as "downloading mnist: train-images-idx3-ubyte.gz"."""
