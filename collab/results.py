@@ -238,6 +238,7 @@ def described_dataset(dataset: Dataset) -> dict[str, Any]:
         "side": spec.side,
         "mean": list(spec.mean),
         "std": list(spec.std),
+        "augmentation": list(spec.augmentation),
         "recipe": None if dataset.recipe is None else dataset.recipe.model_dump(mode="json"),
     }
 

@@ -72,6 +72,7 @@ SIMNET = [
 ]
 COLLAB = [
     "errors",
+    "whole_file",
     "process",
     "engines",
     "array_file",
@@ -122,6 +123,7 @@ COLLAB = [
     "scenario",
     "network_file",
     "store",
+    "synthetic_file",
     "auditing",
     "topology_layout",
     "topology_file",

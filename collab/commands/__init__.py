@@ -1,7 +1,7 @@
 """The commands of `collab` that have a file of their own: each module here is one, `command` its function.
 
-The module's name is the command's. A package here is a group of commands, its modules likewise the commands in it,
-its docstring its help. `collab.cli` finds them; nothing else knows their names.
+The module's name is the command's, with `-` for `_`. A package here is a group of commands, its modules likewise the
+commands in it, its docstring its help. `collab.cli` finds them; nothing else knows their names.
 """
 
 from __future__ import annotations
@@ -41,4 +41,4 @@ def groups() -> Iterator[Group]:
 def _commands(path: Sequence[str], package: str) -> Iterator[Command]:
     for module in pkgutil.iter_modules(path):
         if not module.ispkg:
-            yield module.name, importlib.import_module(f"{package}.{module.name}").command
+            yield module.name.replace("_", "-"), importlib.import_module(f"{package}.{module.name}").command
