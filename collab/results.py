@@ -189,7 +189,7 @@ def write_run(
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "seed": scenario.seed,
-        "dataset": title_of(material.dataset.name),
+        "dataset": material.dataset.title or title_of(material.dataset.name),
         "world": "real" if real else "simulated",
         "run_dir": str(writer.final),
         "trace_digest": _joint_digest([result.network.trace for result in results]),
@@ -230,7 +230,7 @@ def described_dataset(dataset: Dataset) -> dict[str, Any]:
     spec = dataset.spec
     return {
         "name": dataset.name,
-        "title": title_of(dataset.name),
+        "title": dataset.title or title_of(dataset.name),
         "class_names": list(dataset.class_names),
         "benign": dataset.benign,
         "classes": spec.classes,

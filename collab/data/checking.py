@@ -22,8 +22,10 @@ from collab.data.catalogue import KNOWN, how_to_get, places
 from collab.data.dataset import Samples
 from collab.data.decoded import Parts
 from collab.data.download import PublishedFile, sha256_of
+from collab.data.flows import sources
+from collab.data.flows.settings import NiddSettings
 from collab.data.progress import Progress, silence
-from collab.errors import DamagedDataError
+from collab.errors import DamagedDataError, DataError
 
 Verdict = Literal["published", "repacked", "reordered", "copy", "differs", "damaged", "missing"]
 """From best to worst. published: the files are the published ones. repacked: their content is, bit for bit.
@@ -115,6 +117,7 @@ def check(name: str, data_dir: Path, progress: Progress = silence) -> Report:
         cifar.NAME: _check_cifar,
         cifar_jpeg.NAME: _check_jpeg,
         svhn.NAME: _check_svhn,
+        sources.NIDD: _check_nidd,
     }
     return checks[name](data_dir, progress)
 
@@ -189,6 +192,21 @@ def _check_svhn(data_dir: Path, progress: Progress) -> Report:
         published = any(file.name == path.name and file.sha256 == sha256_of(path) for file in KNOWN[svhn.NAME].files)
         files.append(FileReport(str(path), "published" if published else "differs"))
     return _judged(svhn.NAME, files, lambda: (svhn.read(found[0], progress), svhn.read(found[1], progress)))
+
+
+def _check_nidd(data_dir: Path, progress: Progress) -> Report:
+    found = sources.locate(data_dir)
+    if not found:
+        return _missing(sources.NIDD, data_dir)
+    settings = NiddSettings(name="5g-nidd")
+    try:
+        made = sources.load(settings, data_dir, progress)
+    except DataError as error:
+        return _report(sources.NIDD, "damaged", str(error), [FileReport(str(path), "damaged") for path in found])
+    published = made.title == KNOWN[sources.NIDD].title
+    verdict: Verdict = "published" if published else "differs"
+    note = _WORDS[verdict] if published else f"readable, in the published form, but {made.title}"
+    return _report(sources.NIDD, verdict, note, [FileReport(str(path), verdict) for path in found], made.parts)
 
 
 def _check_jpeg(data_dir: Path, progress: Progress) -> Report:

@@ -81,7 +81,8 @@ class Dataset:
     """A data set in memory: training samples to be divided among sites, test samples for judging.
 
     `class_names` are empty where classes have numbers only; `benign` is the class that is no attack, in a set of
-    traffic; `recipe` is how its images were made, if they are of flow records.
+    traffic; `recipe` is how its images were made, if they are of flow records; `title` is the name to show beside
+    figures, if it is another than that of the name.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     benign: int | None = None
     recipe: FlowRecipe | None = None
+    title: str = ""
 
 
 class SiteData:

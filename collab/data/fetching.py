@@ -17,6 +17,10 @@ _NOT_FETCHED = {
     "digits": "it comes with the package",
     "gaussians": "it is made when it is used",
     "image-folder": "dataset.path names a folder of yours",
+    "flow-csv": "dataset.path names files of yours",
+    "5g-nidd-synthetic": "it is made when it is used",
+    "5g-nidd": "it is published behind a log-in, at doi:10.21227/xtep-hv36; put Combined.csv into the folder 5g-nidd "
+    "of the data directory",
     "cifar10-jpeg": "it is published nowhere; put cifar10-images.tar.xz into the data directory, or use cifar10",
 }
 

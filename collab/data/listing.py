@@ -8,6 +8,7 @@ from pathlib import Path
 
 from collab.data import cifar, cifar_jpeg, idx, svhn
 from collab.data.catalogue import KNOWN
+from collab.data.flows import sources
 
 _PARTS = {"mnist": len(idx.FILES), "fashion-mnist": len(idx.FILES), svhn.NAME: len(svhn.FILES)}
 
@@ -41,6 +42,8 @@ def entries(data_dir: Path) -> list[Entry]:
             present = "always"
         elif not paths:
             present = "no"
+        elif known.name == sources.NIDD:
+            present = "yes" if paths[0].name == sources.COMBINED or len(paths) > 1 else "partly"
         else:
             present = "yes" if len(paths) >= _PARTS.get(known.name, 1) else "partly"
         spec = known.spec
@@ -54,6 +57,8 @@ def entries(data_dir: Path) -> list[Entry]:
     for name, what, present in (
         ("gaussians", "random images, made here", "always"),
         ("image-folder", "any folder of images", "by path"),
+        ("5g-nidd-synthetic", "traffic, made here", "always"),
+        ("flow-csv", "flow records by a mapping", "by path"),
     ):
         found.append(Entry(name, name, what, None, None, "", present, (), 0, fetchable=False))
     return found
@@ -68,6 +73,8 @@ def located(name: str, data_dir: Path) -> tuple[Path, ...]:
     if name == cifar_jpeg.NAME:
         path = cifar_jpeg.locate(data_dir)
         return () if path is None else (path,)
+    if name == sources.NIDD:
+        return sources.locate(data_dir)
     if name == cifar.NAME:
         found = cifar.locate(data_dir)
         return () if found is None else (found[1],)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from collab.data import cifar, cifar_jpeg, digits, gaussians, idx, image_folder, svhn
-from collab.data.catalogue import ANY, KNOWN
+from collab.data.catalogue import ANY, FLOW_SPEC, KNOWN
 from collab.data.dataset import Dataset, ImageSpec, Samples
 from collab.data.decoded import Parts
+from collab.data.flows import sources
+from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
 from collab.data.progress import Progress, silence
 from collab.data.settings import (
     AnyDatasetSettings,
@@ -19,6 +21,7 @@ from collab.data.settings import (
     GaussiansSettings,
     IdxSettings,
     ImageFolderSettings,
+    ImageSettings,
     SvhnSettings,
 )
 from simnet.draws import generator
@@ -39,18 +42,31 @@ def load_dataset(
     progress: Progress | None = None,
 ) -> Dataset:
     """Read (or download, or make) a data set. Raises `collab.errors.DataError` if that fails."""
-    (train, test), spec = _parts(settings, seed, directory or data_dir(), progress or silence)
+    directory, progress = directory or data_dir(), progress or silence
+    if isinstance(settings, NiddSettings | SyntheticNiddSettings | FlowCsvSettings):
+        whole = _flows(settings, directory, progress)
+    else:
+        (train, test), spec = _parts(settings, seed, directory, progress)
+        whole = Dataset(settings.name, spec, train, test)
     if settings.augmentation is not None:
-        spec = replace(spec, augmentation=settings.augmentation)
-    return Dataset(
-        settings.name,
-        spec,
-        _limit(train, settings.train_samples, settings.name, "train"),
-        _limit(test, settings.test_samples, settings.name, "test"),
+        whole = replace(whole, spec=replace(whole.spec, augmentation=settings.augmentation))
+    return replace(
+        whole,
+        train=_limit(whole.train, settings.train_samples, settings.name, "train"),
+        test=_limit(whole.test, settings.test_samples, settings.name, "test"),
     )
 
 
-def _parts(settings: AnyDatasetSettings, seed: int, directory: Path, progress: Progress) -> tuple[Parts, ImageSpec]:
+def _flows(
+    settings: NiddSettings | SyntheticNiddSettings | FlowCsvSettings, directory: Path, progress: Progress
+) -> Dataset:
+    made = sources.load(settings, directory, progress)
+    form, (train, test) = made.recipe.format, made.parts
+    spec = replace(FLOW_SPEC, classes=len(form.class_names), side=settings.side)
+    return Dataset(settings.name, spec, train, test, form.class_names, form.benign_class, made.recipe, title=made.title)
+
+
+def _parts(settings: ImageSettings, seed: int, directory: Path, progress: Progress) -> tuple[Parts, ImageSpec]:
     match settings:
         case DigitsSettings():
             return digits.load(settings.side), replace(KNOWN[settings.name].spec, side=settings.side)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from collab.data.base_settings import DatasetBase
+from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
 from collab.document import PlacedError
 
 
@@ -87,7 +88,7 @@ class GaussiansSettings(DatasetBase):
     samples_per_class: int = Field(100, ge=1, description="of the training part; the test part has half as many")
 
 
-AnyDatasetSettings = (
+ImageSettings = (
     DigitsSettings
     | IdxSettings
     | Cifar10Settings
@@ -96,4 +97,5 @@ AnyDatasetSettings = (
     | ImageFolderSettings
     | GaussiansSettings
 )
+AnyDatasetSettings = ImageSettings | NiddSettings | SyntheticNiddSettings | FlowCsvSettings
 DatasetSettings = Annotated[AnyDatasetSettings, Field(discriminator="name")]

@@ -36,6 +36,8 @@ from collab.data.base_settings import Settings
 from collab.document import Document, PlacedError
 from collab.errors import DataError, ScenarioError
 
+BUILT_IN = "nidd"
+"""The mapping that comes with the package: the columns of 5G-NIDD."""
 Word = Annotated[str, Field(min_length=1)]
 
 
@@ -183,6 +185,21 @@ class FlowFormat(Settings):
         """The class of each of `attacks`."""
         called = self.label.classes.values() if self.label else ()
         return tuple(index for index, names in enumerate(called) for _ in names)
+
+    def columns_of_text(self, *, labelled: bool) -> tuple[str, ...]:
+        """The columns that are read as text, those of labels only where they are asked for."""
+        texts = [feature.column for feature in self.features if feature.is_text]
+        texts += [column for column in (self.station.column, self.session.column) if column is not None]
+        if labelled and self.label is not None:
+            texts += [self.label.column] if self.label.column is not None else []
+            texts += [column for rule in self.label.rules for column in rule.when]
+        return tuple(dict.fromkeys(texts))
+
+    def columns_of_numbers(self) -> tuple[str, ...]:
+        """The columns that hold numbers."""
+        numbers = [feature.column for feature in self.features if not feature.is_text]
+        numbers += [column for column in (self.station.restarts, self.session.falls) if column is not None]
+        return tuple(dict.fromkeys(numbers))
 
     @property
     def benign_class(self) -> int | None:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from collab.data.base_settings import DatasetBase
+from collab.data.flows.flow_format import BUILT_IN
 from collab.document import PlacedError
 
 SIDE = 64
@@ -85,10 +86,12 @@ class FlowCsvSettings(FlowSettings):
     path: str = Field(
         min_length=1, description="file, or folder of .csv and .log files; from here or the data directory"
     )
-    mapping: str = Field(min_length=1, description="YAML file that says what the columns are; from here or beside path")
+    mapping: str = Field(
+        min_length=1, description="YAML file that says what the columns are, from here or beside path; or nidd"
+    )
 
     @model_validator(mode="after")
     def _check_mapping(self) -> FlowCsvSettings:
-        if not self.mapping.endswith((".yaml", ".yml")):
-            raise PlacedError(f'"{self.mapping}" is no YAML file; expected e.g. zeek.yaml', "mapping")
+        if self.mapping != BUILT_IN and not self.mapping.endswith((".yaml", ".yml")):
+            raise PlacedError(f'"{self.mapping}" is no YAML file; expected e.g. zeek.yaml, or {BUILT_IN}', "mapping")
         return self

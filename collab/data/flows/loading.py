@@ -1,0 +1,256 @@
+"""From files of flow records to labelled images of a training and a test part.
+
+What is held in memory is the images, 4 kB each, and never the flows; where their scale is that of the training flows,
+the files are read twice. More images than `most_images` are thinned out while reading: every second window of each
+class and station is left out, then every second of the rest, and so on, so that a file of any size can be read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collab.data.dataset import Samples
+from collab.data.flows.flow_format import FlowFormat
+from collab.data.flows.reading import FlowBatch, read_flows
+from collab.data.flows.recipe import EVERYWHERE, FlowRecipe, Range
+from collab.data.flows.settings import FlowSettings
+from collab.data.flows.splits import Origins, judging
+from collab.data.flows.windows import Windows, windows_of
+from collab.data.progress import Progress, silence
+from collab.document import nearest
+from collab.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+Described = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class FlowImages:
+    """The images of a training and a test part, which know their stations, and how they were made."""
+
+    train: Samples
+    test: Samples
+    recipe: FlowRecipe
+
+
+def load_flows(
+    paths: Sequence[Path],
+    form: FlowFormat,
+    settings: FlowSettings,
+    *,
+    rows: int | None = None,
+    progress: Progress = silence,
+) -> FlowImages:
+    """Images of all flows of the files, divided as `settings` say; `rows` is how many flows there must be, if known.
+
+    Raises `DataError` for files, or settings, of which no data set can be made, `DamagedDataError` for a file that
+    cannot be read.
+    """
+    _check_unseen(form, settings)
+    recipe = FlowRecipe(
+        format=form, layout=settings.layout, side=settings.side, windows=settings.windows, pixels=settings.pixels,
+        blank=tuple(f.column for f in form.features if f.leaks) if settings.leaking_columns == "blank" else (),
+        ranges={EVERYWHERE: tuple(feature.known_range or (0.0, 1.0) for feature in form.features)},
+    )  # fmt: skip
+    source = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
+    names: list[str] = []
+
+    def read(describe: Callable[[Windows], Described]) -> dict[str, NDArray[Any]]:
+        counted = _Counted(names, rows, paths[-1])
+        batches = counted.all_of(read_flows(paths, form, progress=progress))
+        windows = windows_of(batches, form, recipe.flows_per_image, settings.windows)
+        return _kept(windows, describe, settings.most_images, len(form.attacks), source)
+
+    if settings.scaling == "ranges":
+        _check_ranges(form)
+        found = read(lambda windows: {"images": recipe.render(windows.values)})
+    else:
+        found = read(_extremes)
+    origins = Origins(*(found[name] for name in ("classes", "attacks", "stations", "sessions", "rows")))
+    _check_classes(form, origins, recipe, source)
+    tested = judging(origins, settings.split, settings.test_share, settings.split_seed, source)
+    trained = ~tested & ~_unseen(form, origins, names, settings)
+    if settings.scaling != "ranges":
+        recipe = recipe.model_copy(update={"ranges": _ranges(form, found, origins, trained, names, settings.scaling)})
+        found = read(lambda windows: {"images": _rendered(recipe, windows, names)})
+    sites = np.array(names, np.str_)[origins.stations]
+    train, test = (Samples(found["images"][part], origins.classes[part], sites[part]) for part in (trained, tested))
+    _check_training(form, train, source)
+    return FlowImages(train, test, recipe)
+
+
+class _Counted:
+    """Passes flows on, counts them, and remembers the stations met."""
+
+    def __init__(self, names: list[str], expected: int | None, last: Path) -> None:
+        self._names, self._expected, self._last = names, expected, last
+
+    def all_of(self, batches: Iterator[FlowBatch]) -> Iterator[FlowBatch]:
+        """All of them. Raises `DataError` if they are not as many as there should be."""
+        total = 0
+        for batch in batches:
+            total += len(batch)
+            self._names[:] = batch.station_names
+            yield batch
+        if self._expected is not None and total != self._expected:
+            raise DataError(
+                f"{self._last}: found {total:,} flows, expected {self._expected:,}: the file "
+                f"{'ends too early' if total < self._expected else 'goes on for too long'}, at row {total:,}"
+            )
+
+
+def _kept(
+    windows: Iterator[Windows],
+    describe: Callable[[Windows], Described],
+    most: int,
+    attacks: int,
+    source: str,
+) -> dict[str, NDArray[Any]]:
+    """What `describe` says of the windows, and their origins, in order of stations and rows; thinned out if many."""
+    stride, seen, total, kept = 1, dict[int, int](), 0, list[dict[str, NDArray[Any]]]()
+    for found in windows:
+        facts = {
+            "ordinal": _ordinals(found.stations * attacks + found.attacks, seen),
+            **{name: getattr(found, name) for name in ("classes", "attacks", "stations", "sessions", "rows")},
+            **describe(found),
+        }
+        kept.append(_every(facts, stride))
+        total += len(kept[-1]["ordinal"])
+        while total > most:
+            stride *= 2
+            kept = [_every(part, stride) for part in kept]
+            total = sum(len(part["ordinal"]) for part in kept)
+    if stride > 1:
+        _LOG.warning(
+            "%s gives more than %s images: one of %d is used (dataset.most_images)", source, f"{most:,}", stride
+        )
+    if not kept:
+        return {name: np.zeros(0, np.int64) for name in ("classes", "attacks", "stations", "sessions", "rows")}
+    order = np.lexsort([np.concatenate([part[name] for part in kept]) for name in ("attacks", "rows", "stations")])
+    return {name: np.concatenate([part.pop(name) for part in kept])[order] for name in list(kept[0])}
+
+
+def _ordinals(keys: NDArray[np.int64], seen: dict[int, int]) -> NDArray[np.int64]:
+    """The how-manieth window each is of its key, counted on over calls in `seen`."""
+    ordinals = np.empty(len(keys), np.int64)
+    for key in np.unique(keys).tolist():
+        own = np.flatnonzero(keys == key)
+        ordinals[own] = seen.get(key, 0) + np.arange(len(own))
+        seen[key] = seen.get(key, 0) + len(own)
+    return ordinals
+
+
+def _every(facts: dict[str, NDArray[Any]], stride: int) -> dict[str, NDArray[Any]]:
+    kept = facts["ordinal"] % stride == 0
+    return facts if kept.all() else {name: values[kept] for name, values in facts.items()}
+
+
+# -- scales of the training flows ----------------------------------------------------------------
+
+
+def _extremes(windows: Windows) -> Described:
+    """The smallest and the largest value of each feature in each window; infinite where there is none."""
+    low, high = np.fmin.reduce(windows.values, axis=1), np.fmax.reduce(windows.values, axis=1)
+    return {"low": np.where(np.isnan(low), np.inf, low), "high": np.where(np.isnan(high), -np.inf, high)}
+
+
+def _ranges(
+    form: FlowFormat,
+    found: Described,
+    origins: Origins,
+    trained: NDArray[np.bool_],
+    names: Sequence[str],
+    scaling: str,
+) -> dict[str, tuple[Range, ...]]:
+    """Of each feature of numbers the ends that the training windows have, of text the codes."""
+    parts = {EVERYWHERE: trained}
+    if scaling == "station":
+        parts = {name: trained & (origins.stations == index) for index, name in enumerate(names)}
+    ranges = {}
+    for name, part in parts.items():
+        low, high = (found[end][part] for end in ("low", "high"))
+        own = []
+        for index, feature in enumerate(form.features):
+            if feature.is_text:
+                own.append(feature.known_range or (0.0, 1.0))
+                continue
+            ends = float(low[:, index].min(initial=np.inf)), float(high[:, index].max(initial=-np.inf))
+            own.append(ends if ends[0] <= ends[1] else (0.0, 0.0))
+        ranges[name] = tuple(own)
+    return ranges
+
+
+def _rendered(recipe: FlowRecipe, windows: Windows, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Images of windows, each on the scale of its station."""
+    images = np.empty((len(windows), 1, recipe.side, recipe.side), np.uint8)
+    for station in np.unique(windows.stations).tolist():
+        own = windows.stations == station
+        images[own] = recipe.render(windows.values[own], names[station])
+    return images
+
+
+# -- what cannot be ------------------------------------------------------------------------------
+
+
+def _check_ranges(form: FlowFormat) -> None:
+    lacking = [feature.column for feature in form.features if feature.known_range is None]
+    if lacking:
+        raise DataError(
+            f"the mapping {form.name} gives no range for {', '.join(lacking)}; give it one that holds everywhere, or "
+            "use dataset.scaling: station, which takes each station's own"
+        )
+
+
+def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, source: str) -> None:
+    counts = np.bincount(origins.classes, minlength=len(form.class_names))
+    empty = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    if empty:
+        what = f"{source}: {_listed(empty)} {'is an empty class' if len(empty) == 1 else 'are empty classes'}"
+        flows = recipe.flows_per_image
+        if recipe.windows == "label":
+            raise DataError(f"{what}: no station has {flows} flows of it, which an image takes")
+        raise DataError(f"{what}: in no window of {flows} flows are most of it; use dataset.windows: label")
+
+
+def _check_training(form: FlowFormat, train: Samples, source: str) -> None:
+    counts = np.bincount(train.labels, minlength=len(form.class_names))
+    empty = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"{source}: no image of {_listed(empty)} is left to learn from: all of them judge, or are unseen; use a "
+            "smaller dataset.test_share, another split_seed, or leave a station that has seen it"
+        )
+
+
+def _check_unseen(form: FlowFormat, settings: FlowSettings) -> None:
+    known = (*form.class_names, *form.attacks)
+    for station, names in settings.unseen.items():
+        for name in names:
+            if name not in known:
+                raise DataError(f'dataset.unseen.{station}: there is no attack "{name}"{nearest(name, known)}')
+
+
+def _unseen(form: FlowFormat, origins: Origins, names: Sequence[str], settings: FlowSettings) -> NDArray[np.bool_]:
+    """Whether a window is of what its station is not to have seen. Raises `DataError` for an unknown station."""
+    hidden = np.zeros(len(origins), bool)
+    for station, attacks in settings.unseen.items():
+        if station not in names:
+            raise DataError(f'dataset.unseen: there is no station "{station}"{nearest(station, list(names))}')
+        own = origins.stations == names.index(station)
+        for name in attacks:
+            if name in form.class_names:
+                hidden |= own & (origins.classes == form.class_names.index(name))
+            else:
+                hidden |= own & (origins.attacks == form.attacks.index(name))
+    return hidden
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + f" and {names[-1]}"

@@ -1,0 +1,204 @@
+"""Where the flow records of a data set are, and what they are called: published, synthetic, or a user's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from collab.data.catalogue import how_to_get
+from collab.data.decoded import Parts, cache_directories, decoded_with_note
+from collab.data.download import sha256_of
+from collab.data.flows.flow_format import BUILT_IN, FlowFormat, Station, published_format, read_format
+from collab.data.flows.loading import load_flows
+from collab.data.flows.recipe import FlowRecipe
+from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
+from collab.data.flows.synthetic import write_traffic
+from collab.data.progress import Progress, silence
+from collab.errors import DataError
+
+NIDD = "5g-nidd"
+COMBINED = "Combined.csv"
+COMBINED_SHA256 = "fa36f80859585f474504ca69eb951a079b35145537976c86b00aae3aab46ee59"
+COMBINED_BYTES = 275_265_610
+STATION_FILES = ("BTS_1.csv", "BTS_2.csv")
+PUBLISHED_FLOWS = 1_215_890
+SYNTHETIC_TITLE = "synthetic traffic (5G-NIDD's form)"
+_SYNTHETIC = "synthetic traffic"
+_EXTENSIONS = (".csv", ".log", ".tsv")
+
+
+@dataclass(frozen=True)
+class FlowData:
+    """Images of flow records, their recipe, and what to call them beside figures."""
+
+    parts: Parts
+    recipe: FlowRecipe
+    title: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    paths: Sequence[Path]
+    form: FlowFormat
+    title: str
+    rows: int | None = None
+    sha256: str | None = None
+    """Of the only file, if a published one is known."""
+
+
+def load(
+    settings: NiddSettings | SyntheticNiddSettings | FlowCsvSettings, data_dir: Path, progress: Progress = silence
+) -> FlowData:
+    """The images of a data set of flow records, from the cache or made of its files.
+
+    Raises `DataError` if files are missing or no data set can be made of them, `DamagedDataError` for one that cannot
+    be read.
+    """
+    source = _source(settings, data_dir, progress)
+
+    def decode() -> tuple[Parts, str]:
+        made = load_flows(source.paths, source.form, settings, rows=source.rows, progress=progress)
+        note = {"recipe": made.recipe.model_dump(mode="json"), "title": _title(source, progress)}
+        return (made.train, made.test), json.dumps(note)
+
+    told_apart = settings.model_dump_json(exclude={"train_samples", "test_samples", "augmentation"})
+    variant = f"{told_apart} {source.form.model_dump_json()} {source.title}"
+    parts, note = decoded_with_note(settings.name, source.paths, data_dir, decode, variant)
+    kept = json.loads(note)
+    return FlowData(parts, FlowRecipe.model_validate(kept["recipe"]), kept["title"])
+
+
+def _source(
+    settings: NiddSettings | SyntheticNiddSettings | FlowCsvSettings, data_dir: Path, progress: Progress
+) -> _Source:
+    match settings:
+        case NiddSettings():
+            return _published(settings, data_dir)
+        case SyntheticNiddSettings():
+            return _source_of_synthetic(settings, data_dir, progress)
+        case FlowCsvSettings():
+            paths = own_files(settings.path, data_dir)
+            form = own_format(settings.mapping, paths[0].parent)
+            return _Source(paths, form, f"flow records ({form.name})")
+
+
+# -- 5G-NIDD -------------------------------------------------------------------------------------
+
+
+def locate(data_dir: Path) -> tuple[Path, ...]:
+    """The published files that are there: `Combined.csv`, else those of the stations."""
+    for folder in (data_dir / NIDD, data_dir):
+        if (folder / COMBINED).is_file():
+            return (folder / COMBINED,)
+        found = tuple(folder / name for name in STATION_FILES if (folder / name).is_file())
+        if found:
+            return found
+    return ()
+
+
+def grouped(form: FlowFormat, classes: Literal["paper", "all", "two"]) -> FlowFormat:
+    """The format with its flows in the paper's classes, each kind of traffic by itself, or benign and malicious."""
+    if classes == "paper":
+        return form
+    attacks = sorted(form.attacks)
+    if classes == "all":
+        return form.with_classes({name: (name,) for name in attacks}, "Benign")
+    malicious = tuple(name for name in attacks if name != "Benign")
+    return form.with_classes({"Benign": ("Benign",), "Malicious": malicious}, "Benign")
+
+
+def _published(settings: NiddSettings, data_dir: Path) -> _Source:
+    paths = locate(data_dir)
+    form = grouped(published_format("nidd"), settings.classes)
+    if not paths:
+        names = f"{COMBINED}, nor {' and '.join(STATION_FILES)}"
+        raise DataError(f"5G-NIDD: there is no {names} in {data_dir / NIDD}; {how_to_get(NIDD)}")
+    if paths[0].name == COMBINED:
+        return _Source(paths, form, "5G-NIDD", PUBLISHED_FLOWS, COMBINED_SHA256)
+    if len(paths) < len(STATION_FILES):
+        lacking = next(name for name in STATION_FILES if name not in [path.name for path in paths])
+        raise DataError(f"5G-NIDD: {paths[0]} is there, but not {lacking}; put it beside it, or {COMBINED}")
+    by_file = form.model_copy(update={"station": Station(file=True)})
+    return _Source(paths, by_file, "5G-NIDD (files of stations, whose checksums are not known)", PUBLISHED_FLOWS)
+
+
+def _title(source: _Source, progress: Progress) -> str:
+    """What to call the data: by the published name only what has the published checksum, if one is known."""
+    if _says_synthetic(source.paths[0].parent):
+        return SYNTHETIC_TITLE
+    if source.sha256 is None:
+        return source.title
+    progress(f"checking {source.paths[0].name}", 0, 0, "B")
+    if sha256_of(source.paths[0]) == source.sha256:
+        return source.title
+    return f"flow records in {source.title}'s form (not the published file)"
+
+
+def _says_synthetic(folder: Path) -> bool:
+    """Whether the files of a folder were written by `collab.data.flows.synthetic`, which says so beside them."""
+    try:
+        return (folder / "README.txt").read_text(encoding="utf-8").lower().startswith(_SYNTHETIC)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+# -- the stand-in --------------------------------------------------------------------------------
+
+
+def _source_of_synthetic(settings: SyntheticNiddSettings, data_dir: Path, progress: Progress) -> _Source:
+    form = grouped(published_format("nidd"), settings.classes)
+    return _Source((synthetic_file(settings, data_dir, progress),), form, SYNTHETIC_TITLE)
+
+
+def synthetic_file(settings: SyntheticNiddSettings, data_dir: Path, progress: Progress = silence) -> Path:
+    """The file of synthetic traffic, written if it is not there. Raises `DataError` if it cannot be written."""
+    folder = f"{settings.name}-{settings.traffic_seed}-{settings.share:g}-{settings.stations}"
+    failures = []
+    for directory in cache_directories(data_dir):
+        try:
+            return write_traffic(
+                directory / folder,
+                seed=settings.traffic_seed,
+                share=settings.share,
+                stations=settings.stations,
+                progress=progress,
+            )
+        except OSError as error:
+            failures.append(f"{directory}: {error.strerror or error}")
+    raise DataError(f"synthetic traffic cannot be written ({'; '.join(failures)})")
+
+
+# -- a user's own --------------------------------------------------------------------------------
+
+
+def own_files(named: str, data_dir: Path) -> tuple[Path, ...]:
+    """The file, or those of the folder in the order of their names. Raises `DataError` if there is none."""
+    given = Path(named).expanduser()
+    candidates = [given] if given.is_absolute() else [Path.cwd() / given, data_dir / given]
+    for candidate in candidates:
+        if candidate.is_file():
+            return (candidate,)
+        if candidate.is_dir():
+            found = tuple(sorted(path for path in candidate.iterdir() if path.suffix.lower() in _EXTENSIONS))
+            if not found:
+                raise DataError(f"flow-csv: {candidate} holds no file ending in {', '.join(_EXTENSIONS)}")
+            return found
+    tried = " nor ".join(map(str, candidates))
+    raise DataError(
+        f"flow-csv: there is no {tried}; give dataset.path, absolute or below the current directory or the directory "
+        "that COLLAB_DATA_DIR names"
+    )
+
+
+def own_format(named: str, beside: Path) -> FlowFormat:
+    """The mapping in a YAML file, from here or beside the flows; `nidd` is the one that comes with the package."""
+    if named == BUILT_IN:
+        return published_format(named)
+    given = Path(named).expanduser()
+    for candidate in [given] if given.is_absolute() else [Path.cwd() / given, beside / given]:
+        if candidate.is_file():
+            return read_format(candidate)
+    raise DataError(f"flow-csv: there is no mapping {Path.cwd() / given} nor {beside / given}; give dataset.mapping")
