@@ -80,7 +80,7 @@ def _readme(traffic: list[StationTraffic], seed: int, share: float, rows: int) -
     lines = [
         _TITLE,
         "",
-        f"{FILE_NAME} has the columns of 5G-NIDD's file of that name (doi:10.21227/xtep-hv36), but none of its rows: no",
+        f"{FILE_NAME} has the columns of 5G-NIDD's file (doi:10.21227/xtep-hv36), but none of its rows: no",
         "flow in it was ever captured. Each was made by what would have caused it, an application or the way an attack",
         "works. Results on it say nothing about 5G-NIDD, nor about any network.",
         "",
