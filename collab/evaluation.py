@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from collab.augment import per_sample
+from collab.augment import Operation, per_sample
 from collab.compute import CPU, Device, halved, report
 from collab.confusion import MOST_CLASSES, Confusion
 from collab.data import Dataset
@@ -95,18 +95,42 @@ def evaluate(
     """
     expanded = synthetic.expanded()
     images, labels = expanded.images.to(device.torch), expanded.labels.to(device.torch)
+    strategy = dataset.spec.augmentation if settings.augment else ()
     found: list[Accuracy] = []
     together = settings.repeats
     while len(found) < settings.repeats:
         repeats = range(len(found), min(len(found) + together, settings.repeats))
         stack = Stack.of([_fresh(spec, seed, repeat, device, start) for repeat in repeats])
         try:
-            _train(stack, images, labels, dataset, settings, [key(seed, "evaluation", "training", r) for r in repeats])
+            _train(stack, images, labels, strategy, settings, [_training_seed(seed, repeat) for repeat in repeats])
         except torch.OutOfMemoryError:
             together = halved(len(repeats), "networks at once")
             continue
         found += [tested(stack.network(index), dataset, spec, device) for index in range(len(stack))]
     return replace(Accuracy.joined(found), sets=1)
+
+
+def trained(
+    synthetic: SyntheticSet,
+    spec: NetworkSpec,
+    strategy: Sequence[Operation],
+    settings: EvaluationSettings,
+    seed: int,
+    device: Device = CPU,
+) -> Network:
+    """The first of the networks that `evaluate` trains on the set (expanded if it is a mosaic) with this seed.
+
+    Batches are augmented by `strategy`; of `settings` only those of the training count.
+    """
+    expanded = synthetic.expanded()
+    stack = Stack.of([_fresh(spec, seed, 0, device, None)])
+    images, labels = expanded.images.to(device.torch), expanded.labels.to(device.torch)
+    _train(stack, images, labels, strategy, settings, [_training_seed(seed, 0)], doing="training")
+    return stack.network(0)
+
+
+def _training_seed(seed: int, repeat: int) -> int:
+    return key(seed, "evaluation", "training", repeat)
 
 
 def _fresh(spec: NetworkSpec, seed: int, repeat: int, device: Device, start: Start | None) -> Network:
@@ -116,11 +140,16 @@ def _fresh(spec: NetworkSpec, seed: int, repeat: int, device: Device, start: Sta
 
 
 def _train(
-    stack: Stack, images: Tensor, labels: Tensor, dataset: Dataset, settings: EvaluationSettings, seeds: Sequence[int]
+    stack: Stack,
+    images: Tensor,
+    labels: Tensor,
+    strategy: Sequence[Operation],
+    settings: EvaluationSettings,
+    seeds: Sequence[int],
+    doing: str = "judging",
 ) -> None:
     """Train all networks of a stack at once; each draws its own batches and augmentations."""
     draws = [generator(seed, "batches") for seed in seeds]
-    strategy = dataset.spec.augmentation if settings.augment else ()
     optimiser = _optimiser(stack, settings, settings.learning_rate)
     for epoch in range(settings.epochs):
         if epoch == settings.epochs // 2 + 1:  # a new one has forgotten the momentum
@@ -139,7 +168,7 @@ def _train(
                 ),
             )
             optimiser.step(gradients)
-        report("judging", epoch + 1, settings.epochs)
+        report(doing, epoch + 1, settings.epochs)
 
 
 def _optimiser(stack: Stack, settings: EvaluationSettings, learning_rate: float) -> Sgd:
@@ -167,16 +196,18 @@ def _predictions(network: Predictor, dataset: Dataset, spec: NetworkSpec, device
         dataset.spec.normalise(images[first : first + _PORTION], device.torch)
         for first in range(0, len(images), _PORTION)
     )
-    return np.concatenate([_predicted(network, portion, spec).cpu().numpy() for portion in portions])
+    return np.concatenate([scores_of(network, each, spec).argmax(dim=1).cpu().numpy() for each in portions])
 
 
-def _predicted(network: Predictor, images: Tensor, spec: NetworkSpec) -> Tensor:
+@torch.no_grad()
+def scores_of(network: Predictor, images: Tensor, spec: NetworkSpec) -> Tensor:
+    """Class scores [n, classes] of normalised images, by a network of the size of `spec`, in pieces that fit it."""
     if isinstance(network, Network):
         weight, bias = network.parameters()[-2:]
         scores = [functional.linear(piece, weight, bias) for piece in Embedder(network).pieces(images)]
     else:
         scores = [network.scores(chunk) for chunk in torch.split(images, chunk_size(spec))]
-    return torch.cat(scores).argmax(dim=1)
+    return torch.cat(scores)
 
 
-__all__ = ["Accuracy", "EvaluationSettings", "evaluate", "tested"]
+__all__ = ["Accuracy", "EvaluationSettings", "evaluate", "scores_of", "tested", "trained"]

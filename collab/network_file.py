@@ -20,10 +20,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
-from collab.array_file import in_order
+from collab.array_file import packed
 from collab.data import ImageSpec
 from collab.errors import RunDirectoryError, ScenarioError
 from collab.nets import Network, NetworkSpec, full_layout
@@ -51,8 +50,11 @@ class _Description(BaseModel):
 _DESCRIPTIONS = TypeAdapter(dict[str, _Description])
 
 
-def write(networks: Mapping[str, KeptNetwork], path: Path) -> None:
-    """Write networks by name to `path`. Raises `OSError` or `SafetensorError` if that cannot be."""
+def write(networks: Mapping[str, KeptNetwork], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write networks by name to `path`, with more `metadata` if there is any.
+
+    Raises `OSError` or `SafetensorError` if that cannot be.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     described: dict[str, _Description] = {}
     for name, kept in networks.items():
@@ -61,7 +63,7 @@ def write(networks: Mapping[str, KeptNetwork], path: Path) -> None:
             arrays[f"{name}/{parameter}"] = weight.detach().cpu().numpy().astype(np.float32, copy=False)
         described[name] = _Description(spec=network.spec, mean=images.mean, std=images.std, sha256=network.checksum())
     # Written here: files that safetensors makes may be read by nobody but their owner.
-    path.write_bytes(save(in_order(arrays), metadata={_METADATA: _DESCRIPTIONS.dump_json(described).decode()}))
+    path.write_bytes(packed(arrays, {**(metadata or {}), _METADATA: _DESCRIPTIONS.dump_json(described).decode()}))
 
 
 def read(path: Path) -> dict[str, KeptNetwork]:
@@ -85,6 +87,17 @@ def read(path: Path) -> dict[str, KeptNetwork]:
         where = ".".join(map(str, first["loc"])) or "all"
         raise RunDirectoryError(f"{path} is damaged: metadata, {_METADATA}, {where}: {first['msg']}") from error
     except (SafetensorError, ScenarioError, _DamagedError) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """All metadata of a file. Raises `RunDirectoryError` if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
 
 

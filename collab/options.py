@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ AsJson = Annotated[
 MethodName = Annotated[
     str | None,
     typer.Option("--method", metavar="NAME", help="Which method's; the first if not given.", show_default=False),
+]
+DeviceName = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where torch works; auto takes a GPU if there is one."),
 ]
 DataDir = Annotated[
     Path | None,

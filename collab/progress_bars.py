@@ -1,17 +1,23 @@
-"""Progress of work on data, in the terminal: a bar for each thing that is done, on standard error."""
+"""Progress of long work, in the terminal: a bar for each thing that is done, on standard error."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from collab.data.progress import Progress as Listener
-from collab.data.progress import Unit
 from simnet.units import format_size
+
+
+class Listener(Protocol):
+    """Hears how far something is, whatever it counts; also serves as a `collab.data.progress.Progress`."""
+
+    def __call__(self, what: str, done: int, total: int, unit: str) -> None:
+        """`done` of `total` `unit` of `what`; a total of 0 is not known. Bytes are `B`."""
 
 
 @contextmanager
@@ -27,7 +33,7 @@ def progress_bars() -> Iterator[Listener]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
         tasks: dict[str, TaskID] = {}
 
-        def hear(what: str, done: int, total: int, unit: Unit) -> None:
+        def hear(what: str, done: int, total: int, unit: str) -> None:
             if what not in tasks:
                 tasks[what] = display.add_task(what, total=None, amount="")
                 if not console.is_terminal:
@@ -37,7 +43,7 @@ def progress_bars() -> Iterator[Listener]:
         yield hear
 
 
-def _amount(done: int, total: int, unit: Unit) -> str:
+def _amount(done: int, total: int, unit: str) -> str:
     if not total:
         return ""
     if unit == "B":

@@ -124,6 +124,7 @@ COLLAB = [
     "network_file",
     "store",
     "synthetic_file",
+    "detector",
     "auditing",
     "topology_layout",
     "topology_file",
