@@ -42,8 +42,10 @@ MOST_PICTURE_BYTES = 1_000_000
 """Of the pixels of all synthetic images of a page; as PNG, in text, they take at most half as much again."""
 
 
-def label_heat_map(partition: Mapping[str, Sequence[int]], width_in: float = PAGE_WIDTH_IN) -> str:
-    """Samples of each class (columns) at each client (rows)."""
+def label_heat_map(
+    partition: Mapping[str, Sequence[int]], names: Sequence[str] = (), width_in: float = PAGE_WIDTH_IN
+) -> str:
+    """Samples of each class (columns, by their `names` if they have any) at each client (rows)."""
     clients = list(partition)[:MOST_CLIENTS]
     counts = np.array([partition[client] for client in clients])
     row_in = 0.32 if len(clients) <= MOST_ROWS else 0.1
@@ -53,7 +55,8 @@ def label_heat_map(partition: Mapping[str, Sequence[int]], width_in: float = PAG
         gap = 1.0 if len(clients) <= MOST_ROWS else 0.4
         cells = axes.pcolormesh(counts, cmap=shades(BLUE), vmin=0, edgecolor=PAPER, linewidth=gap)
         axes.invert_yaxis()
-        axes.set_xticks(np.arange(counts.shape[1]) + 0.5, [str(label) for label in range(counts.shape[1])])
+        labels = list(names) or [str(label) for label in range(counts.shape[1])]
+        axes.set_xticks(np.arange(counts.shape[1]) + 0.5, labels, **class_ticks(labels, width_in))
         step = 1 if len(clients) <= MOST_ROWS else 5
         axes.set_yticks(np.arange(0, len(clients), step) + 0.5, clients[::step])
         axes.tick_params(length=0)
@@ -71,6 +74,12 @@ def label_heat_map(partition: Mapping[str, Sequence[int]], width_in: float = PAG
         bar = drawing.figure.colorbar(cells, ax=axes, label="samples", shrink=min(0.9, 24 / len(clients)), pad=0.01)
         bar.outline.set_visible(False)
     return drawing.svg("samples of each class at each site")
+
+
+def class_ticks(labels: Sequence[str], width_in: float) -> dict[str, Any]:
+    """How the names of classes stand below a figure of the page: aslant where they have no room side by side."""
+    letters = max(map(len, labels)) * len(labels)
+    return {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if letters > 8.5 * width_in else {}
 
 
 def gantt(shown: Timeline, path: Sequence[Step], unit: str, width_in: float = PAGE_WIDTH_IN) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis import figures, page
+from analysis import detection, figures, page
 from analysis.critical_path import Step, critical_path, shares
 from analysis.page import both, embedded, number, times
 from analysis.playback import MOST_MESSAGES, messages, network_of, recording_of
 from analysis.timeline import SERVER, Timeline, link_use, timeline
 from collab.errors import RunDirectoryError
 from collab.store import SCENARIO, SUMMARY, TOPOLOGY, MethodRun, Run
+from collab.store.detection import named_classes, station_of_client
 from simnet.tenancy import LedgerEntry
 
 _MOST_REFUSALS = 20
@@ -103,6 +104,7 @@ def _need(path: Path, found: Any, keys: Sequence[str], whose: str = "") -> None:
 def _content(run: Run) -> dict[str, Any]:
     summary, scenario = run.summary, run.scenario
     classes = len(next(iter(run.partition.values())))
+    names, _ = named_classes(run)
     rows = figures.rows_of_pictures([method.images for method in run.methods], classes)
     methods = [_method_view(run, method, classes, rows) for method in run.methods]
     deviations = {view.name: view.deviation for view in methods}
@@ -120,8 +122,10 @@ def _content(run: Run) -> dict[str, Any]:
         "main": methods[0],
         "best": max(methods, key=lambda view: view.row["accuracy"]).name,
         "seconds": seconds,
-        "heat_map": both(partial(figures.label_heat_map, run.partition)),
+        "heat_map": both(partial(figures.label_heat_map, _with_stations(run), names)),
         "classes": classes,
+        "class_names": ", ".join(names),
+        "detection": detection.of_run(run),
         "images_cut": rows if _most_of_a_class(run) > rows else None,
         "hidden_clients": max(0, len(run.partition) - figures.MOST_CLIENTS),
         "energy_counted": any(view.row.get("energy_j_per_client") is not None for view in methods),
@@ -135,6 +139,15 @@ def _content(run: Run) -> dict[str, Any]:
         "timing": _TIMING.get(str(scenario.get("compute", {}).get("time")), "by the scenario"),
         "scenario_text": scenario_text,
         "scenario_sha256": hashlib.sha256(scenario_text.encode()).hexdigest(),
+    }
+
+
+def _with_stations(run: Run) -> dict[str, Sequence[int]]:
+    """The samples of each class at each client, which is called by its station too, if it has one."""
+    station_of = station_of_client(run)
+    return {
+        f"{client}, {station_of[client]}" if client in station_of else client: counts
+        for client, counts in run.partition.items()
     }
 
 

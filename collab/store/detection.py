@@ -7,6 +7,7 @@ such as the recall of a class without test samples, is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from collab.errors import RunDirectoryError
 
 if TYPE_CHECKING:
-    from collab.store.runs import MethodRun
+    from collab.store.runs import MethodRun, Run
 
 CONFUSIONS = "confusions"
 """The key in outcome.json: network -> site of the test data ("" if it is not known) -> matrix.
@@ -89,18 +90,75 @@ def summed(by_site: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
     return whole
 
 
-def read_confusions(method: MethodRun) -> dict[str, dict[str, NDArray[np.int64]]]:
+@dataclass(frozen=True)
+class OfClass:
+    """How well one class is told from the others; None where nothing is known.
+
+    `alarms` is the share of its samples that was taken for an attack, whichever: the detection rate of an attack, the
+    false-alarm rate of what is benign; None if no class is known to be benign.
+    """
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    alarms: float | None
+    samples: int
+
+
+def by_class(matrix: NDArray[np.int64], names: Sequence[str], benign: int | None) -> list[OfClass]:
+    """Each class, by its name or else its number."""
+    labels = list(names) or [str(label) for label in range(len(matrix))]
+    alarms = [None] * len(matrix) if benign is None else detections_by_class(matrix, benign)
+    values = (labels, precisions(matrix), recalls(matrix), f1_scores(matrix), alarms, supports(matrix))
+    return [OfClass(*row) for row in zip(*values, strict=True)]
+
+
+def named_classes(run: Run) -> tuple[tuple[str, ...], int | None]:
+    """The names of the classes of a run's data, none if they have numbers only, and the one that is no attack.
+
+    Raises `RunDirectoryError` if what is there cannot be it.
+    """
+    dataset = run.dataset or {}
+    names, benign = dataset.get("class_names", []), dataset.get("benign")
+    classes = len(next(iter(run.partition.values()), ()))
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_list or len(names) not in (0, classes):
+        raise _damaged_dataset(run, f"class_names to be {classes} names or none")
+    if benign is not None and not (type(benign) is int and 0 <= benign < classes):
+        raise _damaged_dataset(run, f"benign to be a class below {classes} or null")
+    return tuple(names), benign
+
+
+def station_of_client(run: Run) -> dict[str, str]:
+    """Client -> the site of the data that it held all samples of; empty unless the data was divided so.
+
+    Raises `RunDirectoryError` if what is there is something else.
+    """
+    found = (run.dataset or {}).get("sites") or {}
+    if not isinstance(found, Mapping) or not set(found) <= set(run.partition):
+        raise _damaged_dataset(run, "sites to map clients of partition.json to stations")
+    return {client: str(site) for client, site in found.items()}
+
+
+def _damaged_dataset(run: Run, expected: str) -> RunDirectoryError:
+    return RunDirectoryError(f"{run.path / 'dataset.json'} is damaged: expected {expected}; run the scenario again")
+
+
+def read_confusions(method: MethodRun, classes: int | None = None) -> dict[str, dict[str, NDArray[np.int64]]]:
     """Network -> site of the test data ("" if it is not known) -> matrix, summed over the networks and sets judged.
 
     Empty in runs from before they were kept, and for data with very many classes. Raises `RunDirectoryError` if what
-    is there is something else.
+    is there is something else, or not of so many `classes`.
     """
     found = method.outcome.get(CONFUSIONS, {})
     if not isinstance(found, Mapping) or not all(isinstance(sites, Mapping) and sites for sites in found.values()):
         raise _damaged(method, "network -> site -> matrix")
     read = {name: {site: _matrix(method, rows) for site, rows in sites.items()} for name, sites in found.items()}
-    if len({matrix.shape for sites in read.values() for matrix in sites.values()}) > 1:
-        raise _damaged(method, "matrices of the same size")
+    sizes = {len(matrix) for sites in read.values() for matrix in sites.values()}
+    if len(sizes | {classes} - {None}) > 1:
+        of = "the same size" if classes is None else f"{classes} classes"
+        raise _damaged(method, f"matrices of {of}")
     return read
 
 
