@@ -24,6 +24,31 @@ def provenance(observations: Sequence[Observation]) -> str:
     return f"{what}; {'seeds' if len(seeds) > 1 else 'seed'} {named}, {n}{spread}; {each}."
 
 
+THEIR_TRAFFIC, SYNTHETIC_TRAFFIC = "5g-nidd", "5g-nidd-synthetic"
+"""The data set of the paper's Figure 3 and Table 3, and the generated one that stands in for it."""
+_SYNTHETIC = "synthetic traffic"
+
+
+def titled(title: str, observations: Sequence[Observation]) -> str:
+    """A title that says so if any of what it stands over is of generated traffic."""
+    is_synthetic = SYNTHETIC_TRAFFIC in _datasets(observations) and _SYNTHETIC not in title
+    return f"{title}, {_SYNTHETIC}" if is_synthetic else title
+
+
+def paper_traffic(observations: Sequence[Observation]) -> str:
+    """What the paper's numbers on 5G traffic are of, beside our runs, as the sentence about them goes on."""
+    names = _datasets(observations)
+    if names == {THEIR_TRAFFIC}:
+        return "of the same data, 5G-NIDD; its images are not published, ours are made of the flow records"
+    if SYNTHETIC_TRAFFIC in names:
+        return "of real traffic, 5G-NIDD; ours is synthetic traffic in its form"
+    return "of other data than ours: 5G network traffic, which is not published"
+
+
+def _datasets(observations: Sequence[Observation]) -> set[str]:
+    return {str(found.value("dataset.name")) for found in observations}
+
+
 def _range(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 

@@ -52,6 +52,10 @@ class Observation:
     left: MethodRun | None = field(default=None, repr=False)
     """Its folder of the run directory; None if only numbers are left."""
 
+    def said(self, dotted: str) -> Any:
+        """The `value` of a setting as people are told it: a data set by its title."""
+        return self.dataset if dotted == "dataset.name" else self.value(dotted)
+
     @property
     def accuracy(self) -> float:
         """Mean over the networks that judged its result."""

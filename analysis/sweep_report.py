@@ -219,7 +219,7 @@ def _row(group: Repeats, names: Sequence[str], *, energy: bool) -> list[Shown]:
 
     row = []
     for name in names:
-        value = group.value(name)
+        value = group.first.said(name)
         found = number_of(value)
         text = "" if value is None else written(value)
         row.append(Shown(text, text if found is None else found))
@@ -241,6 +241,7 @@ def _provenance(source: Source) -> dict[str, Any]:
     """What the numbers are a function of, and what was measured on this machine rather than simulated."""
     runs = [cell.run for cell in source.sweep.finished if cell.run is not None] if source.sweep else []
     return {
+        "datasets": list(dict.fromkeys(found.dataset for found in source.observations)),
         "seeds": sorted({found.seed for found in source.observations}),
         "worlds": sorted({found.world for found in source.observations}),
         "versions": _versions(runs),

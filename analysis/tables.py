@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from analysis import paper
-from analysis.captions import differences, provenance
+from analysis.captions import differences, paper_traffic, provenance, titled
 from analysis.naming import paper_names, short_names, written
 from analysis.observations import Estimate, Observation, number_of, repeated, varying
 from analysis.paper import Quoted
@@ -98,7 +98,8 @@ def _table2(observations: Sequence[Observation], words: str) -> Table:
         f"Accuracy on test data in percent. {theirs}"
         f"{lossy} {differences(observations, 'table2')} {provenance(observations)}"
     )
-    return Table(f"table2{named_after(words)}", f"Table 2{_of(words)}", "method", rows, list(columns), cells, caption)
+    title = titled(f"Table 2{_of(words)}", observations)
+    return Table(f"table2{named_after(words)}", title, "method", rows, list(columns), cells, caption)
 
 
 def _estimate(observations: Sequence[Observation], row: str) -> Estimate | None:
@@ -154,11 +155,11 @@ def _table3(observations: Sequence[Observation], method: str, words: str) -> Tab
         cells[trained, ("tested", tested)] = Entry(ours, quoted[trained, tested])
     caption = (
         f"Accuracy of {method} on test data in percent; rows: the network whose embeddings distilled the set, columns: "
-        "the network trained on it and tested. In brackets the paper's Table 3 (5G network traffic, which is not "
-        "published: other data than ours; the corner of the printed table is ambiguous, its rows are read as the "
-        f"networks of distillation). {differences(observations, 'table3')} {provenance(observations)}"
+        f"the network trained on it and tested. In brackets the paper's Table 3, {paper_traffic(observations)} (the "
+        "corner of the printed table is ambiguous: its rows are read as the networks of distillation). "
+        f"{differences(observations, 'table3')} {provenance(observations)}"
     )
-    title = f"Table 3: {method}{_of(words)}"
+    title = titled(f"Table 3: {method}{_of(words)}", observations)
     name = f"table3-{method}{named_after(words)}"
     return Table(name, title, "distilled \\ tested", list(ARCHITECTURES), columns, cells, caption)
 
@@ -211,7 +212,7 @@ def _problem(found: Observation) -> tuple[str, str]:
 
 def _value(found: Observation, name: str) -> str:
     value = found.flat.get(name)
-    return _NOT_SET if value is None else written(value)
+    return _NOT_SET if value is None else written(found.said(name))
 
 
 def _within(own: Sequence[str | None], other: Sequence[str | None]) -> bool:
@@ -251,7 +252,7 @@ def results(observations: Sequence[Observation]) -> list[Table]:
         row = f"{number} {group.method}"
         rows.append(row)
         for name in differing:
-            value = group.value(name)
+            value = group.first.said(name)
             texts[row, ("", called[name])] = "" if value is None else written(value)
         for title, unit, read, scale in measured:
             found = read(group)
@@ -261,7 +262,7 @@ def results(observations: Sequence[Observation]) -> list[Table]:
     caption = "Mean of the clients for bytes and joules; seconds are virtual in a simulated world. " + provenance(
         observations
     )
-    return [Table("results", "Results", "method", rows, columns, cells, caption, texts)]
+    return [Table("results", titled("Results", observations), "method", rows, columns, cells, caption, texts)]
 
 
 def _order(value: Any) -> tuple[float, str]:

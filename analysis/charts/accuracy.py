@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from analysis.captions import provenance
+from analysis.captions import provenance, titled
 from analysis.charts.chart import MOST_PANELS, Chart, Look, empty, log_axis, looks_of_methods, spread
 from analysis.naming import short_names, written
 from analysis.observations import Estimate, Observation, Repeats, repeated, varying
@@ -116,7 +116,7 @@ def accuracy_charts(observations: Sequence[Observation], cost: Cost) -> list[Cha
         f"steps are the Pareto front, beyond which no method gives more for less ({named}).{numbers}{left_out} "
         f"{provenance(usable)}"
     )
-    return [Chart(cost.name, f"Accuracy against {cost.words}", drawing, caption)]
+    return [Chart(cost.name, titled(f"Accuracy against {cost.words}", usable), drawing, caption)]
 
 
 def _columns(observations: Sequence[Observation], panels: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from analysis.captions import provenance
+from analysis.captions import provenance, titled
 from analysis.charts.accuracy import seconds_text
 from analysis.charts.chart import Chart, empty, log_axis, look, spread
 from analysis.naming import short_names, written
@@ -71,7 +71,7 @@ def arrivals(observations: Sequence[Observation]) -> list[Chart]:
         f"site is where a line reaches 100 %. {'Right: the share of runs whose last upload was in. ' if last else ''}"
         f"{provenance(usable)}"
     )
-    return [Chart("arrivals", "When uploads arrive", drawing, caption)]
+    return [Chart("arrivals", titled("When uploads arrive", usable), drawing, caption)]
 
 
 def _unequal(observations: Sequence[Observation], by: str | None) -> str:

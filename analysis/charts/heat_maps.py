@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.captions import provenance
+from analysis.captions import provenance, titled
 from analysis.charts.chart import Chart, empty
 from analysis.naming import on_axis, short_names, written
 from analysis.observations import Estimate, Observation, number_of, repeated, varying
@@ -69,7 +69,7 @@ def _heat_map(observations: Sequence[Observation], down: str, across: str, words
         f"{', ' + words if words else ''}: mean ± standard deviation, and the number n of seeds.{missing} One scale "
         f"for all panels, {least:.1f} to {most:.1f} %. {provenance(observations)}"
     )
-    title = f"Accuracy over {called[down]} and {called[across]}{f' ({words})' if words else ''}"
+    title = titled(f"Accuracy over {called[down]} and {called[across]}{f' ({words})' if words else ''}", observations)
     return Chart(f"heat-map{named_after(words)}", title, drawing, caption)
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from analysis.captions import provenance
+from analysis.captions import provenance, titled
 from analysis.charts.accuracy import seconds_text
 from analysis.charts.chart import Chart, log_axis, look, spread
 from analysis.charts.closed_form import OneShot
@@ -88,7 +88,7 @@ def latency_bandwidth(observations: Sequence[Observation]) -> list[Chart]:
         f"Time until the last upload is in, computing apart. {_of_lines(points, crossings)}{shared}{left_out} "
         f"{provenance(used)}"
     )
-    return [Chart("latency-bandwidth", "Time against bandwidth and latency", drawing, caption)]
+    return [Chart("latency-bandwidth", titled("Time against bandwidth and latency", used), drawing, caption)]
 
 
 def _of_lines(columns: Mapping[str, Sequence[Point]], crossings: Sequence[Crossing]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from analysis import paper
-from analysis.captions import differences, provenance
+from analysis.captions import THEIR_TRAFFIC, differences, paper_traffic, provenance, titled
 from analysis.charts.chart import Chart, empty, look
 from analysis.naming import paper_names
 from analysis.observations import Observation, Repeats, number_of, repeated
@@ -73,7 +73,8 @@ def _figure2(observations: Sequence[Observation], words: str) -> Chart:
         "dashed red line is our central upper bound, if it was run; the paper's is drawn, but not quoted. "
         f"{differences(observations, 'figure2')} {provenance(observations)}"
     )
-    return Chart(f"figure2{named_after(words)}", f"Figure 2{f' ({words})' if words else ''}", drawing, caption)
+    title = titled(f"Figure 2{f' ({words})' if words else ''}", observations)
+    return Chart(f"figure2{named_after(words)}", title, drawing, caption)
 
 
 def _panel_of(found: Observation) -> tuple[float, float]:
@@ -150,17 +151,19 @@ def _figure3(observations: Sequence[Observation], words: str) -> Chart:
                 [group.accuracy_percent.deviation for group in own],
                 color=drawn_as.colour, marker=drawn_as.marker, linestyle=drawn_as.line, capsize=2.5, label=name,
             )  # fmt: skip
+        is_theirs = all(found.value("dataset.name") == THEIR_TRAFFIC for found in observations)
+        theirs = "" if is_theirs else ", real 5G traffic"
         axes.plot(
             [point.images_per_class for point in paper.figure3()],
             [point.accuracy.percent for point in paper.figure3()],
-            linestyle="none", marker="*", markersize=12, color=INK, label="paper, collabdm-pae, 5G traffic",
+            linestyle="none", marker="*", markersize=12, color=INK, label=f"paper, collabdm-pae{theirs}",
         )  # fmt: skip
         axes.set_xlabel("images per class")
         axes.set_ylabel("accuracy on test data, %")
         _legend(drawing)
     caption = (
-        "Accuracy against images per class (the paper's Figure 3). Stars: what the paper's text quotes, of other data "
-        f"than ours: 5G network traffic, which is not published. {differences(observations, 'figure3')} "
-        f"{provenance(observations)}"
+        "Accuracy against images per class (the paper's Figure 3). Stars: what the paper's text quotes, "
+        f"{paper_traffic(observations)}. {differences(observations, 'figure3')} {provenance(observations)}"
     )
-    return Chart(f"figure3{named_after(words)}", f"Figure 3{f' ({words})' if words else ''}", drawing, caption)
+    title = titled(f"Figure 3{f' ({words})' if words else ''}", observations)
+    return Chart(f"figure3{named_after(words)}", title, drawing, caption)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from analysis.captions import provenance
+from analysis.captions import provenance, titled
 from analysis.charts.accuracy import seconds_text
 from analysis.charts.chart import Chart, Look, log_axis, looks_of_methods
 from analysis.observations import Observation, Repeats, repeated
@@ -75,7 +75,7 @@ def _chart(observations: Sequence[Observation], groups: Sequence[Repeats], many:
         f"{'; '.join(said)}. Between points the curves are interpolated on the logarithmic scale. "
         f"{provenance(observations)}"
     )
-    title = f"One shot or many rounds{f' ({words})' if words else ''}"
+    title = titled(f"One shot or many rounds{f' ({words})' if words else ''}", observations)
     return Chart(f"one-shot-or-many{named_after(words)}", title, drawing, caption)
 
 

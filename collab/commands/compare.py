@@ -58,7 +58,7 @@ def _show(comparison: Comparison) -> None:
     console = Console(highlight=False)
     letters = [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(len(comparison.runs))]
     for letter, run in zip(letters, comparison.runs, strict=True):
-        _say(console, f"{letter}  {run.path}")
+        _say(console, f"{letter}  {run.path}, {run.summary.get('dataset', run.scenario['dataset']['name'])}")
     _show_differences(console, "scenario", comparison.settings, letters)
     _show_differences(console, "environment", comparison.environment, letters)
     down = ("down/client",) if console.width >= _WIDE else ()

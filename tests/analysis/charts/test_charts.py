@@ -159,7 +159,45 @@ def test_figure_3_is_over_images_per_class():
     (chart,) = CHARTS["figure3"](found)
     (curve,) = chart.drawing.axes.containers
     assert (list(curve.lines[0].get_xdata()), list(curve.lines[0].get_ydata())) == ([1, 5], [10, 50])
-    assert "5G network traffic, which is not published" in chart.caption
+    assert "of other data than ours: 5G network traffic, which is not published" in chart.caption
+    assert chart.title == "Figure 3"
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "title", "caption", "star"),
+    [
+        (
+            "5g-nidd", "5G-NIDD", "Figure 3", "quotes, of the same data, 5G-NIDD; its images are not published",
+            "paper, collabdm-pae",
+        ),
+        (
+            "5g-nidd-synthetic", "synthetic traffic (5G-NIDD's form)", "Figure 3, synthetic traffic",
+            "quotes, of real traffic, 5G-NIDD; ours is synthetic traffic in its form",
+            "paper, collabdm-pae, real 5G traffic",
+        ),
+    ],
+)  # fmt: skip
+def test_figure_3_says_whose_traffic_it_is(name, dataset, title, caption, star):
+    found = [
+        observed(dataset=dataset, settings={"method.images_per_class": images, "dataset.name": name})
+        for images in (5, 1)
+    ]
+    (chart,) = CHARTS["figure3"](found)
+    assert chart.title == title
+    assert caption in chart.caption
+    assert f"Scenario made; {dataset};" in chart.caption
+    labels = [text.get_text() for legend in chart.drawing.figure.legends for text in legend.get_texts()]
+    assert star in labels
+
+
+def test_runs_on_two_data_sets_are_put_apart_by_their_titles():
+    found = [
+        observed(dataset=dataset, settings={"method.images_per_class": images, "dataset.name": name})
+        for images in (5, 1)
+        for name, dataset in (("mnist", "MNIST"), ("5g-nidd-synthetic", "synthetic traffic"))
+    ]
+    titles = [chart.title for chart in CHARTS["figure3"](found)]
+    assert titles == ["Figure 3 (data set MNIST)", "Figure 3 (data set synthetic traffic)"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,12 @@ def test_settings_of_a_baseline_that_both_have_are_compared(tmp_path, capsys):
 @pytest.mark.parametrize("width", [100, 80])
 def test_for_people(compared, runs, width):
     page = compared("one", "again", "other", width=width)
-    assert page.startswith(f"A  {runs / 'one'}\nB  {runs / 'again'}\nC  {runs / 'other'}\n")
+    assert page.startswith(
+        "".join(
+            f"{letter}  {runs / name}, gaussians\n"
+            for letter, name in zip("ABC", ("one", "again", "other"), strict=True)
+        )
+    )
     assert re.search(r"network\.access\.latency +10 ms +10 ms +30 ms", page)
     assert "environment: the same" in page
     assert re.search(r"collabdm +A .*\n +B .*\+0\.0±.*the same *\n +C .*[+-]\d.*differs", page)
