@@ -146,6 +146,10 @@ def _check(about: About, kept: KeptNetwork) -> None:
     if origin.benign is not None and origin.benign not in names:
         raise ValueError(f'benign is "{origin.benign}", expected one of {", ".join(names)}')
     recipe = origin.recipe
+    if recipe is not None and recipe.format.label is not None and recipe.format.class_names != names:
+        raise ValueError(
+            f"its classes are {', '.join(names)}, those of its recipe {', '.join(recipe.format.class_names)}"
+        )
     if recipe is not None and (spec.channels, spec.side) != (1, recipe.side):
         raise ValueError(
             f"the network takes images {spec.channels}x{spec.side}x{spec.side}, the recipe makes "

@@ -125,6 +125,7 @@ COLLAB = [
     "store",
     "synthetic_file",
     "detector",
+    "labelling",
     "auditing",
     "topology_layout",
     "topology_file",

@@ -49,12 +49,20 @@ def environment(directory):
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """A directory with the scenarios, and a run of FedAvg in `runs`."""
+    """A directory with the scenarios, a run of FedAvg in `runs`, and the set of one on synthetic traffic."""
     directory = tmp_path_factory.mktemp("docs")
     (directory / "scenarios").symlink_to(ROOT / "scenarios")
     run = "collab run scenarios/hundred.yaml --set 'method={name: fedavg, rounds: 1, width: 4, depth: 1}'"
     fewer = " --set partition.clients=2 --set 'boundaries=[{to: cloud, allow: [model], answers: [model]}]'"
-    subprocess.run(run + fewer, shell=True, cwd=directory, env=environment(directory), check=True, capture_output=True)
+    (directory / "data").mkdir()
+    distil = (
+        "COLLAB_DATA_DIR=data collab run scenarios/hundred.yaml --runs-dir distilled --name stations"
+        " --set 'dataset={name: 5g-nidd-synthetic, share: 0.05}' --set 'partition={clients: 2, scheme: by_column}'"
+        " --set 'method={name: localdm, images_per_class: 4, expand: 2, width: 4, local_steps: 0}'"
+    )
+    for command in (run + fewer, distil, "collab export-synthetic distilled/stations --out set.npz"):
+        env = environment(directory)
+        subprocess.run(command, shell=True, cwd=directory, env=env, check=True, capture_output=True)
     return directory
 
 

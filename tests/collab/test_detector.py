@@ -20,7 +20,8 @@ from collab.store import find_run
 from tests.collab.recordings import record
 from tests.collab.test_run import TEXT
 
-NIDD = published_format("nidd")
+CLASSES = {"0": ("Benign",), "1": ("HTTPFlood",), "2": ("UDPFlood",), "3": ("SYNScan",)}
+NIDD = published_format("nidd").with_classes(CLASSES, "2")
 RECIPE = FlowRecipe(
     format=NIDD, layout="packed", side=16, windows="time", pixels="grey", blank=(),
     ranges={EVERYWHERE: tuple(feature.known_range for feature in NIDD.features)},
@@ -151,6 +152,14 @@ def test_a_recipe_for_other_images_is_named(path, made):
     origin = made.about.trained_on.model_copy(update={"recipe": recipe}).model_dump(mode="json")
     save_file(load_file(path), path, metadata=about_with(path, trained_on=origin))
     with pytest.raises(DamagedDataError, match="the network takes images 1x16x16, the recipe makes 1x64x64"):
+        detector.read(path)
+
+
+def test_a_recipe_of_other_classes_is_named(path, made):
+    origin = made.about.trained_on.model_dump(mode="json")
+    recipe = RECIPE.model_copy(update={"format": published_format("nidd")}).model_dump(mode="json")
+    save_file(load_file(path), path, metadata=about_with(path, trained_on={**origin, "recipe": recipe}))
+    with pytest.raises(DamagedDataError, match="its classes are 0, 1, 2, 3, those of its recipe Benign, HTTPFlood, "):
         detector.read(path)
 
 

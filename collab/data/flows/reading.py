@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,9 @@ class FlowBatch:
     """Some flows in a row.
 
     `values` are float32 [n, features], NaN where one is missing, text as the number of its value; `attacks` the number
-    of each in the format's `attacks`, -1 if labels were not asked for; `stations` the number of each in
-    `station_names`, which holds those met so far; `sessions` count captures over all stations; `rows` the row of each
-    in its file, from 1.
+    of each in the format's `attacks`, -1 if labels were not asked for, or for an unknown one that was let pass;
+    `stations` the number of each in `station_names`, which holds those met so far; `sessions` count captures over all
+    stations; `rows` the row of each in its file, from 1.
     """
 
     values: NDArray[np.float32]
@@ -48,7 +48,12 @@ class FlowBatch:
 
 
 def read_flows(
-    paths: Sequence[Path], form: FlowFormat, *, labelled: bool = True, progress: Progress = silence
+    paths: Sequence[Path],
+    form: FlowFormat,
+    *,
+    labelled: bool = True,
+    unknown_labels: Literal["refuse", "pass"] = "refuse",
+    progress: Progress = silence,
 ) -> Iterator[FlowBatch]:
     """The flows of all files, one file after another, in their order.
 
@@ -61,7 +66,10 @@ def read_flows(
         places.open(path)
         row = 1
         for table in _tables(path, header, form, labelled=labelled, progress=progress):
-            batch = _batch(table, path, header, form, places, row, labelled=labelled)
+            attacks = np.full(table.num_rows, -1, np.int64)
+            if labelled:
+                attacks = _attacks(table, path, form, row, passing=unknown_labels == "pass")
+            batch = _batch(table, path, header, form, places, row, attacks)
             row += len(batch)
             yield batch
 
@@ -108,7 +116,13 @@ def _tables(
 
 
 def _batch(
-    table: pa.RecordBatch, path: Path, header: Header, form: FlowFormat, places: _Places, row: int, *, labelled: bool
+    table: pa.RecordBatch,
+    path: Path,
+    header: Header,
+    form: FlowFormat,
+    places: _Places,
+    row: int,
+    attacks: NDArray[np.int64],
 ) -> FlowBatch:
     values = np.empty((table.num_rows, len(form.features)), np.float32)
     for index, feature in enumerate(form.features):
@@ -117,9 +131,6 @@ def _batch(
         except pa.ArrowInvalid as error:  # numbers that are needed as text, too
             diagnose(path, header, form)
             raise DamagedDataError(f"{path}, column {feature.column}: {error}") from error
-    attacks = np.full(table.num_rows, -1, np.int64)
-    if labelled:
-        attacks = _attacks(table, path, form, row)
     stations, sessions = places.of(table, row, path)
     rows = np.arange(row, row + table.num_rows)
     return FlowBatch(values, attacks, stations, tuple(places.names), sessions, rows)
@@ -142,13 +153,18 @@ def _codes(column: pa.Array, words: Sequence[str]) -> pa.Array:
     return pc.index_in(pc.utf8_trim_whitespace(column), value_set=pa.array(words, pa.string()))
 
 
-def _attacks(table: pa.RecordBatch, path: Path, form: FlowFormat, row: int) -> NDArray[np.int64]:
-    """What each flow is, as its number in `form.attacks`. Raises `DamagedDataError` for what it does not know."""
+def _attacks(table: pa.RecordBatch, path: Path, form: FlowFormat, row: int, *, passing: bool) -> NDArray[np.int64]:
+    """What each flow is, as its number in `form.attacks`.
+
+    Raises `DamagedDataError` for what it does not know, unless that is `passing`, as -1.
+    """
     label = form.label
     if label is None:
         raise AssertionError("the header was checked for labels")
     if label.column is not None:
         codes = _codes(table.column(label.column), form.attacks)
+        if passing:
+            codes = pc.fill_null(codes, -1)
         if codes.null_count:
             first = int(np.flatnonzero(np.asarray(codes.is_null()))[0])
             raise unknown_label(path, form, row + first, table.column(label.column)[first].as_py())
