@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from collab.commands import groups
-from collab.commands.data import check, fetch
+from collab.commands.data import check, fetch, make_traffic
 from collab.commands.data import list as listing
 from collab.data import fetching
 from collab.data.catalogue import KNOWN
@@ -24,6 +24,7 @@ def test_the_commands_are_a_group():
         "check",
         "fetch",
         "list",
+        "make-traffic",
     ]
 
 
@@ -102,3 +103,26 @@ def test_damage_has_an_exit_code_of_its_own(tmp_path):
     assert "cifar10: damaged" in done.stdout
     assert "test_batch.bin has 6 bytes, expected a multiple of 3073" in done.stdout
     assert done.stderr.endswith("collab: not sound: cifar10\n")
+
+
+def test_make_traffic_says_what_it_wrote(tmp_path, capsys):
+    make_traffic.command(tmp_path, share=1e-4)
+    shown = capsys.readouterr().out
+    assert shown.startswith("synthetic traffic: 126 flows of BTS_1, BTS_2, ")
+    assert shown.endswith(f"in {tmp_path}/Combined.csv\n")
+
+
+def test_make_traffic_as_json(tmp_path, capsys):
+    make_traffic.command(tmp_path, share=1e-3, seed=4, stations=3, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    flows = told.pop("flows")
+    path = tmp_path / "Combined.csv"
+    assert told == {
+        "title": "synthetic traffic",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "seed": 4,
+        "share": 0.001,
+    }
+    assert {name: classes["UDPFlood"] for name, classes in flows.items()} == {"BTS_1": 176, "BTS_2": 282, "BTS_3": 96}
+    assert path.read_text().count("\n") == 1 + sum(sum(classes.values()) for classes in flows.values())

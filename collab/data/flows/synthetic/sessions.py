@@ -31,16 +31,16 @@ class Run:
 
 
 RUNS = (
-    Run("Benign", "Benign", 0.0, 0.30),
-    Run("HTTPFlood", "Goldeneye", 1.0, 0.08),
-    Run("SlowrateDoS", "Slowloris", 0.39, 0.06),
-    Run("SlowrateDoS", "Torshammer", 0.61, 0.06),
-    Run("UDPFlood", "Hping3", 1.0, 0.24),
-    Run("ICMPFlood", "Hping3", 1.0, 0.05),
-    Run("SYNFlood", "Hping3", 1.0, 0.06),
-    Run("SYNScan", "Nmap", 1.0, 0.05),
-    Run("TCPConnectScan", "Nmap", 1.0, 0.05),
-    Run("UDPScan", "Nmap", 1.0, 0.05),
+    Run("Benign", "Benign", 0.0, 0.60),
+    Run("HTTPFlood", "Goldeneye", 1.0, 0.05),
+    Run("SlowrateDoS", "Slowloris", 0.39, 0.04),
+    Run("SlowrateDoS", "Torshammer", 0.61, 0.04),
+    Run("UDPFlood", "Hping3", 1.0, 0.09),
+    Run("ICMPFlood", "Hping3", 1.0, 0.03),
+    Run("SYNFlood", "Hping3", 1.0, 0.04),
+    Run("SYNScan", "Nmap", 1.0, 0.04),
+    Run("TCPConnectScan", "Nmap", 1.0, 0.03),
+    Run("UDPScan", "Nmap", 1.0, 0.04),
 )
 """The sessions of a station, in order."""
 

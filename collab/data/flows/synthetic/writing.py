@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from collab.data.flows.synthetic.flow import PROTOCOLS, Flows
 from collab.data.flows.synthetic.records import COLUMNS, table
-from collab.data.flows.synthetic.sessions import RUNS, StationTraffic
+from collab.data.flows.synthetic.sessions import RUNS, StationTraffic, counts
 from collab.data.flows.synthetic.stations import station
 from collab.data.progress import Progress, silence
 from collab.errors import DataError
@@ -20,7 +20,7 @@ from simnet.draws import generator
 
 FILE_NAME = "Combined.csv"
 README_NAME = "README.txt"
-VERSION = 1
+VERSION = 2
 """Of the generator: to be raised when it writes other bytes for the same arguments."""
 _TITLE = "synthetic traffic"
 _ROWS_AT_ONCE = 65_536
@@ -42,7 +42,7 @@ def write_traffic(
     traffic = [StationTraffic(station(n, seed), n, share, seed) for n in range(1, stations + 1)]
     rows = sum(sum(part.counts.values()) for part in traffic)
     readme, path = folder / README_NAME, folder / FILE_NAME
-    said = _readme(traffic, seed, share, rows)
+    said = _readme(numbers_of_flows(share, stations, seed), seed, share, rows)
     try:
         if _is_whole(path, readme, said):
             return path
@@ -62,6 +62,11 @@ def write_traffic(
     return path
 
 
+def numbers_of_flows(share: float = 1.0, stations: int = 2, seed: int = 0) -> dict[str, dict[str, int]]:
+    """How many flows of each class `write_traffic` writes for each station, "BTS_1" and so on."""
+    return {f"BTS_{n}": counts(station(n, seed), share) for n in range(1, stations + 1)}
+
+
 def _is_whole(path: Path, readme: Path, said: str) -> bool:
     """Whether just this is there. Raises `DataError` if there is something else than synthetic traffic."""
     if not path.exists():
@@ -76,29 +81,29 @@ def _size_line(path: Path) -> str:
     return f"bytes of {FILE_NAME}: {path.stat().st_size}\n"
 
 
-def _readme(traffic: list[StationTraffic], seed: int, share: float, rows: int) -> str:
+def _readme(flows: dict[str, dict[str, int]], seed: int, share: float, rows: int) -> str:
     lines = [
         _TITLE,
         "",
-        f"{FILE_NAME} has the columns of 5G-NIDD's file (doi:10.21227/xtep-hv36), but none of its rows: no",
-        "flow in it was ever captured. Each was made by what would have caused it, an application or the way an attack",
-        "works. Results on it say nothing about 5G-NIDD, nor about any network.",
+        f"{FILE_NAME} has the columns of 5G-NIDD's file of that name (doi:10.21227/xtep-hv36), but none of its rows:",
+        "no flow in it was ever captured. Each was made by what would have caused it, an application or the way an",
+        "attack works. Results on it say nothing about 5G-NIDD, nor about any network.",
         "",
         f"generator: collab.data.flows.synthetic, version {VERSION}",
         f"seed: {seed}",
         f"share: {share!r} of the published numbers of flows",
         f"rows: {rows}",
-        f"stations: {len(traffic)}, {len(RUNS)} capture sessions each",
+        f"stations: {len(flows)}, {len(RUNS)} capture sessions each",
     ]
-    for number, part in enumerate(traffic, 1):
-        lines.append(f"BTS_{number}: " + ", ".join(f"{name} {count}" for name, count in part.counts.items()))
+    for name, classes in flows.items():
+        lines.append(f"{name}: " + ", ".join(f"{kind} {count}" for kind, count in classes.items()))
     return "\n".join(lines) + "\n"
 
 
 def _write(path: Path, traffic: list[StationTraffic], seed: int, rows: int, progress: Progress) -> None:
     done, captures = 0, len(traffic) * len(RUNS)
     options = csv.WriteOptions(include_header=False, quoting_style="none", batch_size=_ROWS_AT_ONCE)
-    progress("synthetic traffic", 0, rows, "flows")
+    progress("writing synthetic traffic", 0, rows, "flows")
     with path.open("wb") as file:
         file.write((",".join(COLUMNS) + "\n").encode())
         for number, part in enumerate(traffic, 1):
@@ -111,7 +116,7 @@ def _write(path: Path, traffic: list[StationTraffic], seed: int, rows: int, prog
                     csv.write_csv(table(flows, rows_here, seq, offset), file, options)
                     index += len(flows)
                     done += len(flows)
-                    progress("synthetic traffic", done, rows, "flows")
+                    progress("writing synthetic traffic", done, rows, "flows")
 
 
 def _numbered(

@@ -124,7 +124,7 @@ def test_floods_are_never_answered(flows):
         assert set(found["State"]) == {state}
         assert not found[["DstPkts", "DstBytes", "TcpRtt"]].any(axis=None)
         sizes = found["sMeanPktSz"].unique()
-        assert len(sizes) < 15
+        assert len(sizes) < 20
         assert (sizes % 1 == 0).all()
     assert median(flows, "ICMPFlood", "TotPkts") > 10_000
 

@@ -156,7 +156,7 @@ def test_another_seed_gives_other_flows_as_many_of_each_kind(tmp_path, flows):
 def test_the_readme_says_synthetic_traffic_and_how_it_was_made(written):
     said = (written.parent / "README.txt").read_text()
     assert said.startswith("synthetic traffic\n")
-    for line in ("seed: 0", "share: 0.01 of the published", "stations: 3", "version 1", "BTS_3: Benign 1820"):
+    for line in ("seed: 0", "share: 0.01 of the published", "stations: 3", "version 2", "BTS_3: Benign 1820"):
         assert line in said
 
 
@@ -210,8 +210,8 @@ def test_progress_counts_flows(tmp_path):
     heard = []
     write_traffic(tmp_path, share=1e-4, progress=lambda *said: heard.append(said))
     rows = heard[-1][2]
-    assert heard[0] == ("synthetic traffic", 0, rows, "flows")
-    assert heard[-1] == ("synthetic traffic", rows, rows, "flows")
+    assert heard[0] == ("writing synthetic traffic", 0, rows, "flows")
+    assert heard[-1] == ("writing synthetic traffic", rows, rows, "flows")
 
 
 def test_a_long_session_is_made_in_pieces_and_is_still_one(tmp_path, monkeypatch):
