@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from collab.errors import RunDirectoryError
 from collab.store import DEFAULT_RUNS_DIR, METRICS, TRACE, Cell, MethodRun, Run, Sweep, find, metrics
+from collab.store.detection import named_classes, read_confusions
 from simnet.ledger import LedgerEntry
 
 if TYPE_CHECKING:  # it takes a third of a second to import
@@ -27,6 +28,7 @@ _SUMMARY = (
 )  # fmt: skip
 _FLOATS = dict.fromkeys(("set_deviation", "energy_j_per_client"), float)
 """Columns that may be empty: None would make them columns of objects."""
+_CONFUSION = ("method", "network", "site", "true", "predicted", "samples")
 _OF_FRAMES = ("cell", "state", "error", "method")
 _JUDGED = ("deviation", "networks", "sets", "set_deviation")
 
@@ -114,6 +116,27 @@ class RunFrames:
 
         frame = pd.DataFrame.from_dict(dict(self.run.partition), orient="index")
         return frame.rename_axis(index="client", columns="class")
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """How many samples of each class were taken for each, of all methods, networks and sites of the test data.
+
+        Columns: `method`, `network`, `site` ("" where the data knows none), `true` and `predicted` (the names of the
+        classes if they have any, else their numbers), `samples`: summed over the networks and sets that were judged.
+        Without a row if matrices were not kept. `collab.store.detection` has the arithmetic.
+        """
+        import pandas as pd
+
+        names, _ = named_classes(self.run)
+        rows = [
+            (method.name, network, site, names[true] if names else true, names[taken] if names else taken, count)
+            for method in self.run.methods
+            for network, by_site in read_confusions(method).items()
+            for site, matrix in by_site.items()
+            for true, counts in enumerate(matrix.tolist())
+            for taken, count in enumerate(counts)
+        ]
+        return pd.DataFrame(rows, columns=_CONFUSION)
 
     @cached_property
     def images(self) -> dict[str, dict[str, NDArray[Any]]]:

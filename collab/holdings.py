@@ -27,11 +27,15 @@ QUANTILES: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class Holdings:
-    """Samples of each class at each client, int64 [clients, classes]; `sites` are their names in the data."""
+    """Samples of each class at each client, int64 [clients, classes]; `sites` are their names in the data.
+
+    `class_names` are empty where classes have numbers only.
+    """
 
     clients: tuple[str, ...]
     counts: NDArray[np.int64]
     sites: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -40,12 +44,18 @@ class Holdings:
         labels: NDArray[np.int64],
         classes: int,
         sites: Sequence[str] | None = None,
+        class_names: Sequence[str] = (),
     ) -> Holdings:
         """From the indices of each client's samples and the labels, each below `classes`, of all samples."""
         sizes = [len(part) for part in parts.values()]
         cells = np.repeat(np.arange(len(sizes)) * classes, sizes) + labels[np.concatenate(list(parts.values()))]
         counts = np.bincount(cells, minlength=len(sizes) * classes).reshape(len(sizes), classes)
-        return cls(tuple(parts), counts, None if sites is None else tuple(sites))
+        return cls(tuple(parts), counts, None if sites is None else tuple(sites), tuple(class_names))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each class is called: its name, or else its number."""
+        return self.class_names or tuple(str(label) for label in range(self.counts.shape[1]))
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -151,6 +161,7 @@ class Holdings:
         ]
         return {
             "samples": self.samples,
+            **({"class_names": list(self.class_names)} if self.class_names else {}),
             "counts": self.totals.tolist(),
             "effective_classes": round(float(_effective(_shares(self.totals[None]))[0]), 6),
             "label_skew": round(self.label_skew, 6),

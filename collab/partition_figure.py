@@ -87,7 +87,7 @@ class _Names(NamedTuple):
         numbers = clients > _MOST_NAMED_CLIENTS
         places = list(range(0, clients, -(-clients // 60)))
         names = [str(place) if numbers else (holdings.sites or holdings.clients)[place] for place in places]
-        labels = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
+        labels = [_short(name) for name in names]
         size = 7.0 if clients > 40 else 9.0
         wide = max(map(len, labels)) * size * 0.65 > _POINTS_PER_INCH * _width_of(clients) / len(labels)
         return cls(places, labels, upright=wide, size=size, word="number of the client" if numbers else "")
@@ -97,6 +97,10 @@ class _Names(NamedTuple):
         """Inches that they need."""
         text = max(map(len, self.labels), default=0) * self.size * 0.65 if self.upright else 12.0
         return 0.2 + text / _POINTS_PER_INCH + (0.22 if self.word else 0.0)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _width_of(clients: int) -> float:
@@ -113,19 +117,20 @@ def _laid_out(holdings: Holdings, names: _Names) -> tuple[Figure, _Rows]:
     """An empty picture, its parts placed by inches: laying it out by what it holds would take most of the time."""
     clients, classes = holdings.counts.shape
     across, down = _width_of(clients), _height_of(classes)
-    width, height = across + 3.65, down + names.height + 3.15
+    left = max(1.0, 0.2 + max(len(_short(name)) for name in holdings.classes) * 9 * 0.65 / _POINTS_PER_INCH)
+    width, height = left + across + 2.65, down + names.height + 3.15
     figure = Figure(figsize=(width, height))
 
-    def place(left: float, top: float, across: float, down: float, **shared: Any) -> Axes:
-        return figure.add_axes((left / width, (height - top - down) / height, across / width, down / height), **shared)
+    def place(x: float, top: float, across: float, down: float, **shared: Any) -> Axes:
+        return figure.add_axes((x / width, (height - top - down) / height, across / width, down / height), **shared)
 
-    main = place(1.0, 2.1, across, down)
+    main = place(left, 2.1, across, down)
     return figure, _Rows(
-        place(1.0, 0.8, across, 1.0, sharex=main),
+        place(left, 0.8, across, 1.0, sharex=main),
         main,
-        place(1.0, 2.3 + down, across, 0.8, sharex=main),
-        place(across + 1.12, 2.1, 1.3, down, sharey=main),
-        place(across + 2.65, 2.1, 0.14, down),
+        place(left, 2.3 + down, across, 0.8, sharex=main),
+        place(left + across + 0.12, 2.1, 1.3, down, sharey=main),
+        place(left + across + 1.65, 2.1, 0.14, down),
     )
 
 
@@ -193,10 +198,12 @@ def _draw_totals(axes: Axes, holdings: Holdings) -> None:
 
 def _name_axes(rows: _Rows, holdings: Holdings, names: _Names) -> None:
     clients, classes = holdings.counts.shape
-    rows.classes.set_ylabel("class", fontsize=10)
+    if not holdings.class_names:
+        rows.classes.set_ylabel("class", fontsize=10)
     rows.classes.set_ylim(classes - 0.4, -0.6)
     rows.classes.set_xlim(-0.6, clients - 0.4)
-    rows.classes.set_yticks(range(0, classes, -(-classes // _MOST_LABELLED_CLASSES)))
+    shown = range(0, classes, -(-classes // _MOST_LABELLED_CLASSES))
+    rows.classes.set_yticks(shown, [_short(holdings.classes[label]) for label in shown])
     rows.sizes.tick_params(labelbottom=False)
     rows.classes.tick_params(labelbottom=False)
     rows.effective.set_xticks(names.places, names.labels)

@@ -65,7 +65,8 @@ def _holdings(scenario: Scenario, material: Material) -> Holdings:
     sites = None
     if scenario.partition.scheme == "by_column" and train.sites is not None:
         sites = site_names(train.sites)
-    return Holdings.of(material.holdings, train.labels, material.dataset.spec.classes, sites)
+    dataset = material.dataset
+    return Holdings.of(material.holdings, train.labels, dataset.spec.classes, sites, dataset.class_names)
 
 
 def _in_words(scenario: Scenario) -> str:
@@ -116,7 +117,7 @@ def _named(holdings: Holdings, client: int) -> str:
 
 
 def _counts(holdings: Holdings, shown: range) -> Table:
-    table = _table("client", *map(str, range(holdings.counts.shape[1])), "samples")
+    table = _table("client", *holdings.classes, "samples")
     for client in shown:
         counts, size = holdings.counts[client].tolist(), int(holdings.sizes[client])
         table.add_row(_named(holdings, client), *(str(count) if count else "." for count in counts), f"{size:,}")
@@ -127,7 +128,7 @@ def _counts(holdings: Holdings, shown: range) -> Table:
 def _shares(holdings: Holdings, shown: range) -> Table:
     from collab.holdings import Holdings
 
-    table = _table("client", *map(str, range(holdings.counts.shape[1])), "classes", "effective")
+    table = _table("client", *holdings.classes, "classes", "effective")
     whole = Holdings(("all",), holdings.totals[None])
     for of, client, style in (*((holdings, client, "") for client in shown), (whole, 0, "bold")):
         pairs = zip(of.counts[client], of.shares[client], strict=True)
@@ -143,7 +144,8 @@ def _largest(holdings: Holdings, shown: range) -> Table:
     table.columns[-1].justify = "left"
     for client in shown:
         order = (-holdings.counts[client]).argsort(kind="stable")[:_LARGEST]
-        words = [f"{y} ({100 * holdings.shares[client, y]:.0f} %)" for y in order if holdings.counts[client, y]]
+        held = [label for label in order if holdings.counts[client, label]]
+        words = [f"{holdings.classes[label]} ({100 * holdings.shares[client, label]:.0f} %)" for label in held]
         table.add_row(
             _named(holdings, client),
             f"{int(holdings.sizes[client]):,}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +56,7 @@ def _show_sweep(sweep: Sweep, *, as_json: bool) -> None:
 
 def _as_data(run: Run) -> dict[str, Any]:
     from collab.run_overview import files, ledger_totals, slowest_path
+    from collab.store.detection import CONFUSIONS
     from collab.store.selection import made
 
     paths = {method.name: slowest_path(method) for method in run.methods}
@@ -65,6 +66,8 @@ def _as_data(run: Run) -> dict[str, Any]:
         "summary": run.summary,
         "environment": run.environment,
         "partition": run.partition,
+        "dataset": run.dataset,
+        CONFUSIONS: {method.name: method.outcome.get(CONFUSIONS, {}) for method in run.methods},
         "slowest_path": {name: None if path is None else asdict(path) for name, path in paths.items()},
         "ledger": {method.name: asdict(ledger_totals(method)) for method in run.methods},
         "files": [asdict(file) for file in files(run)],
@@ -91,7 +94,8 @@ def _show(run: Run) -> None:
     environment = run.environment
     versions = ", ".join(f"{name} {environment[name]}" for name in _VERSIONS if name in environment)
     _say(console, f"made {made(run).astimezone():%Y-%m-%d %H:%M}; {versions}")
-    _show_holdings(console, run.partition)
+    _show_holdings(console, run)
+    _show_classes(console, run)
     _show_time(console, run)
     _show_ledger(console, run)
     _show_files(console, run)
@@ -101,24 +105,57 @@ def _say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
-def _show_holdings(console: Console, partition: Mapping[str, Sequence[int]]) -> None:
-    classes = len(next(iter(partition.values())))
-    narrow = classes <= _MOST_CLASSES and 14 + 6 * classes <= console.width
-    columns = [str(label) for label in range(classes)] if narrow else ["classes", "most of"]
-    table = _table("client", *columns, "samples")
+def _show_holdings(console: Console, run: Run) -> None:
+    from collab.store.detection import named_classes, station_of_client
+
+    partition, station_of = run.partition, station_of_client(run)
+    names = named_classes(run)[0] or [str(label) for label in range(len(next(iter(partition.values()))))]
+    narrow = len(names) <= _MOST_CLASSES and 14 + sum(max(6, 2 + len(name)) for name in names) <= console.width
+    table = _table("client", *(names if narrow else ["classes", "most of"]), "samples")
     for client in list(partition)[:_MOST_CLIENTS]:
         counts = partition[client]
-        cells = [str(count) if count else "." for count in counts] if narrow else _most_of(counts)
-        table.add_row(client, *cells, f"{sum(counts):,}")
+        cells = [str(count) if count else "." for count in counts] if narrow else _most_of(counts, names)
+        table.add_row(" ".join([client, station_of.get(client, "")]).strip(), *cells, f"{sum(counts):,}")
     if len(partition) > _MOST_CLIENTS:
         table.add_row(f"{len(partition) - _MOST_CLIENTS:,} more")
     _titled(console, "who held what: samples of each class", table)
 
 
-def _most_of(counts: Sequence[int]) -> list[str]:
+def _most_of(counts: Sequence[int], names: Sequence[str]) -> list[str]:
     order = sorted(range(len(counts)), key=lambda label: -counts[label])[:_LARGEST]
-    named = ", ".join(f"{label} ({counts[label]})" for label in order if counts[label])
+    named = ", ".join(f"{names[label]} ({counts[label]})" for label in order if counts[label])
     return [str(sum(count > 0 for count in counts)), named]
+
+
+def _show_classes(console: Console, run: Run) -> None:
+    """How well the first method's result tells the classes apart, and how all results do as detectors."""
+    from collab.store import detection
+
+    names, benign = detection.named_classes(run)
+    if not names:
+        return
+    kept = {method.name: detection.read_confusions(method, len(names)) for method in run.methods}
+    results = {name: detection.summed(next(iter(networks.values()))) for name, networks in kept.items() if networks}
+    if not results:
+        return
+    first, matrix = next(iter(results.items()))
+    alarm = ("alarm %",) if benign is not None else ()
+    table = _table("class", "precision %", "recall %", "F1 %", *alarm)
+    for row in detection.by_class(matrix, names, benign):
+        values = (row.precision, row.recall, row.f1, *((row.alarms,) if alarm else ()))
+        table.add_row(row.name, *map(_percent, values))
+    _titled(console, f"{first}, by class of the test data", table)
+    if benign is None:
+        return
+    table = _table("method", "false alarms %", "attacks detected %")
+    for name, matrix in results.items():
+        rates = (detection.false_alarm_rate(matrix, benign), detection.detection_rate(matrix, benign))
+        table.add_row(name, *map(_percent, rates))
+    _titled(console, f"alarms: whatever is not taken for {names[benign]}", table)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _show_time(console: Console, run: Run) -> None:

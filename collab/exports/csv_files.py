@@ -7,6 +7,7 @@
     DIR/trace.csv          a row an event
     DIR/ledger.csv         a row for everything that crossed a boundary or was refused there
     DIR/partition.csv      client, class, samples
+    DIR/confusion.csv      what was taken for what: method, network, site, true and predicted class, samples
 
 Of a sweep, summary.csv and metrics.csv have the fields of each cell's point as columns, cells.csv has a row a cell, and
 the other files of a cell are in DIR/cells/CELL/. Lists and maps within a cell of a table are written as JSON.
@@ -50,6 +51,7 @@ def _write_run(directory: Path, frames: RunFrames) -> None:
     _write(directory / "ledger.csv", frames.ledger)
     partition = frames.partition.reset_index().melt(id_vars="client", var_name="class", value_name="samples")
     _write(directory / "partition.csv", partition.sort_values(["client", "class"], kind="stable"))
+    _write(directory / "confusion.csv", frames.confusion)
 
 
 def _write(path: Path, frame: pd.DataFrame) -> None:

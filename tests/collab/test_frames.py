@@ -14,6 +14,7 @@ from collab.errors import RunDirectoryError, RunNotFoundError
 from collab.store.sweeps import write_definition
 from tests.collab.recordings import REASON, TEXT, record, record_sweep
 from tests.collab.test_run import TEXT as TINY
+from tests.collab.traffic import CLASS_NAMES, traffic_run
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,20 @@ def test_ledger_partition_and_images(tiny):
     assert "torch" in tiny.environment
     assert "collabdm began" in tiny.log
     assert repr(tiny) == "<run tiny: tiny, seed 3, collabdm, localdm>"
+
+
+def test_what_was_taken_for_what(tiny, tmp_path):
+    frame = tiny.confusion
+    assert frame.columns.tolist() == ["method", "network", "site", "true", "predicted", "samples"]
+    right = frame[frame.true == frame.predicted].groupby("method").samples.sum()
+    accuracy = tiny.summary.set_index("method").accuracy
+    for method, outcome in ((method.name, method.outcome) for method in tiny.run.methods):
+        tested = np.sum(outcome["confusions"]["convnet"][""])
+        assert right[method] / tested == pytest.approx(accuracy[method], abs=1e-6)
+    named = collab.load(traffic_run(tmp_path, "baselines=[]").path).confusion
+    assert set(named.true) == set(named.predicted) == set(CLASS_NAMES)
+    assert set(named.site) == {"BTS_1", "BTS_2"}
+    assert len(named) == 2 * 2 * 4 * 4  # networks, stations, classes
 
 
 def test_a_sweep_has_its_points_as_columns(runs):

@@ -11,6 +11,7 @@ from collab import run
 from collab.commands.partition import command
 from collab.data import Dataset, ImageSpec, Samples
 from collab.errors import PartitionError, ScenarioError
+from tests.collab.traffic import CLASS_NAMES, traffic
 
 TEXT = """\
 seed: 3
@@ -126,6 +127,16 @@ def test_sites_are_named(here, capsys, monkeypatch):
     ]  # fmt: skip
     command(here / "town.yaml", ["partition={scheme: by_column, clients: 3}"])
     assert ["client-2", "ward", "10", ".", "1", "1"] in rows(capsys)
+
+
+def test_classes_are_named(here, capsys, monkeypatch):
+    monkeypatch.setattr(run, "load_dataset", lambda *_, **__: traffic())
+    overrides = ["partition={scheme: by_column, clients: 2}"]
+    assert asked(capsys, here, *overrides)["class_names"] == list(CLASS_NAMES)
+    command(here / "town.yaml", overrides, figure=here / "who.svg")
+    heads = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("client ")]
+    assert heads == [["client", *CLASS_NAMES, "samples"], ["client", *CLASS_NAMES, "classes", "effective"]]
+    assert all(name in (here / "who.svg").read_text() for name in CLASS_NAMES)
 
 
 def test_mistakes(here):

@@ -14,6 +14,7 @@ from collab.commands.show import command
 from collab.errors import RunDirectoryError
 from tests.collab.recordings import record, record_sweep
 from tests.collab.test_run import TEXT
+from tests.collab.traffic import traffic_run
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,32 @@ def test_a_summary_of_another_version_is_told(tmp_path):
     (path / "summary.json").write_text(text.replace("last_upload_s", "last"))
     with pytest.raises(RunDirectoryError, match=r"lacks 'last_upload_s'.*collab run .*scenario\.yaml"):
         command(str(path))
+
+
+MATRIX = [[95, 3, 2, 0], [1, 9, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]
+
+
+def test_classes_with_names_are_told_apart(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    found = traffic_run(tmp_path, "evaluation={epochs: 1}")
+    for method in found.methods:
+        outcome = {**method.outcome, "confusions": {"convnet": {"BTS_1": MATRIX, "BTS_2": MATRIX}}}
+        (method.path / "outcome.json").write_text(json.dumps(outcome))
+    command("latest", runs_dir=tmp_path)
+    page = capsys.readouterr().out
+    assert re.search(r"client +Benign +HTTPFlood +SlowrateDoS +UDPFlood +samples\n", page)
+    assert re.search(r"client-1 BTS_2 +\d+ +\. +\d+ +\d+ +\d+\n", page)
+    assert "collabdm, by class of the test data\nclass        precision %  recall %  F1 %  alarm %\n" in page
+    assert re.search(r"Benign +99\.0 +95\.0 +96\.9 +5\.0\n", page)
+    assert re.search(r"HTTPFlood +75\.0 +90\.0 +81\.8 +90\.0\n", page)
+    assert re.search(r"UDPFlood +- +- +- +-\n", page)
+    assert re.search(r"whatever is not taken for Benign\nmethod +false alarms % +attacks detected %\n", page)
+    assert re.search(r"localdm +5\.0 +95\.0\n", page)
+    command("latest", runs_dir=tmp_path, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["confusions"]["localdm"] == {"convnet": {"BTS_1": MATRIX, "BTS_2": MATRIX}}
+    assert told["dataset"]["sites"] == {"client-0": "BTS_1", "client-1": "BTS_2"}
+
+
+def test_classes_without_names_are_not_listed(shown):
+    assert "by class of the test data" not in shown("tiny")

@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
 def test_a_run_is_a_file_a_table(runs, tmp_path):
     one = load("one", runs)
     csv_files.export(one, tmp_path / "out" / "one")
-    names = ["ledger.csv", "metrics.csv", "partition.csv", "summary.csv", "trace.csv"]
+    names = ["confusion.csv", "ledger.csv", "metrics.csv", "partition.csv", "summary.csv", "trace.csv"]
     assert sorted(path.name for path in (tmp_path / "out" / "one").iterdir()) == names
     summary, metrics, trace, ledger, partition = (
         pd.read_csv(tmp_path / "out" / "one" / f"{name}.csv")
