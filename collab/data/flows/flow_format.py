@@ -23,13 +23,13 @@ numbered from 1 in this order; any other text counts as one more value. What is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from collab.complaints import explain
 from collab.data.base_settings import Settings
@@ -38,7 +38,12 @@ from collab.errors import DataError, ScenarioError
 
 BUILT_IN = "nidd"
 """The mapping that comes with the package: the columns of 5G-NIDD."""
-Word = Annotated[str, Field(min_length=1)]
+Word = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    BeforeValidator(lambda given: str(given) if type(given) is int else given),
+]
+"""A text as it is compared: blanks around it, here and in the file, do not count. In YAML 80 is as good as "80"."""
 
 
 class Feature(Settings):
@@ -79,7 +84,9 @@ class Feature(Settings):
 class LabelRule(Settings):
     """Which flows are of a class by what stands in their columns: of every column one of the texts."""
 
-    when: Mapping[Word, tuple[str, ...]] = Field(min_length=1, description="column -> texts, of which it holds one")
+    when: Mapping[Word, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(
+        min_length=1, description="column -> texts, of which it holds one"
+    )
     label: Word = Field(description="what the flow then is, one of classes")
 
 
@@ -89,7 +96,7 @@ class Label(Settings):
     column: Word | None = Field(None, description="the column that says it")
     rules: tuple[LabelRule, ...] = Field((), description="the first that fits says it")
     otherwise: Word | None = Field(None, description="what a flow is that no rule fits")
-    classes: Mapping[Word, tuple[Word, ...]] = Field(
+    classes: Mapping[Word, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(
         min_length=2, description="class -> what it is called in the file; the order is that of the classes"
     )
 
@@ -110,6 +117,15 @@ class Label(Settings):
             if label not in names:
                 raise PlacedError(f'"{label}" is in none of the classes (known: {", ".join(names)})', *place)
         return self
+
+    def texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Every text that is looked for in the file, and where within these settings it stands."""
+        if self.column is not None:
+            for name, called in self.classes.items():
+                yield from ((("classes", name, index), text) for index, text in enumerate(called))
+        for number, rule in enumerate(self.rules):
+            for column, held in rule.when.items():
+                yield from ((("rules", number, "when", column, index), text) for index, text in enumerate(held))
 
 
 class Station(Settings):
@@ -151,6 +167,13 @@ class FlowFormat(Settings):
     station: Station = Field(Station(), description="where a flow was recorded")
     session: Session = Field(Session(), description="captures made one after the other")
 
+    @field_validator("separator", "comments")
+    @classmethod
+    def _one_plain_character(cls, mark: str | None) -> str | None:
+        if mark is not None and (mark in '"\r\n' or not mark.isascii()):
+            raise ValueError(f"found {mark!r}; expected one ASCII character that is no quote and ends no line")
+        return mark
+
     @field_validator("features")
     @classmethod
     def _once(cls, features: tuple[Feature, ...]) -> tuple[Feature, ...]:
@@ -168,7 +191,18 @@ class FlowFormat(Settings):
         if self.benign is not None and (self.label is None or self.benign not in self.label.classes):
             known = ", ".join(self.label.classes) if self.label else "none"
             raise PlacedError(f'there is no class "{self.benign}" (known: {known})', "benign")
+        if self.comments == self.separator:
+            raise PlacedError(f"{self.comments!r} stands between columns; it cannot begin comments, too", "comments")
+        for where, text in self._texts():
+            if text in self.missing:
+                raise PlacedError(f'"{text}" is never found, since `missing` says that it means no value', *where)
         return self
+
+    def _texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for number, feature in enumerate(self.features):
+            yield from ((("features", number, "values", index), text) for index, text in enumerate(feature.values))
+        if self.label is not None:
+            yield from ((("label", *where), text) for where, text in self.label.texts())
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -200,6 +234,11 @@ class FlowFormat(Settings):
         numbers = [feature.column for feature in self.features if not feature.is_text]
         numbers += [column for column in (self.station.restarts, self.session.falls) if column is not None]
         return tuple(dict.fromkeys(numbers))
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether a text in quotes may hold the separator; Zeek knows none, and a quote is a character like others."""
+        return self.header == "first"
 
     @property
     def benign_class(self) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import csv
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -18,10 +20,9 @@ _FIELDS = "#fields"
 
 @dataclass(frozen=True)
 class Header:
-    """Names of the columns in order; `lines` and `size_bytes` are how much of the file comes before the first row."""
+    """Names of the columns in order, and how many bytes of the file come before the line after them."""
 
     columns: tuple[str, ...]
-    lines: int
     size_bytes: int
 
 
@@ -61,38 +62,31 @@ def _read(path: Path, form: FlowFormat) -> Header:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if form.header == "fields":
                     if text.startswith(_FIELDS):
-                        return Header(_named(text.split(form.separator)[1:]), *_after_comments(path, form, number))
-                elif text and not (form.comments and text.startswith(form.comments)):
-                    return Header(_named(text.split(form.separator)), number, read_bytes)
+                        return Header(_named(text.split(form.separator)[1:]), read_bytes)
+                elif text.strip() and not (form.comments and text.startswith(form.comments)):
+                    return Header(_named(next(csv.reader([text], delimiter=form.separator))), read_bytes)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except UnicodeDecodeError as error:
-        raise DamagedDataError(f"{path} is no UTF-8 text: {error}") from error
+        raise DamagedDataError(f"{path}:1: its header is no UTF-8 text ({error}); save the file as UTF-8") from error
+    except csv.Error as error:
+        raise DamagedDataError(f"{path}:1: the header cannot be read: {error}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     wanted = f"a line that begins with {_FIELDS}" if form.header == "fields" else "a first line with the columns' names"
     raise DamagedDataError(f"{path}: found no header, expected {wanted}")
 
 
-def _after_comments(path: Path, form: FlowFormat, header_line: int) -> tuple[int, int]:
-    """Lines and bytes before the first row, of a header that is followed by more comments."""
-    lines, read_bytes = 0, 0
-    with path.open("rb") as file:
-        for line in file:
-            if lines >= header_line and not (form.comments and line.startswith(form.comments.encode())):
-                break
-            lines, read_bytes = lines + 1, read_bytes + len(line)
-    return lines, read_bytes
+def _named(columns: Sequence[str]) -> tuple[str, ...]:
+    """Names without blanks around them, each once: of columns of one name the later get a number.
 
-
-def _named(columns: list[str]) -> tuple[str, ...]:
-    """Names without blanks and quotes around them; of columns of one name the later get a number."""
-    seen: Counter[str] = Counter()
-    names = []
-    for column in columns:
-        name = column.strip().strip('"').strip()
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    One without a name is called as pandas calls it, `Unnamed: 0`: an index that it has written is often so.
+    """
+    names: dict[str, None] = {}
+    for index, column in enumerate(columns):
+        name = column.strip() or f"Unnamed: {index}"
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        names[name if name not in names else next(other for other in numbered if other not in names)] = None
     return tuple(names)
 
 

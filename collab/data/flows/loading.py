@@ -25,9 +25,12 @@ from collab.data.flows.splits import Origins, judging
 from collab.data.flows.windows import Windows, windows_of
 from collab.data.progress import Progress, silence
 from collab.document import nearest
-from collab.errors import DataError
+from collab.errors import DamagedDataError, DataError
 
 _LOG = logging.getLogger(__name__)
+_PORTION = 2048
+_MOST_NAMED = 5
+_ORIGINS = ("classes", "attacks", "stations", "sessions", "rows")
 Described = Mapping[str, NDArray[Any]]
 
 
@@ -45,10 +48,10 @@ def load_flows(
     form: FlowFormat,
     settings: FlowSettings,
     *,
-    rows: int | None = None,
+    flows: int | None = None,
     progress: Progress = silence,
 ) -> FlowImages:
-    """Images of all flows of the files, divided as `settings` say; `rows` is how many flows there must be, if known.
+    """Images of all flows of the files, divided as `settings` say; `flows` is how many there must be, if known.
 
     Raises `DataError` for files, or settings, of which no data set can be made, `DamagedDataError` for a file that
     cannot be read.
@@ -63,9 +66,10 @@ def load_flows(
     names: list[str] = []
 
     def read(describe: Callable[[Windows], Described]) -> dict[str, NDArray[Any]]:
-        counted = _Counted(names, rows, paths[-1])
-        batches = counted.all_of(read_flows(paths, form, progress=progress))
-        windows = windows_of(batches, form, recipe.flows_per_image, settings.windows)
+        batches = _named(read_flows(paths, form, flows=flows, progress=progress), names, source)
+        windows = windows_of(
+            batches, form, recipe.flows_per_image, settings.windows, across_sessions=settings.split == "random"
+        )
         return _kept(windows, describe, settings.most_images, len(form.attacks), source)
 
     if settings.scaling == "ranges":
@@ -73,12 +77,15 @@ def load_flows(
         found = read(lambda windows: {"images": recipe.render(windows.values)})
     else:
         found = read(_extremes)
-    origins = Origins(*(found[name] for name in ("classes", "attacks", "stations", "sessions", "rows")))
-    _check_classes(form, origins, recipe, source)
+    origins = Origins(*(found[name] for name in _ORIGINS))
+    _check_classes(form, origins, recipe, source, settings)
+    _tell_of_stations(names, origins, recipe, source)
     tested = judging(origins, settings.split, settings.test_share, settings.split_seed, source)
     trained = ~tested & ~_unseen(form, origins, names, settings)
     if settings.scaling != "ranges":
-        recipe = recipe.model_copy(update={"ranges": _ranges(form, found, origins, trained, names, settings.scaling)})
+        recipe = recipe.model_copy(
+            update={"ranges": _ranges(form, found, origins, trained, names, settings.scaling, source)}
+        )
         found = read(lambda windows: {"images": _rendered(recipe, windows, names)})
     sites = np.array(names, np.str_)[origins.stations]
     train, test = (Samples(found["images"][part], origins.classes[part], sites[part]) for part in (trained, tested))
@@ -86,24 +93,13 @@ def load_flows(
     return FlowImages(train, test, recipe)
 
 
-class _Counted:
-    """Passes flows on, counts them, and remembers the stations met."""
-
-    def __init__(self, names: list[str], expected: int | None, last: Path) -> None:
-        self._names, self._expected, self._last = names, expected, last
-
-    def all_of(self, batches: Iterator[FlowBatch]) -> Iterator[FlowBatch]:
-        """All of them. Raises `DataError` if they are not as many as there should be."""
-        total = 0
-        for batch in batches:
-            total += len(batch)
-            self._names[:] = batch.station_names
-            yield batch
-        if self._expected is not None and total != self._expected:
-            raise DataError(
-                f"{self._last}: found {total:,} flows, expected {self._expected:,}: the file "
-                f"{'ends too early' if total < self._expected else 'goes on for too long'}, at row {total:,}"
-            )
+def _named(batches: Iterator[FlowBatch], names: list[str], source: str) -> Iterator[FlowBatch]:
+    """All of them; `names` becomes those of the stations met. Raises `DamagedDataError` if there are none."""
+    for batch in batches:
+        names[:] = batch.station_names
+        yield batch
+    if not names:
+        raise DamagedDataError(f"{source}: found no flows, only a header")
 
 
 def _kept(
@@ -114,27 +110,78 @@ def _kept(
     source: str,
 ) -> dict[str, NDArray[Any]]:
     """What `describe` says of the windows, and their origins, in order of stations and rows; thinned out if many."""
-    stride, seen, total, kept = 1, dict[int, int](), 0, list[dict[str, NDArray[Any]]]()
+    stride, seen, kept = 1, dict[int, int](), _Kept()
     for found in windows:
         facts = {
             "ordinal": _ordinals(found.stations * attacks + found.attacks, seen),
-            **{name: getattr(found, name) for name in ("classes", "attacks", "stations", "sessions", "rows")},
+            **{name: getattr(found, name) for name in _ORIGINS},
             **describe(found),
         }
-        kept.append(_every(facts, stride))
-        total += len(kept[-1]["ordinal"])
-        while total > most:
+        kept.add(_every(facts, stride))
+        while kept.total > most:
+            if stride > max(seen.values()):
+                raise DataError(
+                    f"{source}: {len(seen):,} kinds of traffic, counted by station, are more than dataset.most_images "
+                    f"({most:,}); use a larger one, or say in the mapping what a station is"
+                )
             stride *= 2
-            kept = [_every(part, stride) for part in kept]
-            total = sum(len(part["ordinal"]) for part in kept)
+            kept.thin_out(stride)
     if stride > 1:
         _LOG.warning(
             "%s gives more than %s images: one of %d is used (dataset.most_images)", source, f"{most:,}", stride
         )
-    if not kept:
-        return {name: np.zeros(0, np.int64) for name in ("classes", "attacks", "stations", "sessions", "rows")}
-    order = np.lexsort([np.concatenate([part[name] for part in kept]) for name in ("attacks", "rows", "stations")])
-    return {name: np.concatenate([part.pop(name) for part in kept])[order] for name in list(kept[0])}
+    return kept.sorted()
+
+
+class _Kept:
+    """Facts of windows, in few arrays: parts of some windows each would take more memory than their images."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._whole: list[dict[str, NDArray[Any]]] = []
+        self._new: list[dict[str, NDArray[Any]]] = []
+        self._fresh = 0  # windows in `_new`
+
+    def add(self, facts: dict[str, NDArray[Any]]) -> None:
+        """Some more."""
+        size = len(facts["ordinal"])
+        if not size:
+            return
+        self._new.append(facts)
+        self.total, self._fresh = self.total + size, self._fresh + size
+        if self._fresh >= _PORTION:
+            self._settle()
+
+    def thin_out(self, stride: int) -> None:
+        """Of each kind only every `stride`-th is left."""
+        self._settle()
+        self._whole = [_every(part, stride) for part in self._whole]
+        self.total = sum(len(part["ordinal"]) for part in self._whole)
+
+    def sorted(self) -> dict[str, NDArray[Any]]:
+        """All of them, in order of stations and rows; nothing is left here."""
+        self._settle()
+        if not self._whole:
+            return {name: np.zeros(0, np.int64) for name in _ORIGINS}
+        order = np.lexsort([np.concatenate([part[name] for part in self._whole]) for name in ("rows", "stations")])
+        places = np.empty(self.total, np.int64)
+        places[order] = np.arange(self.total)
+        return {name: self._laid_out(name, places) for name in list(self._whole[0])}
+
+    def _laid_out(self, name: str, places: NDArray[np.int64]) -> NDArray[Any]:
+        """The values of one name, each at its place; parts are let go of one by one, as two copies may be too much."""
+        first, start = self._whole[0][name], 0
+        laid = np.empty((self.total, *first.shape[1:]), first.dtype)
+        for part in self._whole:
+            values = part.pop(name)
+            laid[places[start : start + len(values)]] = values
+            start += len(values)
+        return laid
+
+    def _settle(self) -> None:
+        if self._new:
+            self._whole.append({name: np.concatenate([part[name] for part in self._new]) for name in self._new[0]})
+        self._new, self._fresh = [], 0
 
 
 def _ordinals(keys: NDArray[np.int64], seen: dict[int, int]) -> NDArray[np.int64]:
@@ -156,9 +203,12 @@ def _every(facts: dict[str, NDArray[Any]], stride: int) -> dict[str, NDArray[Any
 
 
 def _extremes(windows: Windows) -> Described:
-    """The smallest and the largest value of each feature in each window; infinite where there is none."""
-    low, high = np.fmin.reduce(windows.values, axis=1), np.fmax.reduce(windows.values, axis=1)
-    return {"low": np.where(np.isnan(low), np.inf, low), "high": np.where(np.isnan(high), -np.inf, high)}
+    """The smallest and the largest finite value of each feature in each window; infinite where there is none."""
+    known = np.isfinite(windows.values)
+    return {
+        "low": windows.values.min(axis=1, where=known, initial=np.inf),
+        "high": windows.values.max(axis=1, where=known, initial=-np.inf),
+    }
 
 
 def _ranges(
@@ -168,11 +218,19 @@ def _ranges(
     trained: NDArray[np.bool_],
     names: Sequence[str],
     scaling: str,
+    source: str,
 ) -> dict[str, tuple[Range, ...]]:
     """Of each feature of numbers the ends that the training windows have, of text the codes."""
     parts = {EVERYWHERE: trained}
     if scaling == "station":
-        parts = {name: trained & (origins.stations == index) for index, name in enumerate(names)}
+        met = {name: origins.stations == index for index, name in enumerate(names)}
+        parts = {name: trained & own for name, own in met.items() if own.any()}
+        lacking = [name for name, own in parts.items() if not own.any()]
+        if lacking:
+            raise DataError(
+                f"{source}: {_listed(lacking)} would have no training images to take a scale from; use "
+                "dataset.scaling: ranges"
+            )
     ranges = {}
     for name, part in parts.items():
         low, high = (found[end][part] for end in ("low", "high"))
@@ -208,15 +266,28 @@ def _check_ranges(form: FlowFormat) -> None:
         )
 
 
-def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, source: str) -> None:
+def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, source: str, settings: FlowSettings) -> None:
     counts = np.bincount(origins.classes, minlength=len(form.class_names))
     empty = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
     if empty:
         what = f"{source}: {_listed(empty)} {'is an empty class' if len(empty) == 1 else 'are empty classes'}"
         flows = recipe.flows_per_image
         if recipe.windows == "label":
-            raise DataError(f"{what}: no station has {flows} flows of it, which an image takes")
+            where = "" if settings.split == "random" else " in one capture session"
+            raise DataError(
+                f"{what}: no station has {flows} flows of one kind of it{where}, which an image takes; leave it out of "
+                "the classes, or make images of fewer flows (dataset.side)"
+            )
         raise DataError(f"{what}: in no window of {flows} flows are most of it; use dataset.windows: label")
+
+
+def _tell_of_stations(names: Sequence[str], origins: Origins, recipe: FlowRecipe, source: str) -> None:
+    """Warn of stations whose flows are too few for an image: they would be missed without a word."""
+    lacking = [name for index, name in enumerate(names) if not (origins.stations == index).any()]
+    if lacking:
+        shown = lacking[:_MOST_NAMED] + ([f"{len(lacking) - _MOST_NAMED:,} more"] if len(lacking) > _MOST_NAMED else [])
+        _LOG.warning("%s: too few flows for an image, which takes %d, of %s: no part is taken by %s",
+                     source, recipe.flows_per_image, _listed(shown), "it" if len(lacking) == 1 else "them")  # fmt: skip
 
 
 def _check_training(form: FlowFormat, train: Samples, source: str) -> None:
@@ -234,7 +305,7 @@ def _check_unseen(form: FlowFormat, settings: FlowSettings) -> None:
     for station, names in settings.unseen.items():
         for name in names:
             if name not in known:
-                raise DataError(f'dataset.unseen.{station}: there is no attack "{name}"{nearest(name, known)}')
+                raise DataError(f'dataset.unseen.{station}: there is no class or attack "{name}"{nearest(name, known)}')
 
 
 def _unseen(form: FlowFormat, origins: Origins, names: Sequence[str], settings: FlowSettings) -> NDArray[np.bool_]:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from collab.data.base_settings import Settings
 from collab.data.flows.flow_format import FlowFormat
+from collab.document import PlacedError
 from collab.errors import DataError
 
 EVERYWHERE = ""
@@ -34,6 +35,16 @@ class FlowRecipe(Settings):
     pixels: Literal["grey", "binary"]
     blank: tuple[str, ...]
     ranges: Mapping[str, tuple[Range, ...]]
+
+    @model_validator(mode="after")
+    def _check(self) -> FlowRecipe:
+        features = {feature.column for feature in self.format.features}
+        for name, ranges in self.ranges.items():
+            if len(ranges) != len(features):
+                raise PlacedError(f"found {len(ranges)} ranges for {len(features)} features", "ranges", name)
+        if unknown := sorted(set(self.blank) - features):
+            raise PlacedError(f"{unknown[0]} is no feature", "blank")
+        return self
 
     @cached_property
     def flows_per_image(self) -> int:

@@ -22,8 +22,7 @@ class FlowSettings(DatasetBase):
     """How flow records become labelled images, whatever file they come from."""
 
     channels: ClassVar[int] = 1
-    side: ClassVar[int] = SIDE
-
+    side: int = Field(SIDE, ge=16, le=64, description="pixels of an image's side: smaller ones are made of fewer flows")
     windows: Literal["label", "time"] = Field(
         "label",
         description="what an image is made of: flows of one class in their order, or whatever flows follow each other, "

@@ -44,7 +44,7 @@ class _Source:
     paths: Sequence[Path]
     form: FlowFormat
     title: str
-    rows: int | None = None
+    flows: int | None = None
     sha256: str | None = None
     """Of the only file, if a published one is known."""
 
@@ -60,7 +60,7 @@ def load(
     source = _source(settings, data_dir, progress)
 
     def decode() -> tuple[Parts, str]:
-        made = load_flows(source.paths, source.form, settings, rows=source.rows, progress=progress)
+        made = load_flows(source.paths, source.form, settings, flows=source.flows, progress=progress)
         note = {"recipe": made.recipe.model_dump(mode="json"), "title": _title(source, progress)}
         return (made.train, made.test), json.dumps(note)
 
@@ -127,12 +127,13 @@ def _published(settings: NiddSettings, data_dir: Path) -> _Source:
 
 def _title(source: _Source, progress: Progress) -> str:
     """What to call the data: by the published name only what has the published checksum, if one is known."""
+    if source.sha256 is not None:
+        progress(f"checking {source.paths[0].name}", 0, 0, "B")
+        if sha256_of(source.paths[0]) == source.sha256:
+            return source.title
     if _says_synthetic(source.paths[0].parent):
         return SYNTHETIC_TITLE
     if source.sha256 is None:
-        return source.title
-    progress(f"checking {source.paths[0].name}", 0, 0, "B")
-    if sha256_of(source.paths[0]) == source.sha256:
         return source.title
     return f"flow records in {source.title}'s form (not the published file)"
 
@@ -166,9 +167,11 @@ def synthetic_file(settings: SyntheticNiddSettings, data_dir: Path, progress: Pr
                 stations=settings.stations,
                 progress=progress,
             )
-        except OSError as error:
-            failures.append(f"{directory}: {error.strerror or error}")
-    raise DataError(f"synthetic traffic cannot be written ({'; '.join(failures)})")
+        except DataError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            failures.append(str(error))
+    raise DataError("; ".join(failures))
 
 
 # -- a user's own --------------------------------------------------------------------------------

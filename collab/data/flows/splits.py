@@ -2,7 +2,8 @@
 
 Flows of one capture resemble their neighbours, so a random split, the paper's, puts windows that are all but copies of
 each other on both sides, and its accuracy is that of a detector which has seen this very attack. `blocks` judges by the
-end of each capture; `sessions` by whole captures: the same kind of attack, on another day or at another station.
+end of each capture; `sessions` by whole captures: the same kind of attack, on another day or at another station. For
+both, windows hold flows of one capture only.
 """
 
 from __future__ import annotations

@@ -38,13 +38,23 @@ class Windows:
 
 
 def windows_of(
-    batches: Iterable[FlowBatch], form: FlowFormat, flows: int, by: Literal["label", "time"]
+    batches: Iterable[FlowBatch],
+    form: FlowFormat,
+    flows: int,
+    by: Literal["label", "time"],
+    *,
+    across_sessions: bool = True,
 ) -> Iterator[Windows]:
-    """Windows of `flows` flows, as soon as one is full; what is left at the end makes none."""
+    """Windows of `flows` flows, as soon as one is full; what is left at the end makes none.
+
+    By label one may reach over several captures of a station, unless `across_sessions` is false: where captures are to
+    be kept apart, none may hold flows of two.
+    """
     piles: dict[int, _Pile] = {}
     attacks = len(form.attacks)
     for batch in batches:
-        key = batch.stations * attacks + batch.attacks if by == "label" else batch.sessions
+        places = batch.stations if by == "label" and across_sessions else batch.sessions
+        key = places * attacks + batch.attacks if by == "label" else places
         order = np.argsort(key, kind="stable")
         ends = np.flatnonzero(np.diff(key[order])) + 1
         for own in np.split(order, ends):
@@ -89,7 +99,7 @@ def _labelled(values: NDArray[np.float32], facts: NDArray[np.int64], form: FlowF
     rank = of_class * 2 + (np.arange(of_class.shape[1]) != form.benign_class)
     classes = rank.argmax(axis=1)
     mostly = np.where(class_of_attack[None] == classes[:, None], of_attack, -1).argmax(axis=1)
-    first = facts[::flows]
+    first = facts[::flows].copy()  # a view would keep all of them
     own = of_class[np.arange(count), classes]
     return Windows(values.reshape(count, flows, -1), classes, mostly, first[:, 1], first[:, 2], first[:, 3], own)
 

@@ -1,0 +1,84 @@
+"""What is wrong with a file is told with row and column, in whatever portion of it that is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collab.data.flows import reading
+from collab.errors import DamagedDataError
+from tests.collab.data.flows.records import form_of, read, write
+
+HEADER = "bytes,load,proto,kind"
+GOOD = "10,0.5,tcp,web"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("few,0,tcp,web", 'column bytes: found "few", expected a number, or nothing'),
+        ("1,0x1F,tcp,web", 'column load: found "0x1F", expected a number, or nothing'),
+        ("1, ,tcp,web", 'column load: found " ", expected a number, or nothing'),
+        ("1,\u0661,tcp,web", 'column load: found "\u0661", expected a number'),
+        (f"1,{'9' * 80}a,tcp,web", f'column load: found "{"9" * 57}...", expected a number'),
+        ("1,0,tc", ': found 3 columns, expected 4; it ends in column proto ("tc"): the file is cut off there, or'),
+        ("1,0,tcp,web,5", ": found 5 columns, expected 4: a separator too many, or it was written by something else"),
+        ('1,0,"tcp,web', ", column proto: a quote begins and does not end in this row"),
+        (
+            "1,0,tcp,wbe",
+            ', column kind: "wbe" is in none of the classes of the mapping small; did you mean "web"? (kno',
+        ),
+        ("1,0,tcp,", ", column kind: found nothing, expected what the flow is"),
+        ("1,0,tcp, ", ", column kind: found nothing, expected what the flow is"),
+    ],
+)
+@pytest.mark.parametrize("portions", ["one", "many"])
+def test_a_row_that_cannot_be_read(tmp_path, monkeypatch, row, told, portions):
+    if portions == "many":
+        monkeypatch.setattr(reading, "_BLOCK_BYTES", 100)
+    path = write(tmp_path / "a.csv", HEADER, *[GOOD] * 20, "", row, *[GOOD] * 3)
+    with pytest.raises(DamagedDataError) as caught:
+        read(path, form_of())
+    assert re.match(re.escape(f"{path}, row 21"), str(caught.value)), caught.value
+    assert told in str(caught.value)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"{HEADER}\n{GOOD}\n1,0,tcp,".encode() + "Büro".encode("latin-1") + b"\n")
+    told = r"row 2, column kind: found the byte 0xfc, which is no UTF-8 text; save the file as UTF-8"
+    with pytest.raises(DamagedDataError, match=told):
+        read(path, form_of())
+
+
+def test_rows_of_zeek_are_counted_without_comments(tmp_path):
+    form = form_of(header="fields", separator="\t", comments="#")
+    path = write(tmp_path / "a.log", "#fields\tbytes\tload\tproto\tkind", "#types", "1\t0\t\tweb", "#x", "?\t0\t\tweb")
+    with pytest.raises(DamagedDataError, match=r'row 2, column bytes: found "\?"'):
+        read(path, form)
+
+
+def test_a_file_without_ends_of_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 100)
+    with pytest.raises(DamagedDataError, match=r"row 1: found 1 columns, expected 4"):
+        read(write(tmp_path / "a.csv", HEADER, "1" * 500), form_of())
+    with pytest.raises(DamagedDataError, match=r"a\.csv"):
+        read(write(tmp_path / "a.csv", HEADER, f"1,0,{'x' * 500},web"), form_of())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters='",\n\r'), max_size=6) | st.from_regex(r"[-+0-9.eE]{1,5}")
+)
+def test_what_cannot_be_read_is_found(tmp_path_factory, text):
+    """pyarrow and the diagnosis agree on what a number is: whatever the one refuses the other names."""
+    path = write(tmp_path_factory.mktemp("flows") / "a.csv", HEADER, GOOD, f"{text},0,tcp,web")
+    told = []
+    try:
+        read(path, form_of())
+    except DamagedDataError as error:
+        told.append(str(error))
+    assert all(re.search(r"row 2(, column bytes)?: ", message) for message in told), told
