@@ -121,7 +121,7 @@ def _kept(
         while kept.total > most:
             if stride > max(seen.values()):
                 raise DataError(
-                    f"{source}: {len(seen):,} kinds of traffic, counted by station, are more than dataset.most_images "
+                    f"{source}: there are more kinds of traffic, counted by station, than dataset.most_images allows "
                     f"({most:,}); use a larger one, or say in the mapping what a station is"
                 )
             stride *= 2
