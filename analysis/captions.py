@@ -24,29 +24,29 @@ def provenance(observations: Sequence[Observation]) -> str:
     return f"{what}; {'seeds' if len(seeds) > 1 else 'seed'} {named}, {n}{spread}; {each}."
 
 
-THEIR_TRAFFIC, SYNTHETIC_TRAFFIC = "5g-nidd", "5g-nidd-synthetic"
-"""The data set of the paper's Figure 3 and Table 3, and the generated one that stands in for it."""
+THEIR_TRAFFIC = "5G-NIDD"
+"""The title of the data of the paper's Figure 3 and Table 3: that of the published files, and of no others."""
+_FORM = "5g-nidd"
 _SYNTHETIC = "synthetic traffic"
 
 
 def titled(title: str, observations: Sequence[Observation]) -> str:
     """A title that says so if any of what it stands over is of generated traffic."""
-    is_synthetic = SYNTHETIC_TRAFFIC in _datasets(observations) and _SYNTHETIC not in title
+    is_synthetic = any(_SYNTHETIC in found.dataset for found in observations) and _SYNTHETIC not in title
     return f"{title}, {_SYNTHETIC}" if is_synthetic else title
 
 
 def paper_traffic(observations: Sequence[Observation]) -> str:
     """What the paper's numbers on 5G traffic are of, beside our runs, as the sentence about them goes on."""
-    names = _datasets(observations)
-    if names == {THEIR_TRAFFIC}:
+    titles = list(dict.fromkeys(found.dataset for found in observations))
+    if titles == [THEIR_TRAFFIC]:
         return "of the same data, 5G-NIDD; its images are not published, ours are made of the flow records"
-    if SYNTHETIC_TRAFFIC in names:
-        return "of real traffic, 5G-NIDD; ours is synthetic traffic in its form"
+    ours = [title for title in titles if _SYNTHETIC in title] or [
+        found.dataset for found in observations if found.value("dataset.name") == _FORM
+    ]
+    if ours and ours[0] != THEIR_TRAFFIC:
+        return f"of real traffic, the published 5G-NIDD; ours is {ours[0]}"
     return "of other data than ours: 5G network traffic, which is not published"
-
-
-def _datasets(observations: Sequence[Observation]) -> set[str]:
-    return {str(found.value("dataset.name")) for found in observations}
 
 
 def _range(numbers: Sequence[int]) -> str:

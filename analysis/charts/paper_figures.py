@@ -151,7 +151,7 @@ def _figure3(observations: Sequence[Observation], words: str) -> Chart:
                 [group.accuracy_percent.deviation for group in own],
                 color=drawn_as.colour, marker=drawn_as.marker, linestyle=drawn_as.line, capsize=2.5, label=name,
             )  # fmt: skip
-        is_theirs = all(found.value("dataset.name") == THEIR_TRAFFIC for found in observations)
+        is_theirs = all(found.dataset == THEIR_TRAFFIC for found in observations)
         theirs = "" if is_theirs else ", real 5G traffic"
         axes.plot(
             [point.images_per_class for point in paper.figure3()],

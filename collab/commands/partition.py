@@ -43,16 +43,15 @@ def command(
         material = prepare(chosen, progress)
     holdings = _holdings(chosen, material)
     if figure is not None:
-        from collab.data.catalogue import title_of
         from collab.partition_figure import draw
 
-        draw(holdings, figure, title=f"{chosen.name}: {title_of(chosen.dataset.name)}, {_in_words(chosen)}")
+        draw(holdings, figure, title=f"{chosen.name}: {_title(material)}, {_in_words(chosen)}")
     if as_json:
         settings = chosen.partition.model_dump(mode="json")
         head = {"scenario": chosen.name, "seed": chosen.seed, "dataset": chosen.dataset.name, "partition": settings}
         print(json.dumps({**head, **holdings.as_json()}, indent=1))
         return
-    _print(chosen, holdings)
+    _print(chosen, holdings, _title(material))
     if figure is not None:
         print(f"picture: {figure}")
 
@@ -76,13 +75,18 @@ def _in_words(scenario: Scenario) -> str:
     return ", ".join([scenario.partition.scheme, *said])
 
 
-def _print(scenario: Scenario, holdings: Holdings) -> None:
+def _title(material: Material) -> str:
+    """The name to show of the data that was loaded."""
     from collab.data.catalogue import title_of
 
+    return material.dataset.title or title_of(material.dataset.name)
+
+
+def _print(scenario: Scenario, holdings: Holdings, title: str) -> None:
     few = len(holdings.clients) <= _MOST_ROWS
     shown = range(len(holdings.clients) if few else _FIRST_ROWS)
     narrow = holdings.counts.shape[1] <= _MOST_COLUMNS
-    _show(f"{scenario.name}, seed {scenario.seed}: {title_of(scenario.dataset.name)}, {_in_words(scenario)}")
+    _show(f"{scenario.name}, seed {scenario.seed}: {title}, {_in_words(scenario)}")
     if narrow:
         _show(_counts(holdings, shown), "samples of each class")
         _show(_shares(holdings, shown), "share of each class in what a client holds, %")

@@ -16,24 +16,39 @@ SYNTHETIC = "synthetic traffic (5G-NIDD's form)"
 
 
 def test_synthetic_traffic_is_called_so_in_a_title_once():
+    made = of("5g-nidd-synthetic", SYNTHETIC)
     assert titled("Results", [of("mnist")]) == "Results"
-    assert titled("Results", [of("5g-nidd")]) == "Results"
-    assert titled("Results", [of("5g-nidd-synthetic"), of("mnist")]) == "Results, synthetic traffic"
-    assert titled("Results (synthetic traffic)", [of("5g-nidd-synthetic")]) == "Results (synthetic traffic)"
+    assert titled("Results", [of("5g-nidd", "5G-NIDD")]) == "Results"
+    assert titled("Results", [made, of("mnist")]) == "Results, synthetic traffic"
+    assert titled("Results (synthetic traffic)", [made]) == "Results (synthetic traffic)"
+    assert titled("Results", [of("5g-nidd", SYNTHETIC)]) == "Results, synthetic traffic"  # its files in their place
+
+
+OTHER = ("5g-nidd", "flow records in 5G-NIDD's form (not the published file)")
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("data", "words"),
     [
-        (["mnist"], "of other data than ours: 5G network traffic, which is not published"),
-        (["5g-nidd"], "of the same data, 5G-NIDD; its images are not published, ours are made of the flow records"),
-        (["5g-nidd-synthetic"], "of real traffic, 5G-NIDD; ours is synthetic traffic in its form"),
-        (["5g-nidd", "5g-nidd-synthetic"], "of real traffic, 5G-NIDD; ours is synthetic traffic in its form"),
-        (["mnist", "5g-nidd"], "of other data than ours: 5G network traffic, which is not published"),
+        ([("mnist", "MNIST")], "of other data than ours: 5G network traffic, which is not published"),
+        (
+            [("5g-nidd", "5G-NIDD")],
+            "of the same data, 5G-NIDD; its images are not published, ours are made of the flow records",
+        ),
+        (
+            [("5g-nidd", "5G-NIDD"), ("5g-nidd-synthetic", SYNTHETIC)],
+            f"of real traffic, the published 5G-NIDD; ours is {SYNTHETIC}",
+        ),
+        ([("5g-nidd", SYNTHETIC)], f"of real traffic, the published 5G-NIDD; ours is {SYNTHETIC}"),
+        ([OTHER], f"of real traffic, the published 5G-NIDD; ours is {OTHER[1]}"),
+        (
+            [("mnist", "MNIST"), ("5g-nidd", "5G-NIDD")],
+            "of other data than ours: 5G network traffic, which is not published",
+        ),
     ],
 )
-def test_the_papers_traffic_stands_beside_ours(names, words):
-    assert paper_traffic([of(name) for name in names]) == words
+def test_the_papers_traffic_stands_beside_ours(data, words):
+    assert paper_traffic([of(*each) for each in data]) == words
 
 
 def test_every_table_and_figure_of_synthetic_traffic_says_so():

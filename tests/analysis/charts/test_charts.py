@@ -172,7 +172,7 @@ def test_figure_3_is_over_images_per_class():
         ),
         (
             "5g-nidd-synthetic", "synthetic traffic (5G-NIDD's form)", "Figure 3, synthetic traffic",
-            "quotes, of real traffic, 5G-NIDD; ours is synthetic traffic in its form",
+            "quotes, of real traffic, the published 5G-NIDD; ours is synthetic traffic (5G-NIDD's form)",
             "paper, collabdm-pae, real 5G traffic",
         ),
     ],
