@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from collab import forecast, methods
 from collab.costs import Costs, Counts, costs_of
 from collab.data import ImageSpec
-from collab.data.catalogue import KNOWN, title_of
+from collab.data.catalogue import KNOWN, how_to_get, title_of
+from collab.data.flows import sources
+from collab.data.flows.settings import FlowCsvSettings, NiddSettings
 from collab.data.listing import entries
 from collab.data.loading import data_dir
 from collab.data.settings import ImageFolderSettings
+from collab.data.sites import site_names
 from collab.forecast import Arrivals
 from collab.holdings import Holdings
 from collab.plan import Plan
@@ -99,7 +102,8 @@ def explain(scenario: Scenario, plan: Plan | None = None) -> Explanation:
     if expected and data.images is not None:
         wall_s = forecast.START_UP_S + sum(one.wall_s or 0 for one in expected)
         memory = forecast.memory_bytes(scenario, data.images, data.samples)
-    warned = list(warnings_of(scenario, data.counts, expected, wall_s, cells))
+    names = site_names(data.sites) if scenario.partition.scheme == "by_column" and data.sites is not None else ()
+    warned = list(warnings_of(scenario, data.counts, expected, wall_s, cells, names))
     if plan is not None and data.labels is not None:
         warned += cells_without_data(plan, data.labels, data.sites)
     return Explanation(scenario.name, sections, expected, wall_s, memory, cells, warned)
@@ -119,6 +123,7 @@ class _Data:
     test_samples: int
     labels: NDArray[np.int64] | None = None
     sites: NDArray[np.str_] | None = None
+    title: str = ""
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Data:
@@ -128,26 +133,30 @@ class _Data:
             holdings = Holdings.of(material.holdings, labels, images.classes, None)
             counts = dict(zip(holdings.clients, holdings.counts.tolist(), strict=True))
             tested, sites = len(material.dataset.test.labels), material.dataset.train.sites
-            return cls(images, counts, holdings, len(labels), tested, labels, sites)
+            return cls(images, counts, holdings, len(labels), tested, labels, sites, material.dataset.title)
         known = KNOWN.get(scenario.dataset.name)
         if known is None:
             return cls(None, None, None, 0, 0)
-        samples = min(scenario.dataset.train_samples or known.train_samples, known.train_samples)
-        each = max(1, samples // (scenario.partition.clients * known.spec.classes))
-        even = dict.fromkeys(scenario.clients, [each] * known.spec.classes)
-        tested = min(scenario.dataset.test_samples or known.test_samples, known.test_samples)
-        return cls(known.spec, even, None, samples, tested)
+        spec, samples, tested = known.spec, known.train_samples, known.test_samples
+        if isinstance(scenario.dataset, NiddSettings):
+            spec, samples, tested = sources.published_shape(scenario.dataset)
+        samples = min(scenario.dataset.train_samples or samples, samples)
+        each = max(1, samples // (scenario.partition.clients * spec.classes))
+        even = dict.fromkeys(scenario.clients, [each] * spec.classes)
+        return cls(spec, even, None, samples, min(scenario.dataset.test_samples or tested, tested))
 
 
 def _is_here(scenario: Scenario) -> bool:
     """Whether the data can be read without a download."""
     if isinstance(scenario.dataset, ImageFolderSettings):
         return any((folder / scenario.dataset.path).is_dir() for folder in (Path.cwd(), data_dir()))
+    if isinstance(scenario.dataset, FlowCsvSettings):
+        return sources.has_own_files(scenario.dataset.path, data_dir())
     return any(entry.name == scenario.dataset.name and entry.present in _HERE for entry in entries(data_dir()))
 
 
 def _data_sentences(scenario: Scenario, data: _Data) -> Iterator[str]:
-    title, clients = title_of(scenario.dataset.name), scenario.partition.clients
+    title, clients = data.title or title_of(scenario.dataset.name), scenario.partition.clients
     sites = "1 site holds" if clients == 1 else f"{clients:,} sites hold"
     if data.images is None:
         yield f"{sites} {title}, which is not here: neither who holds what nor what it costs can be told."
@@ -157,9 +166,11 @@ def _data_sentences(scenario: Scenario, data: _Data) -> Iterator[str]:
     kind = f"{data.samples:,} {colour} images of {images.side} x {images.side} pixels in {images.classes} classes"
     yield f"{sites} {title}: {kind}, divided by the scheme {_scheme(scenario)}."
     if data.holdings is None:
+        name = scenario.dataset.name
+        get = f"collab data fetch {name}" if KNOWN[name].files else how_to_get(name)
         yield (
-            f"The data is not here (collab data fetch {scenario.dataset.name}): who holds what is not known, and costs "
-            "are told as if all held equally much of every class."
+            f"The data is not here ({get}): who holds what is not known, and costs are told as if all held equally "
+            "much of every class."
         )
         return
     held = data.holdings

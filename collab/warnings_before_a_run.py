@@ -34,10 +34,19 @@ class Warned:
 
 
 def warnings_of(
-    scenario: Scenario, counts: Counts | None, expected: Sequence[Any], wall_s: float | None, cells: int
+    scenario: Scenario,
+    counts: Counts | None,
+    expected: Sequence[Any],
+    wall_s: float | None,
+    cells: int,
+    sites: Sequence[str] = (),
 ) -> Iterator[Warned]:
-    """Every likely mistake; `expected` are the rows of `collab.explaining`, `wall_s` what a cell takes here."""
+    """Every likely mistake; `expected` are the rows of `collab.explaining`, `wall_s` what a cell takes here.
+
+    `sites` are those of the data, in the order of the clients, if each site is a client.
+    """
     if counts is not None:
+        yield from _one_class(counts, sites)
         yield from _holdings(scenario, counts)
     for settings, row in zip(scenario.all_methods(), expected, strict=False):
         yield from _limits(scenario, settings, row.costs)
@@ -114,6 +123,21 @@ def _holdings(scenario: Scenario, counts: Counts) -> Iterator[Warned]:
                 f"{settings.name}: {_names(idle)} will send no images, holding no more than {share} samples (what it "
                 "is to distil) of any class; fewer images per class?",
             )
+
+
+def _one_class(counts: Counts, sites: Sequence[str]) -> Iterator[Warned]:
+    """Sites that have recorded one class only: a division that is drawn may mean that, one that is given hardly."""
+    single = [
+        f"{client} ({site})"
+        for (client, held), site in zip(counts.items(), sites, strict=False)
+        if sum(1 for count in held if count) == 1
+    ]
+    if single:
+        yield Warned(
+            ("partition",),
+            f"{_names(single)} will hold samples of one class only: what makes that class another than the rest cannot "
+            "be seen there. Did it record nothing else, or is its label the same for all?",
+        )
 
 
 def _names(clients: Sequence[str]) -> str:

@@ -90,6 +90,17 @@ def test_scale_prints_what_it_promises():
     assert result["last_arrival_s"] > 10
 
 
+def test_flows_counts_images_in_processes_of_their_own():
+    result = benchmark("flows", "--share", "0.01", "--copies", "2", "--set", "most_images=200")
+    assert result["paper"] == [5081, 1497, 777, 4865, 706]
+    assert set(result["settings"]) == {"default", "scaling: training"}
+    for row in result["settings"].values():
+        assert row["images"] == result["settings"]["default"]["images"]
+        assert 100 < sum(row["images"]) <= 200
+        assert row["seconds"] > 0
+        assert row["peak_mb"] > 100
+
+
 # -- distillation ---------------------------------------------------------------------------------
 
 SMALL = [

@@ -60,6 +60,10 @@ def _read(path: Path, form: FlowFormat) -> Header:
                 if not line:
                     break
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if "\0" in text:
+                    raise DamagedDataError(
+                        f"{path}:{number}: found bytes that are no text; is it packed, or a capture?"
+                    )
                 if form.header == "fields":
                     if text.startswith(_FIELDS):
                         return Header(_named(text.split(form.separator)[1:]), read_bytes)

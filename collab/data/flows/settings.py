@@ -7,9 +7,10 @@ somebody asks who wants to know how good a detector would be (`docs/flows.md`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from collab.data.base_settings import DatasetBase
 from collab.data.flows.flow_format import BUILT_IN
@@ -83,11 +84,21 @@ class FlowCsvSettings(FlowSettings):
 
     name: Literal["flow-csv"]
     path: str = Field(
-        min_length=1, description="file, or folder of .csv and .log files; from here or the data directory"
+        min_length=1,
+        description="file, or folder of .csv, .log, .tsv files: from here, beside the scenario, in the data directory",
     )
     mapping: str = Field(
-        min_length=1, description="YAML file that says what the columns are, from here or beside path; or nidd"
+        min_length=1,
+        description="YAML file that says what the columns are, from here, beside the scenario, or beside path; or nidd",
     )
+
+    @field_validator("path", "mapping")
+    @classmethod
+    def _beside_the_scenario(cls, named: str, info: ValidationInfo) -> str:
+        """Of what is not found from here the path from here, if it lies beside the scenario that names it."""
+        given = Path(named).expanduser()
+        beside = (info.context or {}).get("folder", Path()) / given
+        return str(beside) if named != BUILT_IN and not given.exists() and beside.exists() else named
 
     @model_validator(mode="after")
     def _check_mapping(self) -> FlowCsvSettings:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from collab.data.catalogue import how_to_get
+from collab.data.catalogue import FLOW_SPEC, how_to_get
+from collab.data.dataset import ImageSpec
 from collab.data.decoded import Parts, cache_directories, decoded_with_note
 from collab.data.download import sha256_of
 from collab.data.flows.flow_format import BUILT_IN, FlowFormat, Station, published_format, read_format
@@ -99,6 +100,17 @@ def locate(data_dir: Path) -> tuple[Path, ...]:
     return ()
 
 
+def published_shape(settings: NiddSettings) -> tuple[ImageSpec, int, int]:
+    """Of the published files, before they are seen: the images, and about how many train and judge.
+
+    Raises `DataError` for a layout that has no room for a flow.
+    """
+    form = grouped(published_format(BUILT_IN), settings.classes)
+    images = PUBLISHED_FLOWS // form.flows_per_image(settings.side, settings.layout)
+    tested = round(settings.test_share * images)
+    return replace(FLOW_SPEC, classes=len(form.class_names), side=settings.side), images - tested, tested
+
+
 def grouped(form: FlowFormat, classes: Literal["paper", "all", "two"]) -> FlowFormat:
     """The format with its flows in the paper's classes, each kind of traffic by itself, or benign and malicious."""
     if classes == "paper":
@@ -112,7 +124,7 @@ def grouped(form: FlowFormat, classes: Literal["paper", "all", "two"]) -> FlowFo
 
 def _published(settings: NiddSettings, data_dir: Path) -> _Source:
     paths = locate(data_dir)
-    form = grouped(published_format("nidd"), settings.classes)
+    form = grouped(published_format(BUILT_IN), settings.classes)
     if not paths:
         names = f"{COMBINED}, nor {' and '.join(STATION_FILES)}"
         raise DataError(f"5G-NIDD: there is no {names} in {data_dir / NIDD}; {how_to_get(NIDD)}")
@@ -150,7 +162,7 @@ def _says_synthetic(folder: Path) -> bool:
 
 
 def _source_of_synthetic(settings: SyntheticNiddSettings, data_dir: Path, progress: Progress) -> _Source:
-    form = grouped(published_format("nidd"), settings.classes)
+    form = grouped(published_format(BUILT_IN), settings.classes)
     return _Source((synthetic_file(settings, data_dir, progress),), form, SYNTHETIC_TITLE)
 
 
@@ -191,9 +203,17 @@ def own_files(named: str, data_dir: Path) -> tuple[Path, ...]:
             return found
     tried = " nor ".join(map(str, candidates))
     raise DataError(
-        f"flow-csv: there is no {tried}; give dataset.path, absolute or below the current directory or the directory "
-        "that COLLAB_DATA_DIR names"
+        f"flow-csv: there is no {tried}; give dataset.path, absolute or from the current directory, the scenario's, or "
+        "the one that COLLAB_DATA_DIR names"
     )
+
+
+def has_own_files(named: str, data_dir: Path) -> bool:
+    """Whether `own_files` would find any."""
+    try:
+        return bool(own_files(named, data_dir))
+    except DataError:
+        return False
 
 
 def own_format(named: str, beside: Path) -> FlowFormat:
