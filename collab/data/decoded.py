@@ -28,7 +28,7 @@ from collab.array_file import in_order
 from collab.data.dataset import Samples
 
 Parts = tuple[Samples, Samples]
-_FORMAT = "3"  # of the cache, and of what the decoders make; to be raised when either changes
+_FORMAT = "4"  # of the cache, and of what the decoders make; to be raised when either changes
 _FOR_ALL = 0o644
 _LOG = logging.getLogger(__name__)
 

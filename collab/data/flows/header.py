@@ -59,6 +59,10 @@ def _read(path: Path, form: FlowFormat) -> Header:
                 read_bytes += len(line)
                 if not line:
                     break
+                if len(line) == _LONGEST_LINE:
+                    raise DamagedDataError(
+                        f"{path}:{number}: found a line of more than 1 MB, expected the columns' names"
+                    )
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if "\0" in text:
                     raise DamagedDataError(

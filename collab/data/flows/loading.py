@@ -7,7 +7,6 @@ class and station is left out, then every second of the rest, and so on, so that
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from collab.data.progress import Progress, silence
 from collab.document import nearest
 from collab.errors import DamagedDataError, DataError
 
-_LOG = logging.getLogger(__name__)
 _PORTION = 2048
 _MOST_NAMED = 5
 _ORIGINS = ("classes", "attacks", "stations", "sessions", "rows")
@@ -36,11 +34,15 @@ Described = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class FlowImages:
-    """The images of a training and a test part, which know their stations, and how they were made."""
+    """The images of a training and a test part, which know their stations, and how they were made.
+
+    `left_out` are sentences on what of the files is not in them, though one might expect it.
+    """
 
     train: Samples
     test: Samples
     recipe: FlowRecipe
+    left_out: tuple[str, ...] = ()
 
 
 def load_flows(
@@ -63,14 +65,14 @@ def load_flows(
         ranges={EVERYWHERE: tuple(feature.known_range or (0.0, 1.0) for feature in form.features)},
     )  # fmt: skip
     source = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
-    names: list[str] = []
+    names, left_out = list[str](), list[str]()
 
     def read(describe: Callable[[Windows], Described]) -> dict[str, NDArray[Any]]:
         batches = _named(read_flows(paths, form, flows=flows, progress=progress), names, source)
         windows = windows_of(
             batches, form, recipe.flows_per_image, settings.windows, across_sessions=settings.split == "random"
         )
-        return _kept(windows, describe, settings.most_images, len(form.attacks), source)
+        return _kept(windows, describe, settings.most_images, len(form.attacks), source, left_out)
 
     if settings.scaling == "ranges":
         _check_ranges(form)
@@ -79,7 +81,7 @@ def load_flows(
         found = read(_extremes)
     origins = Origins(*(found[name] for name in _ORIGINS))
     _check_classes(form, origins, recipe, source, settings)
-    _tell_of_stations(names, origins, recipe, source)
+    left_out += _stations_left_out(names, origins, recipe, source)
     tested = judging(origins, settings.split, settings.test_share, settings.split_seed, source)
     trained = ~tested & ~_unseen(form, origins, names, settings)
     if settings.scaling != "ranges":
@@ -90,7 +92,7 @@ def load_flows(
     sites = np.array(names, np.str_)[origins.stations]
     train, test = (Samples(found["images"][part], origins.classes[part], sites[part]) for part in (trained, tested))
     _check_training(form, train, source)
-    return FlowImages(train, test, recipe)
+    return FlowImages(train, test, recipe, tuple(dict.fromkeys(left_out)))
 
 
 def _named(batches: Iterator[FlowBatch], names: list[str], source: str) -> Iterator[FlowBatch]:
@@ -108,6 +110,7 @@ def _kept(
     most: int,
     attacks: int,
     source: str,
+    left_out: list[str],
 ) -> dict[str, NDArray[Any]]:
     """What `describe` says of the windows, and their origins, in order of stations and rows; thinned out if many."""
     stride, seen, kept = 1, dict[int, int](), _Kept()
@@ -127,9 +130,7 @@ def _kept(
             stride *= 2
             kept.thin_out(stride)
     if stride > 1:
-        _LOG.warning(
-            "%s gives more than %s images: one of %d is used (dataset.most_images)", source, f"{most:,}", stride
-        )
+        left_out.append(f"{source} gives more than {most:,} images: one of {stride} is used (dataset.most_images)")
     return kept.sorted()
 
 
@@ -281,13 +282,15 @@ def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, sourc
         raise DataError(f"{what}: in no window of {flows} flows are most of it; use dataset.windows: label")
 
 
-def _tell_of_stations(names: Sequence[str], origins: Origins, recipe: FlowRecipe, source: str) -> None:
-    """Warn of stations whose flows are too few for an image: they would be missed without a word."""
+def _stations_left_out(names: Sequence[str], origins: Origins, recipe: FlowRecipe, source: str) -> Iterator[str]:
+    """A sentence on stations whose flows are too few for an image, if there are any."""
     lacking = [name for index, name in enumerate(names) if not (origins.stations == index).any()]
     if lacking:
         shown = lacking[:_MOST_NAMED] + ([f"{len(lacking) - _MOST_NAMED:,} more"] if len(lacking) > _MOST_NAMED else [])
-        _LOG.warning("%s: too few flows for an image, which takes %d, of %s: no part is taken by %s",
-                     source, recipe.flows_per_image, _listed(shown), "it" if len(lacking) == 1 else "them")  # fmt: skip
+        yield (
+            f"{source}: too few flows for an image, which takes {recipe.flows_per_image}, of {_listed(shown)}: no part "
+            f"is taken by {'it' if len(lacking) == 1 else 'them'}"
+        )
 
 
 def _check_training(form: FlowFormat, train: Samples, source: str) -> None:

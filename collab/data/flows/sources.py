@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from collab.data.progress import Progress, silence
 from collab.errors import DataError
 
 NIDD = "5g-nidd"
+_LOG = logging.getLogger(__name__)
 COMBINED = "Combined.csv"
 COMBINED_SHA256 = "fa36f80859585f474504ca69eb951a079b35145537976c86b00aae3aab46ee59"
 COMBINED_BYTES = 275_265_610
@@ -62,13 +64,16 @@ def load(
 
     def decode() -> tuple[Parts, str]:
         made = load_flows(source.paths, source.form, settings, flows=source.flows, progress=progress)
-        note = {"recipe": made.recipe.model_dump(mode="json"), "title": _title(source, progress)}
+        recipe = made.recipe.model_dump(mode="json")
+        note = {"recipe": recipe, "title": _title(source, progress), "left_out": made.left_out}
         return (made.train, made.test), json.dumps(note)
 
     told_apart = settings.model_dump_json(exclude={"train_samples", "test_samples", "augmentation"})
     variant = f"{told_apart} {source.form.model_dump_json()} {source.title}"
     parts, note = decoded_with_note(settings.name, source.paths, data_dir, decode, variant)
     kept = json.loads(note)
+    for sentence in kept["left_out"]:
+        _LOG.warning("%s", sentence)
     return FlowData(parts, FlowRecipe.model_validate(kept["recipe"]), kept["title"])
 
 

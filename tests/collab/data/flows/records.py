@@ -33,8 +33,10 @@ def write(path: Path, *lines, end="\n"):
 
 
 def read(paths, form, **options):
-    """All flows of files as one batch."""
+    """All flows of files as one batch; None if there are none."""
     batches = list(read_flows([paths] if isinstance(paths, Path) else paths, form, **options))
+    if not batches:
+        return None
     arrays = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ARRAYS)
     values, attacks, stations, sessions, rows = arrays
     return FlowBatch(values, attacks, stations, batches[-1].station_names, sessions, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collab.data.flows import reading
-from collab.errors import DamagedDataError
+from collab.errors import DamagedDataError, DataError
 from tests.collab.data.flows.records import form_of, read, write
 
 HEADER = "bytes,load,proto,kind"
@@ -82,3 +83,41 @@ def test_what_cannot_be_read_is_found(tmp_path_factory, text):
     except DamagedDataError as error:
         told.append(str(error))
     assert all(re.search(r"row 2(, column bytes)?: ", message) for message in told), told
+
+
+def damaged(draw, content):
+    """Bytes of which some are lost, doubled or others."""
+    for _ in range(draw(st.integers(1, 4))):
+        place, size = draw(st.integers(0, len(content))), draw(st.integers(0, 12))
+        kind = draw(st.sampled_from(["cut", "insert", "double", "end"]))
+        if kind == "cut":
+            content = content[:place] + content[place + size :]
+        elif kind == "insert":
+            some = draw(
+                st.sampled_from([b'"', b",", b"\n", b"\r", b"\x00", b"\xff", b"#", b"\t", b"e", b"-", b"99999999"])
+            )
+            content = content[:place] + some + content[place:]
+        elif kind == "double":
+            content = content[: place + size] + content[place:]
+        else:
+            content = content[:place]
+    return content
+
+
+CSV = f"{HEADER},n\n".encode() + b"".join(b'%d,0.5,"tcp",web,%d\n' % (row, row) for row in range(12))
+ZEEK = b"#sep\n#fields\tbytes\tload\tproto\tkind\n#types\n" + b"1\t-\ttcp\tweb\n" * 6 + b"#close\n"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("flows") / "a.csv"
+    zeek = data.draw(st.booleans())
+    path.write_bytes(damaged(data.draw, ZEEK if zeek else CSV))
+    form = form_of(station={"restarts": "n"}, session={"falls": "bytes"})
+    if zeek:
+        form = form_of(header="fields", separator="\t", comments="#", missing=["-"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "_BLOCK_BYTES", data.draw(st.sampled_from([40, 1 << 20])))
+        with contextlib.suppress(DataError):
+            read([path, path], form, labelled=data.draw(st.booleans()))

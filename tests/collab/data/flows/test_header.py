@@ -77,9 +77,10 @@ def test_flows_without_labels(tmp_path):
         ("bytes,load,proto,kind\n".encode("utf-16"), "a.csv:1: its header is no UTF-8 text"),
         (b"\x1f\x8b\x08\x00packed\n", "a.csv:1: its header is no UTF-8 text"),
         (bytes(range(100)), "a.csv:1: found bytes that are no text; is it packed, or a capture?"),
+        (b"a," * 600_000 + b"\n", "a.csv:1: found a line of more than 1 MB, expected the columns' names"),
         (b"a" * 200_000 + b",b\n", "a.csv:1: the header cannot be read: field larger than field limit"),
     ],
-    ids=["empty", "empty lines", "Latin-1", "UTF-16", "packed", "capture", "long"],
+    ids=["empty", "empty lines", "Latin-1", "UTF-16", "packed", "capture", "long", "a long field"],
 )
 def test_files_without_a_header(tmp_path, content, told):
     (tmp_path / "a.csv").write_bytes(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 
 import numpy as np
@@ -200,17 +199,19 @@ def test_what_cannot_be_unseen(traffic, unseen, told):
 # -- many images, and few ------------------------------------------------------------------------
 
 
-def test_more_images_than_wanted_are_thinned_out_evenly(traffic, caplog):
+def test_more_images_than_wanted_are_thinned_out_evenly(traffic):
     whole, few = load(traffic), load(traffic, most_images=300)
     total = len(whole.train) + len(whole.test)
     kept = len(few.train) + len(few.test)
     assert 150 < kept <= 300 < total
-    assert "gives more than 300 images: one of" in caplog.text
+    assert few.left_out == ("Combined.csv gives more than 300 images: one of 16 is used (dataset.most_images)",)
+    assert whole.left_out == ()
     classes = np.bincount(np.concatenate([few.train.labels, few.test.labels]), minlength=5)
     everything = np.bincount(np.concatenate([whole.train.labels, whole.test.labels]), minlength=5)
     assert (classes > 0).all()
     assert (np.abs(classes - everything / 16) < [2, 2, 2, 2, 10]).all()  # one more of each kind and station at most
     scaled = load(traffic, most_images=300, scaling="training")
+    assert scaled.left_out == few.left_out
     assert len(scaled.train) == len(few.train)
 
 
@@ -230,14 +231,14 @@ def test_more_kinds_of_traffic_than_images(tmp_path):
         load(path, COUNTED, scaling="training", most_images=100, **ROWS)
 
 
-def test_a_station_with_too_few_flows_is_told(tmp_path, caplog):
+def test_a_station_with_too_few_flows_is_told(tmp_path):
     groups = [("web", "a", 1, 64), ("flood", "a", 1, 64), *[("web", f"s{n}", 1, 15) for n in range(7)]]
-    with caplog.at_level(logging.WARNING):
-        made = load(counted(tmp_path / "a.csv", *groups), COUNTED, scaling="training", **ROWS)
+    made = load(counted(tmp_path / "a.csv", *groups), COUNTED, scaling="training", **ROWS)
     assert set(made.train.sites.tolist()) == {"a"}
-    assert (
-        "too few flows for an image, which takes 16, of s0, s1, s2, s3, s4 and 2 more: no part is taken" in caplog.text
+    told = (
+        "a.csv: too few flows for an image, which takes 16, of s0, s1, s2, s3, s4 and 2 more: no part is taken by them"
     )
+    assert made.left_out == (told,)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,14 @@ def test_other_settings_are_kept_apart_and_a_limit_is_none(published):
     assert len(limited.train) == len(limited.train.sites) == 9
 
 
+def test_what_is_left_out_is_told_from_the_cache_too(published, caplog):
+    few = NiddSettings(name="5g-nidd", side=16, most_images=300)
+    for _ in range(2):
+        caplog.clear()
+        load(few, published.parent)
+        assert "Combined.csv gives more than 300 images" in caplog.text
+
+
 def test_a_cache_of_another_form_is_made_anew(published, monkeypatch):
     made = load(NIDD, published.parent)
     monkeypatch.setattr(decoded, "_FORMAT", "other")
