@@ -40,7 +40,7 @@ def load(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     made = load_flows([path], published_format("nidd"), chosen)
     seconds = time.perf_counter() - began
     counts = np.bincount(made.train.labels, minlength=5) + np.bincount(made.test.labels, minlength=5)
-    return {"seconds": seconds, "peak_mb": _peak_mb(), "images": counts.tolist()}
+    return {"seconds": seconds, "peak_mb": _peak_mb(), "images": counts.tolist(), "left_out": made.left_out}
 
 
 def _peak_mb() -> float:
@@ -102,6 +102,8 @@ def main(given: Sequence[str]) -> None:
         print(json.dumps({"bytes": size, "paper": PAPER, "settings": rows}))
         return
     print(f"{size / 1e6:,.0f} MB of synthetic traffic, not 5G-NIDD's\n\n{table(rows)}")
+    for sentence in rows["default"]["left_out"]:
+        print(f"\n{sentence}")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,17 @@ def count_flows(path):
     return found
 
 
+def test_images_are_in_the_order_of_stations_and_rows(tmp_path):
+    groups = [(kind, sensor, day, 16) for day in range(1, 9) for sensor in "ba" for kind in ("web", "flood")]
+    form = COUNTED.model_copy(update={"features": COUNTED.features[:1]})
+    made = load(counted(tmp_path / "a.csv", *groups), form, **ROWS)
+    for part in (made.train, made.test):
+        days = part.images[:, 0, 0, 0].tolist()
+        order = [("ba".index(site), day) for site, day in zip(part.sites.tolist(), days, strict=True)]
+        assert order == sorted(order)
+        assert set(part.sites.tolist()) == {"a", "b"}
+
+
 def test_images_do_not_depend_on_the_portions(traffic, monkeypatch):
     for changes in ({}, {"windows": "time", "scaling": "station", "split": "blocks"}):
         whole = load(traffic, **changes)

@@ -58,6 +58,12 @@ LOST = (
 MOVED = "rows are in another order, or the first ones are missing"
 
 
+def test_a_second_file_does_not_go_on_with_the_count_of_the_first(tmp_path):
+    paths = [table(tmp_path / "a.csv", "n", [0, 1]), table(tmp_path / "b.csv", "n", [2, 3])]
+    with pytest.raises(DamagedDataError, match=r"b\.csv, row 1, column n: found 2, expected 0"):
+        read(paths, form_of(station={"restarts": "n"}))
+
+
 @pytest.mark.parametrize("block_bytes", [60, 1 << 20])
 @pytest.mark.parametrize(
     ("counts", "told"),

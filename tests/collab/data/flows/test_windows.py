@@ -62,6 +62,15 @@ def test_by_time_a_window_holds_what_follows_each_other():
     ]
 
 
+@pytest.mark.parametrize("benign", ["benign", "scan"])
+def test_only_equally_many_are_called_an_attack(benign):
+    form = FORM.model_copy(update={"benign": benign})
+    usual = SCAN if benign == "scan" else WEB
+    for flows, label in (([usual] * 3 + [FLOOD] * 2, form.benign_class), ([usual] * 2 + [FLOOD] * 2, 1)):
+        found = next(iter(windows_of(batches([(flow, 0, 0) for flow in flows]), form, len(flows), "time")))
+        assert found.classes.tolist() == [label]
+
+
 def test_a_window_is_called_by_what_its_class_mostly_is():
     assert windows([(MAIL, 0, 0), (FLOOD, 0, 0), (MAIL, 0, 0), (WEB, 0, 0)], 4, "time")[0][1:3] == (0, MAIL)
 
