@@ -26,12 +26,12 @@ APPLICATIONS: Mapping[str, Datagrams | Connections] = MappingProxyType(
         "mqtt": Connections((110, 0.5), (20, 0.2), (150.0, 0.9), 0.4, exchanges=20, mean_burst=30, gap_s=1.0),
         # One way only, as far as the monitor can see.
         "telemetry": Datagrams(
-            sizes_bytes=(28, 28, 46, 46, 60, 76, 120, 148), packets=(4.0, 0.8), packets_sigma=0.5,
-            interval_s=(1.5, 0.5), jitter=0.06, mean_burst=90, gap_s=0.05, ongoing=0.4,
+            sizes_bytes=(28, 28, 46, 46, 60, 76, 120, 148), packets=(2.6, 0.45), packets_sigma=0.3,
+            interval_s=(1.4, 0.55), jitter=0.12, mean_burst=90, gap_s=0.05, ongoing=0.4,
         ),
         "camera": Datagrams(
-            sizes_bytes=(540, 760, 1052, 1316), packets=(5.0, 0.7), packets_sigma=0.5,
-            interval_s=(1.2, 0.6), mean_burst=70, gap_s=0.06, ongoing=0.7, vlan=VIDEO_VLAN, tos=(0, 136),
+            sizes_bytes=(560, 760, 1040, 1316), size_sigma=0.08, packets=(14, 0.9), packets_sigma=0.6,
+            interval_s=(0.11, 0.9), mean_burst=70, gap_s=0.06, ongoing=0.7, vlan=VIDEO_VLAN, tos=(0, 136),
         ),
         "voice": Datagrams(
             sizes_bytes=(73, 93, 200), size_sigma=0.02, packets=(60, 0.6), packets_sigma=0.8, interval_s=(0.02, 0.05),

@@ -37,8 +37,8 @@ _FIRST = Station(
         "SYNFlood": 4_792, "SYNScan": 10_019, "TCPConnectScan": 10_022, "UDPScan": 7_887,
     },
     applications={
-        "https": 6_100, "http": 1_000, "video over tcp": 700, "ssh": 400, "push": 1_300, "telemetry": 164_000,
-        "camera": 112_562, "voice": 21_000, "video": 42_000, "announcements": 38_000, "game": 12_000, "ping": 3_400,
+        "https": 6_100, "http": 1_000, "video over tcp": 700, "ssh": 400, "push": 1_300, "telemetry": 118_000,
+        "camera": 112_562, "voice": 31_000, "video": 78_000, "announcements": 38_000, "game": 12_000, "ping": 3_400,
         "unreachable": 600, "timestamp": 8, "solicitation": 90, "dns": 900, "quic": 500, "ntp": 150,
         "camera control": 2_009, "signalling": 100, "arp": 90, "bridges": 30, "neighbours": 20,
     },
@@ -48,7 +48,7 @@ _FIRST = Station(
     duplicates=18,
     pace=1.0,
     packet_rate=(48_000, 0.45),
-    flood_sizes_bytes=(28, 28, 46, 60, 76, 120, 148, 540, 1052),
+    flood_sizes_bytes=(28, 28, 28, 46, 148),
     pause_s=1.2,
 )  # fmt: skip
 
@@ -59,8 +59,8 @@ _SECOND = Station(
         "SYNFlood": 4_929, "SYNScan": 10_024, "TCPConnectScan": 10_030, "UDPScan": 8_019,
     },
     applications={
-        "https": 3_300, "http": 500, "video over tcp": 300, "ssh": 619, "push": 700, "telemetry": 30_000,
-        "voice": 9_000, "video": 11_000, "announcements": 7_000, "game": 4_871, "ping": 1_700, "unreachable": 240,
+        "https": 3_300, "http": 500, "video over tcp": 300, "ssh": 619, "push": 700, "telemetry": 14_000,
+        "voice": 14_000, "video": 22_000, "announcements": 7_000, "game": 4_871, "ping": 1_700, "unreachable": 240,
         "timestamp": 4, "solicitation": 56, "dns": 800, "quic": 414, "ntp": 100, "signalling": 100, "arp": 44,
         "bridges": 20, "neighbours": 10,
     },
@@ -70,7 +70,7 @@ _SECOND = Station(
     duplicates=3,
     pace=1.35,
     packet_rate=(33_000, 0.55),
-    flood_sizes_bytes=(28, 46, 60, 120, 540, 1316),
+    flood_sizes_bytes=(28, 46, 60, 120),
     pause_s=1.9,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from simnet.draws import generator
 
 FILE_NAME = "Combined.csv"
 README_NAME = "README.txt"
-VERSION = 2
+VERSION = 3
 """Of the generator: to be raised when it writes other bytes for the same arguments."""
 _TITLE = "synthetic traffic"
 _ROWS_AT_ONCE = 65_536

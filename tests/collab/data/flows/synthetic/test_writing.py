@@ -156,7 +156,7 @@ def test_another_seed_gives_other_flows_as_many_of_each_kind(tmp_path, flows):
 def test_the_readme_says_synthetic_traffic_and_how_it_was_made(written):
     said = (written.parent / "README.txt").read_text()
     assert said.startswith("synthetic traffic\n")
-    for line in ("seed: 0", "share: 0.01 of the published", "stations: 3", "version 2", "BTS_3: Benign 1820"):
+    for line in ("seed: 0", "share: 0.01 of the published", "stations: 3", "version 3", "BTS_3: Benign 1820"):
         assert line in said
 
 
