@@ -63,7 +63,7 @@ class Places:
         if session.column is not None:
             captures = self._called(table.column(session.column), path)
         elif session.falls is not None:
-            values = as_numbers(table.column(session.falls), pa.float32()).to_numpy(zero_copy_only=False)
+            values = as_numbers(table.column(session.falls), pa.float64()).to_numpy(zero_copy_only=False)
             captures = self._by_falls(stations, values)
         return stations, self._numbered(stations, captures, path)
 
@@ -168,10 +168,13 @@ class Places:
 
 
 def as_numbers(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column as numbers, though it is needed as text, too. Raises `pyarrow.ArrowInvalid` for what is none."""
+    """A column as numbers, though it is needed as text or more exactly, too; rounded to what `kind` holds.
+
+    Raises `pyarrow.ArrowInvalid` for a text that is no number.
+    """
     if pa.types.is_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
-    return column if column.type == kind else pc.cast(column, kind)
+        return pc.cast(pc.utf8_trim_whitespace(column), kind)
+    return column if column.type == kind else pc.cast(column, kind, safe=False)
 
 
 def _words(column: pa.Array) -> tuple[NDArray[np.int64], list[str]]:

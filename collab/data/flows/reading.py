@@ -95,6 +95,8 @@ def _tables(
 ) -> Iterator[pa.RecordBatch]:
     """The columns that are needed, a portion at a time."""
     types = dict.fromkeys(form.columns_of_numbers(), pa.float32())
+    if form.session.falls is not None:
+        types[form.session.falls] = pa.float64()  # seconds since 1970 are 128 apart in float32
     if form.station.restarts is not None:
         types[form.station.restarts] = pa.int64()
     types.update(dict.fromkeys(form.columns_of_text(labelled=labelled), pa.string()))

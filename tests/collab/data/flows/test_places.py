@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +52,23 @@ def test_a_station_begins_where_the_count_of_rows_does(tmp_path, monkeypatch, bl
     found = read([table(tmp_path / "a.csv", "n", [0, 1, 2, 0, 1, 0]), table(tmp_path / "b.csv", "n", [0, 1])], form)
     assert found.station_names == ("BTS_1", "BTS_2", "BTS_3", "BTS_4")
     assert found.stations.tolist() == [0, 0, 0, 1, 1, 2, 3, 3]
+
+
+def test_a_fall_of_seconds_since_1970_is_seen_though_they_are_a_feature_too(tmp_path):
+    path = table(tmp_path / "a.csv", "ts", [1700000050, 1700000010, 1700000011, "1700000010.75"])
+    features = [{"column": "ts", "range": [0, 2e9]}]
+    for form in (form_of(session={"falls": "ts"}), form_of(session={"falls": "ts"}, features=features)):
+        assert read(path, form).sessions.tolist() == [0, 1, 1, 2]
+    np.testing.assert_array_equal(
+        read(path, form).values[:, 0], np.float32([1700000050, 1700000010, 1700000011, 1700000010.75])
+    )
+
+
+def test_a_count_of_rows_that_is_a_feature_too_may_go_beyond_what_float32_counts(tmp_path):
+    column = pa.array([2**24, 2**24 + 1, 2**40 + 1, None])
+    assert places.as_numbers(column, pa.float32()).to_pylist() == [2.0**24, 2.0**24, 2.0**40, None]
+    form = form_of(station={"restarts": "n"}, features=[{"column": "n", "range": [0, 1e9]}])
+    assert read(table(tmp_path / "a.csv", "n", [0, 1, 0]), form).values[:, 0].tolist() == [0, 1, 0]
 
 
 LOST = (
