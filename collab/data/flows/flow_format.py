@@ -193,10 +193,22 @@ class FlowFormat(Settings):
             raise PlacedError(f'there is no class "{self.benign}" (known: {known})', "benign")
         if self.comments == self.separator:
             raise PlacedError(f"{self.comments!r} stands between columns; it cannot begin comments, too", "comments")
+        self._check_leaks()
         for where, text in self._texts():
             if text in self.missing:
                 raise PlacedError(f'"{text}" is never found, since `missing` says that it means no value', *where)
         return self
+
+    def _check_leaks(self) -> None:
+        """A column that decides what a flow is gives the class away where it is a feature, too: that must be said."""
+        ruling = {column for rule in (self.label.rules if self.label else ()) for column in rule.when}
+        for index, feature in enumerate(self.features):
+            if feature.column in ruling and not feature.leaks:
+                raise PlacedError(
+                    f"{feature.column} decides in label.rules what a flow is, so as a feature it gives the class away; "
+                    "expected leaks: true (dataset.leaking_columns: blank then leaves it out), or rules without it",
+                    "features", index, "leaks",
+                )  # fmt: skip
 
     def _texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         for number, feature in enumerate(self.features):

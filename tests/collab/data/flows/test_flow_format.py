@@ -65,7 +65,8 @@ def test_which_columns_are_read_and_how():
         "otherwise": "flood",
         "classes": {"benign": ["web"], "attack": ["flood"]},
     }
-    form = form_of(label=label, station={"column": "sensor"}, session={"falls": "start"})
+    features = [{**each, "leaks": each["column"] == "load"} for each in SMALL["features"]]
+    form = form_of(label=label, features=features, station={"column": "sensor"}, session={"falls": "start"})
     assert form.columns_of_text(labelled=True) == ("proto", "sensor", "port", "load")
     assert form.columns_of_text(labelled=False) == ("proto", "sensor")
     assert form.columns_of_numbers() == ("bytes", "load", "start")
@@ -135,6 +136,7 @@ MISTAKES = [
     (RULES, "label: web", "label: wbe", '5:7: ... "wbe" is in none of the classes (known: web, flood)'),
     (RULES, "otherwise: flood", "otherwise: food", '6:14: ... "food" is in none of the classes'),
     (RULES, "  otherwise: flood\n", "", "3:1: ... found rules only"),
+    (RULES, "port: ", "duration: ", "2:12: ... duration decides in label.rules what a flow is, so as a feature"),
     (RULES, '["80"]', "[]", "5:21: ... expected at least 1"),
     (RULES, "rules:", "column: kind\n  rules:", "3:1: ... expected either a column or rules"),
 ]

@@ -15,7 +15,7 @@ from collab.data.flows import reading
 from collab.data.flows.flow_format import published_format
 from collab.data.flows.reading import read_flows
 from collab.errors import DamagedDataError, DataError
-from tests.collab.data.flows.records import ARRAYS, form_of, read, write
+from tests.collab.data.flows.records import ARRAYS, SMALL, form_of, read, write
 
 NAN = math.nan
 HEADER = "bytes,load,proto,kind"
@@ -96,7 +96,8 @@ def test_the_first_rule_that_fits_says_what_a_flow_is(tmp_path):
         "otherwise": "web",
         "classes": {"benign": ["web", "mail"], "attack": ["flood"]},
     }
-    form = form_of(label=label)
+    features = [{**each, "leaks": each["column"] != "load"} for each in SMALL["features"]]
+    form = form_of(label=label, features=features)
     path = write(tmp_path / "a.csv", "bytes,load,proto,port", "1,0,tcp,22", "1,0,icmp,22", "1,0,icmp,80", "7,0,tcp,")
     found = read(path, form)
     assert found.attacks.tolist() == [1, 2, 0, 2]
