@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import tokenize
 import zipfile
 import zlib
@@ -49,7 +50,8 @@ _ARRAYS = {
     "mean": "[channels], of pixels; networks are trained on (images - mean) / std",
     "std": "[channels], of pixels",
 }
-_MOST_BYTES = 4 * 1024**3  # of all arrays, unpacked
+_MOST_BYTES = 256 * 10**6  # of all arrays, unpacked: a set of many thousand images; in use it takes a few times that
+_PORTION = 64  # images
 _UNREADABLE = (
     OSError, ValueError, EOFError, MemoryError, NotImplementedError, zlib.error, zipfile.BadZipFile,
     SyntaxError, tokenize.TokenError, RuntimeError,
@@ -179,12 +181,30 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         size = sum(member.file_size for member in archive.infolist())
         if size > _MOST_BYTES:
             raise ValueError(f"it unpacks to {size:,} bytes, expected at most {_MOST_BYTES:,}")
+        for member in archive.infolist():
+            _check_header(archive, member)
         if (broken := archive.testzip()) is not None:
             raise ValueError(f"{broken} has another checksum than was written")
     with np.load(path, allow_pickle=False) as file:
         if missing := sorted({*_ARRAYS, "about"} - set(file.files)):
             raise ValueError(f"it has no {', '.join(missing)}")
         return {name: file[name] for name in (*_ARRAYS, "about")}
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raises `ValueError` for an array whose header promises other bytes than are there: memory is taken by it."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"{member.filename} has the format {version}, expected 1.0 or 2.0")
+        held = member.file_size - file.tell()
+    promised = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and promised != held:  # objects are refused as they are read
+        raise ValueError(f"{member.filename} is to hold {promised:,} bytes by its header, found {held:,}")
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]]) -> GlobalSet:
@@ -212,10 +232,18 @@ def _checked(arrays: Mapping[str, NDArray[Any]]) -> GlobalSet:
     if about.benign is not None and about.benign not in names:
         raise ValueError(f'benign is "{about.benign}", expected one of {", ".join(map(str, names))}')
     mean, std = (tuple(map(float, arrays[name])) for name in ("mean", "std"))
-    normalised = (images.astype(np.float64) - _by_channel(mean)) / _by_channel(std)
-    synthetic = SyntheticSet(torch.from_numpy(normalised.astype(np.float32)), torch.from_numpy(labels))
+    synthetic = SyntheticSet(torch.from_numpy(_normalised(images, mean, std)), torch.from_numpy(labels))
     origin = Origin.model_validate(about.model_dump(exclude={"form", "arrays"}))
     return GlobalSet(synthetic, tuple(map(str, names)), mean, std, origin)
+
+
+def _normalised(images: NDArray[Any], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """Pixels brought to what networks take: exactly, and in portions, as double precision takes twice the memory."""
+    normalised = np.empty(images.shape, np.float32)
+    for first in range(0, len(images), _PORTION):
+        part = slice(first, first + _PORTION)
+        normalised[part] = (images[part].astype(np.float64) - _by_channel(mean)) / _by_channel(std)
+    return normalised
 
 
 def _form(values: NDArray[Any]) -> str:

@@ -240,8 +240,15 @@ def test_a_header_that_promises_more_than_there_is_is_damage(path):
     np.savez(path, **others)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("images.npy", head.getvalue())
-    with pytest.raises(DamagedDataError):
+    promised = r"images\.npy is to hold 64,000,000,000,000,000 bytes by its header, found 0"
+    with pytest.raises(DamagedDataError, match=promised):
         synthetic_file.read(path)
+
+
+def test_images_are_normalised_alike_in_whatever_portions(path, monkeypatch, whole):
+    monkeypatch.setattr(synthetic_file, "_PORTION", 5)
+    found = synthetic_file.read(path)
+    torch.testing.assert_close(found.synthetic.images, whole.synthetic.images, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
