@@ -26,7 +26,7 @@ from collab.errors import DamagedDataError, DataError, RunDirectoryError
 from collab.evaluation import EvaluationSettings, scores_of, trained
 from collab.nets import Network
 from collab.network_file import KeptNetwork
-from collab.synthetic_file import GlobalSet, Origin, Training
+from collab.synthetic_file import GlobalSet, Origin, Training, check_origin
 
 FORM = "collab detector 1"
 _NAME = "detector"
@@ -103,8 +103,15 @@ def train(whole: GlobalSet, training: Training, seed: int, device: Device = CPU)
 
 
 def write(detector: Detector, path: Path) -> None:
-    """Write the file. Raises `OSError` or `SafetensorError` if that cannot be."""
+    """Write the file.
+
+    Raises `OSError` or `SafetensorError` if that cannot be, `DataError` for a detector that `read` would not take back.
+    """
     kept = KeptNetwork(detector.network, detector.images)
+    try:
+        _check(detector.about, kept)
+    except ValueError as error:
+        raise DataError(f"the detector is not consistent: {error}") from error
     network_file.write({_NAME: kept}, path, {_NAME: detector.about.model_dump_json()})
 
 
@@ -143,15 +150,4 @@ def _check(about: About, kept: KeptNetwork) -> None:
     names, spec, origin = about.class_names, kept.network.spec, about.trained_on
     if len(names) != spec.classes:
         raise ValueError(f"the network has {spec.classes} classes, expected one for each of {', '.join(names)}")
-    if origin.benign is not None and origin.benign not in names:
-        raise ValueError(f'benign is "{origin.benign}", expected one of {", ".join(names)}')
-    recipe = origin.recipe
-    if recipe is not None and recipe.format.label is not None and recipe.format.class_names != names:
-        raise ValueError(
-            f"its classes are {', '.join(names)}, those of its recipe {', '.join(recipe.format.class_names)}"
-        )
-    if recipe is not None and (spec.channels, spec.side) != (1, recipe.side):
-        raise ValueError(
-            f"the network takes images {spec.channels}x{spec.side}x{spec.side}, the recipe makes "
-            f"1x{recipe.side}x{recipe.side}"
-        )
+    check_origin(origin, names, spec.channels, spec.side)

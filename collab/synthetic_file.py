@@ -51,6 +51,7 @@ _ARRAYS = {
     "std": "[channels], of pixels",
 }
 _MOST_BYTES = 256 * 10**6  # of all arrays, unpacked: a set of many thousand images; in use it takes a few times that
+_ALL_OTHERS_BYTES = 16 * 10**6  # more than everything but the images takes
 _PORTION = 64  # images
 _UNREADABLE = (
     OSError, ValueError, EOFError, MemoryError, NotImplementedError, zlib.error, zipfile.BadZipFile,
@@ -140,7 +141,18 @@ def _by_channel(values: tuple[float, ...]) -> NDArray[np.float64]:
 
 
 def packed(whole: GlobalSet, precision: Precision) -> bytes:
-    """The content of the file. Raises `DataError` for values that the precision cannot hold."""
+    """The content of the file.
+
+    Raises `DataError` for values that the precision cannot hold, and for what `read` would not take back.
+    """
+    images_held = whole.synthetic.images
+    size = images_held.numel() * np.dtype(precision).itemsize
+    if size > _MOST_BYTES - _ALL_OTHERS_BYTES:
+        raise DataError(f"{whole.origin.method}: the images are {size:,} bytes in {precision}, too many for a file")
+    try:
+        check_origin(whole.origin, whole.class_names, *images_held.shape[1:3])
+    except ValueError as error:
+        raise DataError(f"the set of {whole.origin.method} is not consistent: {error}") from error
     with np.errstate(over="ignore"):
         images = whole.pixels.astype(precision)
     if not np.isfinite(images).all():
@@ -229,12 +241,30 @@ def _checked(arrays: Mapping[str, NDArray[Any]]) -> GlobalSet:
             raise ValueError(f"{name} is {_form(values)}, expected a number for each of {images.shape[1]} channels")
     if (arrays["std"] <= 0).any():
         raise ValueError("std is not above 0")
-    if about.benign is not None and about.benign not in names:
-        raise ValueError(f'benign is "{about.benign}", expected one of {", ".join(map(str, names))}')
+    class_names = tuple(map(str, names))
+    check_origin(about, class_names, *images.shape[1:3])
     mean, std = (tuple(map(float, arrays[name])) for name in ("mean", "std"))
     synthetic = SyntheticSet(torch.from_numpy(_normalised(images, mean, std)), torch.from_numpy(labels))
     origin = Origin.model_validate(about.model_dump(exclude={"form", "arrays"}))
-    return GlobalSet(synthetic, tuple(map(str, names)), mean, std, origin)
+    return GlobalSet(synthetic, class_names, mean, std, origin)
+
+
+def check_origin(origin: Origin, class_names: tuple[str, ...], channels: int, side: int) -> None:
+    """Whether what is said of a set, or of a network that it trained, fits its classes and its images.
+
+    Raises `ValueError` for a benign class that is none, and for a recipe of other classes or that makes other images.
+    """
+    if origin.benign is not None and origin.benign not in class_names:
+        raise ValueError(f'benign is "{origin.benign}", expected one of {", ".join(class_names)}')
+    recipe = origin.recipe
+    if recipe is None:
+        return
+    if recipe.format.label is not None and recipe.format.class_names != class_names:
+        raise ValueError(
+            f"its classes are {', '.join(class_names)}, those of its recipe {', '.join(recipe.format.class_names)}"
+        )
+    if (channels, side) != (1, recipe.side):
+        raise ValueError(f"its images are {channels}x{side}x{side}, the recipe makes 1x{recipe.side}x{recipe.side}")
 
 
 def _normalised(images: NDArray[Any], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
@@ -293,6 +323,7 @@ def of_run(run: Run, method: str) -> GlobalSet:
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
         if images.shape[1:] != (dataset.channels, dataset.side, dataset.side) or len(images) != len(labels):
             raise ValueError(f"{method} has images {list(images.shape)} and labels {list(labels.shape)}")
+        check_origin(origin, dataset.names, dataset.channels, dataset.side)
         synthetic = SyntheticSet(images, labels, origin.expand).expanded()
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{run.path} is damaged: {' '.join(str(error).split())}; {again}") from error

@@ -96,6 +96,14 @@ def test_the_recipe_and_the_benign_class_are_in_the_file(tmp_path, whole):
     assert (found.recipe, found.benign_class) == (RECIPE, 2)
 
 
+def test_a_detector_that_would_not_be_read_is_not_written(tmp_path, made):
+    origin = made.about.trained_on.model_copy(update={"benign": "peace"})
+    wrong = replace(made, about=made.about.model_copy(update={"trained_on": origin}))
+    with pytest.raises(DataError, match='the detector is not consistent: benign is "peace", expected one of 0, 1, 2'):
+        detector.write(wrong, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_others_can_read_it(path):
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["detector"])
@@ -151,7 +159,7 @@ def test_a_recipe_for_other_images_is_named(path, made):
     recipe = RECIPE.model_copy(update={"side": 64})
     origin = made.about.trained_on.model_copy(update={"recipe": recipe}).model_dump(mode="json")
     save_file(load_file(path), path, metadata=about_with(path, trained_on=origin))
-    with pytest.raises(DamagedDataError, match="the network takes images 1x16x16, the recipe makes 1x64x64"):
+    with pytest.raises(DamagedDataError, match="its images are 1x16x16, the recipe makes 1x64x64"):
         detector.read(path)
 
 

@@ -21,9 +21,10 @@ from collab.store import find_run
 from tests.collab.recordings import record
 from tests.collab.test_run import TEXT
 
-NIDD = published_format("nidd")
+CLASSES = {"0": ("Benign",), "1": ("HTTPFlood",), "2": ("UDPFlood",), "3": ("SYNScan",)}
+NIDD = published_format("nidd").with_classes(CLASSES, "0")
 RECIPE = FlowRecipe(
-    format=NIDD, layout="packed", side=64, windows="label", pixels="grey", blank=("Seq",),
+    format=NIDD, layout="packed", side=16, windows="label", pixels="grey", blank=("Seq",),
     ranges={EVERYWHERE: tuple(feature.known_range for feature in NIDD.features)},
 )  # fmt: skip
 
@@ -121,12 +122,35 @@ def test_the_recipe_of_flow_records_comes_back(tmp_path, whole):
     path.write_bytes(synthetic_file.packed(traffic, "float16"))
     found = synthetic_file.read(path).origin
     assert found == traffic.origin
-    flows = np.random.default_rng(0).uniform(0, 300, (2, 94, 44))
+    flows = np.random.default_rng(0).uniform(0, 300, (2, 6, 44))
     np.testing.assert_array_equal(found.recipe.render(flows), RECIPE.render(flows))
     with np.load(path) as file:
         about = json.loads(str(file["about"]))
     assert about["title"] == "synthetic traffic (5G-NIDD's form)"
     assert about["recipe"]["format"]["features"][0]["column"] == "Seq"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"side": 64}, "its images are 1x16x16, the recipe makes 1x64x64"),
+        ({"format": published_format("nidd")}, "its classes are 0, 1, 2, 3, those of its recipe Benign, HTTPFlood, "),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_images_is_neither_written_nor_read(path, whole, changes, reason):
+    recipe = RECIPE.model_copy(update=changes)
+    with pytest.raises(DataError, match=f"the set of collabdm is not consistent: {reason}"):
+        synthetic_file.packed(changed(whole, recipe=recipe), "float16")
+    altered(path, about=about_with(path, recipe=recipe.model_dump(mode="json")))
+    with pytest.raises(DamagedDataError, match=reason):
+        synthetic_file.read(path)
+
+
+def test_more_than_would_be_read_back_is_not_written(whole, monkeypatch):
+    monkeypatch.setattr(synthetic_file, "_MOST_BYTES", synthetic_file._ALL_OTHERS_BYTES + 20_000)
+    assert synthetic_file.packed(whole, "float16")
+    with pytest.raises(DataError, match="collabdm: the images are 32,768 bytes in float32, too many for a file"):
+        synthetic_file.packed(whole, "float32")
 
 
 def test_what_diverged_is_not_written(whole):
@@ -156,6 +180,10 @@ def test_an_older_run_is_told_apart_from_a_damaged_one(tmp_path):
     ):
         synthetic_file.of_run(old, "collabdm")
     damaged = find_run(str(record(tmp_path, "partition.clients=2", name="damaged")))
+    recipe = RECIPE.model_copy(update={"side": 64}).model_dump(mode="json")
+    (damaged.path / "dataset.json").write_text(json.dumps({**damaged.dataset, "recipe": recipe}))
+    with pytest.raises(RunDirectoryError, match=r"damaged is damaged: its classes are 0, 1, those of its recipe 0, 1"):
+        synthetic_file.of_run(find_run(str(damaged.path)), "collabdm")
     described = {**damaged.dataset, "side": 9}
     (damaged.path / "dataset.json").write_text(json.dumps(described))
     with pytest.raises(RunDirectoryError, match=r"damaged is damaged: collabdm has images \[2, 1, 8, 8\]"):
