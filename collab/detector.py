@@ -30,6 +30,7 @@ from collab.synthetic_file import GlobalSet, Origin, Training, check_origin
 
 FORM = "collab detector 1"
 _NAME = "detector"
+_FIRST_BYTES = 8  # of a safetensors file: the length of its header, whose upper bytes are 0
 
 
 class About(Settings):
@@ -118,10 +119,14 @@ def write(detector: Detector, path: Path) -> None:
 def read(path: Path, device: Device = CPU) -> Detector:
     """The detector in a file.
 
-    Raises `DataError` if there is none, `DamagedDataError` if it is not as `write` wrote it.
+    Raises `DataError` if there is none, or it is a file of another kind; `DamagedDataError` if it is not as `write`
+    wrote it.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a directory, no detector; make one with: collab train-detector {path}")
     if not path.is_file():
         raise DataError(f"there is no file {path}; make one with: collab train-detector RUN --out {path}")
+    _refuse_others(path)
     try:
         metadata = network_file.read_metadata(path)
         if _NAME not in metadata:
@@ -143,6 +148,25 @@ def read(path: Path, device: Device = CPU) -> Detector:
         raise DamagedDataError(f"{path} is damaged: {error}") from error
     weights = [weight.to(device.torch) for weight in kept.network.parameters()]
     return Detector(Network(kept.network.spec, weights, device), kept.images, about)
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises `DataError` for a synthetic set or text: the first bytes tell it. A detector begins with a length."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(_FIRST_BYTES)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if begins.startswith(b"PK\x03\x04"):
+        raise DataError(
+            f"{path} is an archive, a synthetic set perhaps, and no detector; make one of it with: "
+            f"collab train-detector {path}"
+        )
+    if len(begins) == _FIRST_BYTES and b"\0" not in begins:
+        raise DataError(
+            f"{path} is no detector but text, flow records perhaps; the detector, which collab train-detector makes, "
+            "comes first: collab detect MODEL FLOWS.csv"
+        )
 
 
 def _check(about: About, kept: KeptNetwork) -> None:

@@ -25,6 +25,7 @@ from collab.data.progress import Progress, silence
 from collab.detector import Detector
 from collab.errors import DataError
 
+_FIRST_BYTES = 9  # of a safetensors file: the length of its header, whose upper bytes are 0, and a brace
 COLUMNS = ("row", "window", "class", "confidence")
 
 
@@ -125,6 +126,7 @@ def label_flows(
     if recipe is None:
         title = detector.about.trained_on.title
         raise DataError(f"the detector was trained on {title}, whose images are not made of flow records")
+    _refuse_others(path)
     scale, flows = scale_of(recipe, station), recipe.flows_per_image
     class_of_attack = np.array([*recipe.format.class_of_attack, -1])  # the last one is that of no attack, -1
     findings = Findings(detector.about.class_names)
@@ -141,6 +143,23 @@ def label_flows(
             output.writelines(f"{number},{rest}" for number in range(row, row + count))
             row, window = row + count, window + 1
     return findings
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises `DataError` for what is no file of records, but another of those that are at hand with a detector."""
+    if path.is_dir():
+        raise DataError(f"{path} is a directory, expected a file of flow records; label one file after the other")
+    try:
+        with path.open("rb") as file:
+            begins = file.read(_FIRST_BYTES)
+    except OSError:
+        return  # said by what reads it
+    if begins.startswith(b"PK\x03\x04"):
+        raise DataError(f"{path} is an archive, or a synthetic set; expected flow records as text: unpack it")
+    if len(begins) == _FIRST_BYTES and begins[5:8] == b"\0\0\0" and begins[8:9] == b"{":
+        raise DataError(
+            f"{path} is a file of networks, a detector perhaps; expected flow records: collab detect MODEL FLOWS.csv"
+        )
 
 
 def _as_new(path: Path, form: FlowFormat) -> tuple[FlowFormat, bool]:

@@ -126,6 +126,19 @@ def test_no_file(tmp_path):
         detector.read(tmp_path / "none")
 
 
+def test_what_is_something_else_is_told_by_its_first_bytes(tmp_path, whole):
+    (tmp_path / "set.npz").write_bytes(synthetic_file.packed(whole, "float16"))
+    (tmp_path / "flows.csv").write_text("bytes,load,proto,kind\n1,2,tcp,web\n")
+    told = {
+        "set.npz": r"is an archive, a synthetic set perhaps, and no detector; .*: collab train-detector .*set\.npz$",
+        "flows.csv": r"is no detector but text, flow records perhaps; .*: collab detect MODEL FLOWS\.csv$",
+        ".": "is a directory, no detector; make one with: collab train-detector",
+    }
+    for name, said in told.items():
+        with pytest.raises(DataError, match=said):
+            detector.read(tmp_path / name)
+
+
 def test_a_file_cut_off_anywhere_is_damaged(path):
     content = path.read_bytes()
     for length in range(0, len(content), len(content) // 20):

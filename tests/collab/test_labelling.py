@@ -17,6 +17,7 @@ from collab.data.flows.reading import FlowBatch, read_flows
 from collab.data.flows.recipe import EVERYWHERE
 from collab.data.flows.settings import FlowCsvSettings
 from collab.data.flows.synthetic import write_traffic
+from collab.detector import write
 from collab.errors import DamagedDataError, DataError
 from collab.labelling import label_flows, scale_of, windows_in_order
 from tests.collab.detectors import FLOWS, FORMAT, KINDS, NAMES, detector, recipe, write_flows
@@ -223,3 +224,16 @@ def test_a_station_is_named_where_each_has_its_own_scale(tmp_path):
     assert scale_of(recipe(), None) == EVERYWHERE
     with pytest.raises(DataError, match="scales the flows of all stations alike; leave out --station BTS_1"):
         scale_of(recipe(), "BTS_1")
+
+
+def test_what_is_no_file_of_flows_is_told_before_anything_is_read(made, tmp_path):
+    write(made, tmp_path / "detector")
+    np.savez(tmp_path / "set.npz", images=np.zeros(3))
+    told = {
+        "detector": r"detector is a file of networks, a detector perhaps; .*: collab detect MODEL FLOWS\.csv$",
+        "set.npz": "is an archive, or a synthetic set; expected flow records as text",
+        ".": "is a directory, expected a file of flow records",
+    }
+    for name, said in told.items():
+        with pytest.raises(DataError, match=said):
+            labelled(made, tmp_path / name)

@@ -66,7 +66,7 @@ def test_what_is_not_known_is_not_told(here, capsys):
 def test_after_a_mistake_there_is_no_file(here):
     with pytest.raises(DataError, match=r"there is no file none\.safetensors; make one with: collab train-detector"):
         command(Path("none.safetensors"), Path("flows.csv"))
-    with pytest.raises(DamagedDataError, match=r"flows\.csv is damaged"):
+    with pytest.raises(DataError, match=r"flows\.csv is no detector but text, flow records perhaps"):
         command(Path("flows.csv"), Path("flows.csv"))
     with pytest.raises(DataError, match="leave out --station BTS_1"):
         command(Path("small.safetensors"), Path("flows.csv"), station="BTS_1")
