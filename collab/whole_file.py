@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +19,22 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     _refuse(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two that make the same file do not mix
     partial.touch()  # a folder that takes no files is noticed before the work
     try:
         yield partial
-        _refuse(path)
-        partial.replace(path)
+        try:
+            os.link(partial, path)  # unlike a renamed file, never in the place of another
+        except FileExistsError as error:
+            raise _exists(path) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _refuse(path: Path) -> None:
     if path.exists():
-        raise RunExistsError(f"{path} exists already; choose another --out, or remove it")
+        raise _exists(path)
+
+
+def _exists(path: Path) -> RunExistsError:
+    return RunExistsError(f"{path} exists already; choose another --out, or remove it")

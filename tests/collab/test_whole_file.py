@@ -33,6 +33,18 @@ def test_nothing_is_overwritten_even_if_it_came_meanwhile(tmp_path):
     assert not began
 
 
+def test_two_that_make_the_same_file_do_not_mix_and_the_first_one_stays(tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    with pytest.raises(RunExistsError, match=r"out\.csv exists already"), new_file(path) as slower:
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        with new_file(path) as faster:
+            assert faster != slower
+            faster.write_text("faster")
+        slower.write_text("slower")
+    assert path.read_text() == "faster"
+    assert [each.name for each in tmp_path.iterdir()] == ["out.csv"]
+
+
 def test_a_place_that_takes_no_files_is_noticed_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"), new_file(tmp_path / "file" / "out.csv"):
