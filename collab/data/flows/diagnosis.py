@@ -13,6 +13,7 @@ from collab.document import nearest
 from collab.errors import DamagedDataError
 
 _LONGEST_SHOWN = 60
+_LONGEST_LINE = 16 * 1024 * 1024  # bytes: no more of a file without ends of lines is held
 # What pyarrow reads as a number.
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -51,8 +52,15 @@ def _lines(path: Path, header: Header, form: FlowFormat) -> Iterator[bytes]:
     comment = None if form.comments is None else form.comments.encode()
     with path.open("rb") as file:
         file.seek(header.size_bytes)
-        for line in file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
             kept = line.rstrip(b"\r\n")
+            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                raise DamagedDataError(
+                    f"{path}, row {number + 1}: found no end of line within {_LONGEST_LINE:,} bytes, expected "
+                    f"{len(header.columns)} columns; is it text, and are its lines ended by a line feed?"
+                )
+            number += bool(kept) and not (comment and kept.startswith(comment))
             if kept and not (comment and kept.startswith(comment)):
                 yield kept
 

@@ -15,7 +15,8 @@ from collab.errors import DamagedDataError, DataError
 
 _MOST_HEADER_LINES = 100
 _LONGEST_LINE = 1 << 20
-_FIELDS = "#fields"
+FIELDS = "#fields"
+"""What the line that names the columns begins with, as Zeek writes it."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def _read(path: Path, form: FlowFormat) -> Header:
                         f"{path}:{number}: found bytes that are no text; is it packed, or a capture?"
                     )
                 if form.header == "fields":
-                    if text.startswith(_FIELDS):
-                        return Header(_named(text.split(form.separator)[1:]), read_bytes)
+                    if text.startswith(FIELDS):
+                        return Header(columns_of_fields(text, form.separator), read_bytes)
                 elif text.strip() and not (form.comments and text.startswith(form.comments)):
                     return Header(_named(next(csv.reader([text], delimiter=form.separator))), read_bytes)
     except FileNotFoundError as error:
@@ -81,8 +82,13 @@ def _read(path: Path, form: FlowFormat) -> Header:
         raise DamagedDataError(f"{path}:1: the header cannot be read: {error}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    wanted = f"a line that begins with {_FIELDS}" if form.header == "fields" else "a first line with the columns' names"
+    wanted = f"a line that begins with {FIELDS}" if form.header == "fields" else "a first line with the columns' names"
     raise DamagedDataError(f"{path}: found no header, expected {wanted}")
+
+
+def columns_of_fields(line: str, separator: str) -> tuple[str, ...]:
+    """The columns that a line `#fields` names."""
+    return _named(line.rstrip("\r\n").split(separator)[1:])
 
 
 def _named(columns: Sequence[str]) -> tuple[str, ...]:

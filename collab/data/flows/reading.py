@@ -112,7 +112,8 @@ def _tables(
     )
     try:
         size = path.stat().st_size
-        with RowBytes(path, header, form.comments) as rows:
+        fields = form.separator if form.header == "fields" else None
+        with RowBytes(path, header, form.comments, fields) as rows:
             if rows.is_empty():
                 return
             with csv.open_csv(rows, *options) as reader:

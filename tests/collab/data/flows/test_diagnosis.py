@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collab.data.flows import reading
+from collab.data.flows import diagnosis, reading, row_bytes
 from collab.errors import DamagedDataError, DataError
 from tests.collab.data.flows.records import form_of, read, write
 
@@ -68,6 +68,31 @@ def test_a_file_without_ends_of_lines(tmp_path, monkeypatch):
         read(write(tmp_path / "a.csv", HEADER, "1" * 500), form_of())
     with pytest.raises(DamagedDataError, match=r"a\.csv"):
         read(write(tmp_path / "a.csv", HEADER, f"1,0,{'x' * 500},web"), form_of())
+
+
+def test_no_more_of_a_line_is_read_than_it_may_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(diagnosis, "_LONGEST_LINE", 300)
+    path = write(tmp_path / "a.csv", HEADER, *[GOOD] * 20, "", f"1,0,tcp,{'x' * 293}web")
+    told = r"row 21: found no end of line within 300 bytes, expected 4 columns; is it text"
+    with pytest.raises(DamagedDataError, match=told):
+        read(path, form_of())
+
+
+@pytest.mark.parametrize("block_bytes", [30, 1 << 20])
+def test_a_second_header_of_other_columns_is_told_with_the_row(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(row_bytes, "_BLOCK_BYTES", block_bytes)
+    form = form_of(header="fields", separator="\t", comments="#")
+    first = ("#fields\tbytes\tload\tproto\tkind", "1\t0\ttcp\tweb", "2\t0\ttcp\tweb", "#close")
+    same = write(tmp_path / "same.log", *first, *first)
+    assert read(same, form).values[:, 0].tolist() == [1, 2, 1, 2]
+    other = write(tmp_path / "other.log", *first, "#fields\tload\tbytes\tproto\tkind", "3\t0\ttcp\tweb")
+    told = r"other\.log, before row 3: another line #fields names other columns: found load as column 1, expected bytes"
+    with pytest.raises(DamagedDataError, match=told):
+        read(other, form)
+    fewer = write(tmp_path / "fewer.log", *first, "#fields\tbytes\tload\tproto", "3\t0\ttcp")
+    with pytest.raises(DamagedDataError, match="found nothing as column 4, expected kind"):
+        read(fewer, form)
 
 
 @settings(max_examples=60, deadline=None)
