@@ -18,8 +18,8 @@ from collab import forecast, methods
 from collab.costs import Costs, Counts, costs_of
 from collab.data import ImageSpec
 from collab.data.catalogue import KNOWN, how_to_get, title_of
-from collab.data.flows import sources
-from collab.data.flows.settings import FlowCsvSettings, NiddSettings
+from collab.data.flows import sources, stand_in
+from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
 from collab.data.listing import entries
 from collab.data.loading import data_dir
 from collab.data.settings import ImageFolderSettings
@@ -134,20 +134,30 @@ class _Data:
             counts = dict(zip(holdings.clients, holdings.counts.tolist(), strict=True))
             tested, sites = len(material.dataset.test.labels), material.dataset.train.sites
             return cls(images, counts, holdings, len(labels), tested, labels, sites, material.dataset.title)
-        known = KNOWN.get(scenario.dataset.name)
-        if known is None:
+        shape = _expected_shape(scenario)
+        if shape is None:
             return cls(None, None, None, 0, 0)
-        spec, samples, tested = known.spec, known.train_samples, known.test_samples
-        if isinstance(scenario.dataset, NiddSettings):
-            spec, samples, tested = sources.published_shape(scenario.dataset)
+        spec, samples, tested = shape
         samples = min(scenario.dataset.train_samples or samples, samples)
         each = max(1, samples // (scenario.partition.clients * spec.classes))
         even = dict.fromkeys(scenario.clients, [each] * spec.classes)
         return cls(spec, even, None, samples, min(scenario.dataset.test_samples or tested, tested))
 
 
+def _expected_shape(scenario: Scenario) -> tuple[ImageSpec, int, int] | None:
+    """Of data that is not here: the images, how many train and judge; None if that is not known."""
+    if isinstance(scenario.dataset, NiddSettings):
+        return sources.published_shape(scenario.dataset)
+    if isinstance(scenario.dataset, SyntheticNiddSettings):
+        return stand_in.expected_shape(scenario.dataset)
+    known = KNOWN.get(scenario.dataset.name)
+    return None if known is None else (known.spec, known.train_samples, known.test_samples)
+
+
 def _is_here(scenario: Scenario) -> bool:
-    """Whether the data can be read without a download."""
+    """Whether the data can be read without a download, and without writing hundreds of megabytes."""
+    if isinstance(scenario.dataset, SyntheticNiddSettings):
+        return stand_in.is_written(scenario.dataset, data_dir())
     if isinstance(scenario.dataset, ImageFolderSettings):
         return any((folder / scenario.dataset.path).is_dir() for folder in (Path.cwd(), data_dir()))
     if isinstance(scenario.dataset, FlowCsvSettings):
@@ -167,7 +177,10 @@ def _data_sentences(scenario: Scenario, data: _Data) -> Iterator[str]:
     yield f"{sites} {title}: {kind}, divided by the scheme {_scheme(scenario)}."
     if data.holdings is None:
         name = scenario.dataset.name
-        get = f"collab data fetch {name}" if KNOWN[name].files else how_to_get(name)
+        if isinstance(scenario.dataset, SyntheticNiddSettings):
+            get = "a run makes it"
+        else:
+            get = f"collab data fetch {name}" if KNOWN[name].files else how_to_get(name)
         yield (
             f"The data is not here ({get}): who holds what is not known, and costs are told as if all held equally "
             "much of every class."

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from collab import scenario
+from collab.data.flows import sources
 from collab.explaining import explain
 from collab.run import run_scenario
 from collab.store import open_run
@@ -148,3 +149,18 @@ def test_data_of_which_a_part_is_missing_is_not_here(monkeypatch, tmp_path):
     (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"")
     data = explain(scenario.load(SCENARIOS / "mnist-star.yaml")).sections["The data"]
     assert data[1].startswith("The data is not here")
+
+
+def test_synthetic_traffic_is_told_of_without_writing_it_and_exactly_once_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLLAB_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    changes = ("dataset={name: 5g-nidd-synthetic, side: 16, share: 0.002}", "partition={clients: 2, scheme: by_column}")
+    before = told(TEXT, *changes).sections["The data"]
+    assert not list(tmp_path.iterdir())
+    assert before[0].startswith("2 sites hold synthetic traffic (5G-NIDD's form): 318 grey images of 16 x 16 pixels in")
+    assert before[1].startswith("The data is not here (a run makes it): who holds what is not known")
+    settings = scenario.parse(TEXT, "tiny.yaml", changes, default_name="tiny").dataset
+    sources.synthetic_file(settings, tmp_path)
+    after = told(TEXT, *changes).sections["The data"]
+    assert after[0] == before[0]
+    assert after[1].startswith("A site holds ")
