@@ -2,7 +2,8 @@
 
 A window is as many flows in a row of the file as the detector's images are made of; it has one class, and so has every
 flow in it. The last one is moved back so that it is whole: the flows that it shares with the one before keep the label
-that they have. Stations and captures that a file may name are not asked for; the columns that are features suffice.
+that they have. The columns that are features suffice; where a file says who recorded a flow, too, it is counted how
+often that changes, since a window may then hold flows of two stations.
 """
 
 from __future__ import annotations
@@ -75,12 +76,14 @@ class Findings:
         class_names: the detector's.
         windows, flows: of each class, int64 [classes].
         matrix: int64 [classes, classes]: flows whose label in the file is known, by that (rows) and by the detector's.
+        station_changes: how often a flow was recorded by another station than the one before, as far as the file says.
     """
 
     class_names: tuple[str, ...]
     windows: NDArray[np.int64] = field(init=False)
     flows: NDArray[np.int64] = field(init=False)
     matrix: NDArray[np.int64] = field(init=False)
+    station_changes: int = 0
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -134,7 +137,7 @@ def label_flows(
     row = window = 1
     form, labelled = _as_new(path, recipe.format)
     batches = read_flows([path], form, labelled=labelled, unknown_labels="pass", progress=progress)
-    for portion in windows_in_order(batches, flows, str(path)):
+    for portion in windows_in_order(_watched(batches, form, findings), flows, str(path)):
         probabilities = detector.probabilities(recipe.render(portion.values, scale))
         found = probabilities.argmax(axis=1)
         findings.add(found, portion.labels, class_of_attack[portion.attacks])
@@ -143,6 +146,18 @@ def label_flows(
             output.writelines(f"{number},{rest}" for number in range(row, row + count))
             row, window = row + count, window + 1
     return findings
+
+
+def _watched(batches: Iterable[FlowBatch], form: FlowFormat, findings: Findings) -> Iterator[FlowBatch]:
+    """The same batches; changes of station are counted, which a count of rows tells by falling (see `_as_new`)."""
+    last: int | None = None
+    for batch in batches:
+        places = batch.stations if form.station.column is not None else batch.sessions
+        if len(places):
+            begun = last is not None and last != places[0]
+            findings.station_changes += int(np.count_nonzero(np.diff(places))) + int(begun)
+            last = int(places[-1])
+        yield batch
 
 
 def _refuse_others(path: Path) -> None:
@@ -165,10 +180,12 @@ def _refuse_others(path: Path) -> None:
 def _as_new(path: Path, form: FlowFormat) -> tuple[FlowFormat, bool]:
     """The format of a file that may have any columns beside the features; and whether it has those of labels."""
     free = form.model_copy(update={"columns": (), "station": Station(), "session": Session()})
-    if free.label is None:
-        return free, False
     columns = set(read_header(path, free, labelled=False).columns)
-    return free, columns >= set(free.columns_of_text(labelled=True))
+    if form.station.column in columns:
+        free = free.model_copy(update={"station": Station(column=form.station.column)})
+    elif form.station.restarts in columns:  # of an excerpt the count need not be whole, so only its falls are told
+        free = free.model_copy(update={"session": Session(falls=form.station.restarts)})
+    return free, free.label is not None and columns >= set(free.columns_of_text(labelled=True))
 
 
 def _line(window: int, name: str, likely: float) -> str:

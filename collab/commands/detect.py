@@ -64,6 +64,7 @@ def _facts(chosen: Detector, findings: Findings, flows: Path, out: Path) -> dict
             name: {"windows": int(windows), "flows": int(held)}
             for name, windows, held in zip(names, findings.windows, findings.flows, strict=True)
         },
+        "station_changes": findings.station_changes,
         "benign": origin.benign,
         "alarms": _alarms(chosen, findings),
         "by_labels": _by_labels(chosen, findings),
@@ -108,6 +109,13 @@ def _print(facts: dict[str, Any]) -> None:
     _say(console, f"{facts['flows']:,} flows in {facts['windows']:,} windows of {facts['flows_per_window']}")
     if facts["trained_on_windows_by"] == "label":
         _say(console, "it was trained on windows of one class each; in a file they may be mixed")
+    if changes := facts["station_changes"]:
+        times = "once" if changes == 1 else f"{changes:,} times"
+        _say(
+            console,
+            f"warning: the station changes {times} within the file, and as many windows may hold flows of two; "
+            "put the flows of each in a file of its own",
+        )
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("class", "windows", "flows", "share"):
         table.add_column(column, justify="left" if column == "class" else "right")

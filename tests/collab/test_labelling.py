@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import weakref
 from collections import Counter
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from collab.data.flows import reading
-from collab.data.flows.flow_format import published_format
+from collab.data.flows.flow_format import Station, published_format
 from collab.data.flows.loading import load_flows
 from collab.data.flows.reading import FlowBatch, read_flows
 from collab.data.flows.recipe import EVERYWHERE
@@ -237,3 +238,17 @@ def test_what_is_no_file_of_flows_is_told_before_anything_is_read(made, tmp_path
     for name, said in told.items():
         with pytest.raises(DataError, match=said):
             labelled(made, tmp_path / name)
+
+
+@pytest.mark.parametrize("block_bytes", [1000, 1 << 20])
+def test_changes_of_the_station_are_counted_as_the_file_tells_them(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", block_bytes)
+    head, *lines = write_flows(tmp_path / "flows.csv", 200).read_text().splitlines()
+    path = tmp_path / "several.csv"
+    path.write_text("\n".join([head, *lines[5:], *lines, *lines[:70]]) + "\n")  # an excerpt, and two that are whole
+    assert labelled(detector(recipe()), path)[1].station_changes == 2
+    assert labelled(detector(recipe()), tmp_path / "flows.csv")[1].station_changes == 0
+    by_name = detector(recipe(format=FORMAT.model_copy(update={"station": Station(column="proto")})))
+    words = [line.split(",")[3] for line in lines]
+    expected = sum(one != other for one, other in itertools.pairwise(words))
+    assert labelled(by_name, tmp_path / "flows.csv")[1].station_changes == expected > 0

@@ -81,3 +81,10 @@ def test_after_a_mistake_there_is_no_file(here):
     ]  # fmt: skip
     with pytest.raises(RunExistsError, match=r"flows\.csv exists already"):
         command(Path("small.safetensors"), Path("flows.csv"), out=Path("flows.csv"))
+
+
+def test_a_file_of_several_stations_is_warned_of(here, capsys):
+    head, *lines = Path("flows.csv").read_text().splitlines()
+    Path("two.csv").write_text("\n".join([head, *lines, *lines]) + "\n")
+    command(Path("small.safetensors"), Path("two.csv"))
+    assert "warning: the station changes once within the file, and as many windows may" in capsys.readouterr().out
