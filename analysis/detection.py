@@ -125,7 +125,7 @@ def _view(network: str, networks: int, by_site: Mapping[str, Matrix], matrix: Ma
     rows = [replace(row, samples=row.samples // networks) for row in rows]
     sites = list(by_site) if len(by_site) > 1 else []
     stations = [
-        StationRow(site, store.recalls(by_site[site]), classes.unseen.get(site, [False] * len(matrix)))
+        StationRow(site, store.recalls(by_site[site]), classes.unseen.get(site, [bool(classes.unseen)] * len(matrix)))
         for site in sites
     ]
     few, benign = len(matrix) <= MOST_CLASSES, classes.benign

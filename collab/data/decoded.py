@@ -1,11 +1,10 @@
 """Decoded data sets, kept as plain arrays, because unpacking 60,000 images takes longer than most experiments' start.
 
 A cache file holds the arrays of one source in safetensors form, a note of whoever decoded it, and the source's
-fingerprint (size and time of
-change of the archive, or of every file of a folder). It lies in `.decoded` in the data directory if that can be
-written, otherwise in the user's cache; it is written under another name first, so that a reader never finds half
-of one. A cache whose fingerprint differs, or that cannot be read, is made anew; a cache that can be written nowhere
-is done without, which is logged.
+fingerprint (size and time of change of the archive, or of every file of a folder). It lies in `.decoded` in the data
+directory if that can be written, otherwise in the user's cache; it is written under another name first, so that a
+reader never finds half of one. A cache whose fingerprint differs, or that cannot be read, is made anew; a cache that
+can be written nowhere is done without, which is logged.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from collab.array_file import in_order
 from collab.data.dataset import Samples
 
 Parts = tuple[Samples, Samples]
-_FORMAT = "4"  # of the cache, and of what the decoders make; to be raised when either changes
+_FORMAT = "5"  # of the cache, and of what the decoders make; to be raised when either changes
 _FOR_ALL = 0o644
 _LOG = logging.getLogger(__name__)
 

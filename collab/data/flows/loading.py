@@ -83,7 +83,8 @@ def load_flows(
     _check_classes(form, origins, recipe, source, settings)
     left_out += _stations_left_out(names, origins, recipe, source)
     tested = judging(origins, settings.split, settings.test_share, settings.split_seed, source)
-    trained = ~tested & ~_unseen(form, origins, names, settings)
+    left_out += _unjudged(form, origins, tested, settings, source)
+    trained = ~tested & ~_unseen(form, found["held"], origins.stations, names, settings)
     if settings.scaling != "ranges":
         recipe = recipe.model_copy(
             update={"ranges": _ranges(form, found, origins, trained, names, settings.scaling, source)}
@@ -117,7 +118,7 @@ def _kept(
     for found in windows:
         facts = {
             "ordinal": _ordinals(found.stations * attacks + found.attacks, seen),
-            **{name: getattr(found, name) for name in _ORIGINS},
+            **{name: getattr(found, name) for name in (*_ORIGINS, "held")},
             **describe(found),
         }
         kept.add(_every(facts, stride))
@@ -311,18 +312,41 @@ def _check_unseen(form: FlowFormat, settings: FlowSettings) -> None:
                 raise DataError(f'dataset.unseen.{station}: there is no class or attack "{name}"{nearest(name, known)}')
 
 
-def _unseen(form: FlowFormat, origins: Origins, names: Sequence[str], settings: FlowSettings) -> NDArray[np.bool_]:
-    """Whether a window is of what its station is not to have seen. Raises `DataError` for an unknown station."""
-    hidden = np.zeros(len(origins), bool)
+def _unjudged(
+    form: FlowFormat, origins: Origins, tested: NDArray[np.bool_], settings: FlowSettings, source: str
+) -> Iterator[str]:
+    """Sentences on classes that no image judges, and on more images that judge than were asked for."""
+    counts = np.bincount(origins.classes[tested], minlength=len(form.class_names))
+    lacking = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    if lacking:
+        yield f"{source}: no image of {_listed(lacking)} judges; no accuracy says anything about it"
+    if tested.mean() > settings.test_share + 0.01:
+        yield (
+            f"{source}: {tested.mean():.0%} of the images judge, not {settings.test_share:.0%}: whole captures, at "
+            "least one with each class"
+        )
+
+
+def _unseen(
+    form: FlowFormat,
+    held: NDArray[np.bool_],
+    stations: NDArray[np.int64],
+    names: Sequence[str],
+    settings: FlowSettings,
+) -> NDArray[np.bool_]:
+    """Whether a window holds any flow of what its station is not to have seen, from the attacks that occur in each,
+    bool [n, attacks]. Raises `DataError` for an unknown station.
+    """
+    hidden = np.zeros(len(held), bool)
     for station, attacks in settings.unseen.items():
         if station not in names:
             raise DataError(f'dataset.unseen: there is no station "{station}"{nearest(station, list(names))}')
-        own = origins.stations == names.index(station)
+        own = stations == names.index(station)
         for name in attacks:
-            if name in form.class_names:
-                hidden |= own & (origins.classes == form.class_names.index(name))
-            else:
-                hidden |= own & (origins.attacks == form.attacks.index(name))
+            of_class = np.array(form.class_of_attack) == (
+                form.class_names.index(name) if name in form.class_names else -1
+            )
+            hidden |= own & held[:, of_class | (np.array(form.attacks) == name)].any(axis=1)
     return hidden
 
 

@@ -68,26 +68,42 @@ def _ends(origins: Origins, share: float) -> NDArray[np.bool_]:
 
 
 def _whole_sessions(origins: Origins, share: float, seed: int, source: str) -> NDArray[np.bool_]:
-    """Sessions in a drawn order, as long as they fit into `share` and leave every class something to learn from."""
+    """Whole sessions: in a drawn order one that has each class, the rarest first, then others as long as they fit into
+    `share`; none that leaves a class nothing to learn from. One of each class may be more than `share`.
+    """
     sessions = np.unique(origins.sessions)
     if len(sessions) < 2:
         raise DataError(
             f"{source}: all flows are of one capture session, so none can be kept back; use dataset.split: blocks, or "
             "say in the mapping what a session is"
         )
-    classes = int(origins.classes.max()) + 1
-    left = np.bincount(origins.classes, minlength=classes)
-    chosen = np.zeros(len(origins), bool)
-    for session in generator(seed, "flows", "sessions").permutation(sessions).tolist():
-        own = origins.sessions == session
-        held = np.bincount(origins.classes[own], minlength=classes)
-        fits = chosen.sum() + own.sum() <= share * len(origins)
-        if fits and (left[held > 0] > held[held > 0]).all():
-            chosen |= own
-            left -= held
+    held = {session: np.bincount(origins.classes[origins.sessions == session]) for session in sessions.tolist()}
+    left = np.bincount(origins.classes)
+    order = generator(seed, "flows", "sessions").permutation(sessions).tolist()
+    kept_back: list[int] = []
+
+    def keep_back(session: int) -> bool:
+        """Take a session away from training, unless a class of it would be left without an image there."""
+        size = len(held[session])
+        leaves = bool((left[:size] > held[session])[held[session] > 0].all())
+        if leaves and session not in kept_back:
+            left[:size] -= held[session]
+            kept_back.append(session)
+        return leaves
+
+    for label in np.argsort(left, kind="stable").tolist():
+        with_it = [session for session in order if label < len(held[session]) and held[session][label]]
+        if not any(session in kept_back for session in with_it):
+            any(keep_back(session) for session in with_it)  # the first that may go
+    judged = sum(int(held[session].sum()) for session in kept_back)
+    for session in order:
+        size = int(held[session].sum())
+        if session not in kept_back and judged + size <= share * len(origins) and keep_back(session):
+            judged += size
+    chosen = np.isin(origins.sessions, kept_back)
     if not chosen.any():
         raise DataError(
-            f"{source}: no capture session is small enough to be {share:.0%} of the images and leaves every class to "
-            "learn from; use dataset.split: blocks, or a larger dataset.test_share"
+            f"{source}: there is no capture session without which every class is left something to learn from; use "
+            "dataset.split: blocks"
         )
     return chosen

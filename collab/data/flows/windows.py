@@ -22,7 +22,7 @@ from collab.data.flows.reading import FlowBatch
 @dataclass(frozen=True)
 class Windows:
     """Some windows: float32 [n, flows, features], and of each its class, the attack that it mostly is, its station,
-    the session and the row of its first flow, and how many of its flows are of its class (all, by label).
+    the session and the row of its first flow, and which attacks occur in it, bool [n, attacks].
     """
 
     values: NDArray[np.float32]
@@ -31,7 +31,7 @@ class Windows:
     stations: NDArray[np.int64]
     sessions: NDArray[np.int64]
     rows: NDArray[np.int64]
-    own: NDArray[np.int64]
+    held: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -100,8 +100,8 @@ def _labelled(values: NDArray[np.float32], facts: NDArray[np.int64], form: FlowF
     classes = rank.argmax(axis=1)
     mostly = np.where(class_of_attack[None] == classes[:, None], of_attack, -1).argmax(axis=1)
     first = facts[::flows].copy()  # a view would keep all of them
-    own = of_class[np.arange(count), classes]
-    return Windows(values.reshape(count, flows, -1), classes, mostly, first[:, 1], first[:, 2], first[:, 3], own)
+    places = first[:, 1], first[:, 2], first[:, 3]
+    return Windows(values.reshape(count, flows, -1), classes, mostly, *places, of_attack > 0)
 
 
 def _counted(numbers: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -33,32 +33,33 @@ def batches(flows, cuts=()):
 
 
 def windows(flows, size, by="label", cuts=(), **options):
-    """(flows, class, attack, station, session, row, own) of each window, in order of rows."""
+    """(flows, class, attack, station, session, row, attacks in it) of each window, in order of rows."""
     found = []
     for part in windows_of(batches(flows, cuts), FORM, size, by, **options):
         assert part.values.dtype == np.float32
         assert part.values.shape[1:] == (size, 1)
-        facts = (part.classes, part.attacks, part.stations, part.sessions, part.rows, part.own)
+        facts = (part.classes, part.attacks, part.stations, part.sessions, part.rows)
         held = part.values[:, :, 0].astype(int).tolist()
-        found += zip(map(tuple, held), *(fact.tolist() for fact in facts), strict=True)
+        there = [tuple(np.flatnonzero(row).tolist()) for row in part.held]
+        found += zip(map(tuple, held), *(fact.tolist() for fact in facts), there, strict=True)
     return sorted(found, key=lambda window: (window[5], window[3]))
 
 
 def test_by_label_a_window_holds_flows_of_one_kind_of_one_station():
     flows = [(WEB, 0, 0), (FLOOD, 0, 0), (WEB, 1, 0), (WEB, 0, 1), (MAIL, 0, 1), (FLOOD, 0, 1), (WEB, 0, 1)]
     assert windows(flows, 2) == [
-        ((0, 3), 0, WEB, 0, 0, 1, 2),  # over two captures; the other web flow of station 0 is left over
-        ((1, 5), 1, FLOOD, 0, 0, 2, 2),
+        ((0, 3), 0, WEB, 0, 0, 1, (WEB,)),  # over two captures; the other web flow of station 0 is left over
+        ((1, 5), 1, FLOOD, 0, 0, 2, (FLOOD,)),
     ]
-    assert windows(flows, 2, across_sessions=False) == [((3, 6), 0, WEB, 0, 1, 4, 2)]
+    assert windows(flows, 2, across_sessions=False) == [((3, 6), 0, WEB, 0, 1, 4, (WEB,))]
 
 
 def test_by_time_a_window_holds_what_follows_each_other():
     flows = [(WEB, 0, 0), (SCAN, 0, 0), (FLOOD, 1, 0), (FLOOD, 0, 0), (FLOOD, 0, 0), (SCAN, 1, 0)]
     assert windows(flows, 2, "time") == [
-        ((0, 1), 2, SCAN, 0, 0, 1, 1),  # as many benign flows as of an attack: the attack
-        ((2, 5), 1, FLOOD, 1, 2, 3, 1),  # of two attacks the first class
-        ((3, 4), 1, FLOOD, 0, 0, 4, 2),
+        ((0, 1), 2, SCAN, 0, 0, 1, (WEB, SCAN)),  # as many benign flows as of an attack: the attack
+        ((2, 5), 1, FLOOD, 1, 2, 3, (FLOOD, SCAN)),  # of two attacks the first class
+        ((3, 4), 1, FLOOD, 0, 0, 4, (FLOOD,)),
     ]
 
 
@@ -88,12 +89,13 @@ def test_no_flow_is_in_two_windows_and_portions_do_not_matter(flows, cuts, size,
         key = [(attack, station, None if across else capture) for attack, station, capture in flows]
     whole = sum(count // size for count in Counter(key).values())
     assert len(found) == whole
-    for held, label, attack, station, session, row, own in found:
+    for held, label, attack, station, session, row, there in found:
         assert list(held) == sorted(held)
         assert len({key[flow] for flow in held}) == 1
         assert (station, session, row) == (flows[held[0]][1], flows[held[0]][1] * 2 + flows[held[0]][2], held[0] + 1)
         classes = Counter(FORM.class_of_attack[flows[flow][0]] for flow in held)
-        assert classes[label] == max(classes.values()) == own
+        assert classes[label] == max(classes.values())
+        assert there == tuple(sorted({flows[flow][0] for flow in held}))
         assert FORM.class_of_attack[attack] == label
 
 
