@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from collab import forecast, methods
 from collab.costs import Costs, Counts, costs_of
 from collab.data import ImageSpec
-from collab.data.catalogue import KNOWN, how_to_get, title_of
+from collab.data.catalogue import KNOWN, how_to_get, title_of, title_of_data
 from collab.data.flows import sources, stand_in
 from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
 from collab.data.listing import entries
@@ -133,7 +133,7 @@ class _Data:
             holdings = Holdings.of(material.holdings, labels, images.classes, None)
             counts = dict(zip(holdings.clients, holdings.counts.tolist(), strict=True))
             tested, sites = len(material.dataset.test.labels), material.dataset.train.sites
-            return cls(images, counts, holdings, len(labels), tested, labels, sites, material.dataset.title)
+            return cls(images, counts, holdings, len(labels), tested, labels, sites, title_of_data(material.dataset))
         shape = _expected_shape(scenario)
         if shape is None:
             return cls(None, None, None, 0, 0)

@@ -28,8 +28,8 @@ _SUMMARY = (
 )  # fmt: skip
 _FLOATS = dict.fromkeys(("set_deviation", "energy_j_per_client"), float)
 """Columns that may be empty: None would make them columns of objects."""
-_CONFUSION = ("method", "network", "site", "true", "predicted", "samples")
-_OF_FRAMES = ("cell", "state", "error", "method")
+_CONFUSION = ("method", "network", "site", "true", "predicted", "samples", "dataset")
+_OF_FRAMES = ("cell", "state", "error", "method", "dataset")
 _JUDGED = ("deviation", "networks", "sets", "set_deviation")
 
 
@@ -70,7 +70,7 @@ class RunFrames:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row a method: accuracy with its deviations, bytes, energy, seconds, digest of the result."""
+        """A row a method: accuracy with its deviations, bytes, energy, seconds, digest of the result, data."""
         import pandas as pd
 
         return pd.DataFrame(summary_rows(self.run)).astype(_FLOATS)
@@ -122,14 +122,16 @@ class RunFrames:
         """How many samples of each class were taken for each, of all methods, networks and sites of the test data.
 
         Columns: `method`, `network`, `site` ("" where the data knows none), `true` and `predicted` (the names of the
-        classes if they have any, else their numbers), `samples`: summed over the networks and sets that were judged.
-        Without a row if matrices were not kept. `collab.store.detection` has the arithmetic.
+        classes if they have any, else their numbers), `samples`: summed over the networks and sets that were judged,
+        `dataset`: the title of the data. Without a row if matrices were not kept. `collab.store.detection` has the
+        arithmetic.
         """
         import pandas as pd
 
         names, _ = named_classes(self.run)
+        title = self.run.summary.get("dataset")
         rows = [
-            (method.name, network, site, names[true] if names else true, names[taken] if names else taken, count)
+            (method.name, network, site, names[true] if names else true, names[taken] if names else taken, count, title)
             for method in self.run.methods
             for network, by_site in read_confusions(method).items()
             for site, matrix in by_site.items()
@@ -227,8 +229,9 @@ def load(path: str | Path, runs_dir: str | Path = DEFAULT_RUNS_DIR) -> RunFrames
 
 
 def summary_rows(run: Run) -> list[dict[str, Any]]:
-    """A flat row for each method of a run: the network that is judged first, bytes, energy, seconds."""
-    return [_flat(name, row) for name, row in run.summary["methods"].items()]
+    """A flat row for each method of a run: the network that is judged first, bytes, energy, seconds, data."""
+    title = run.summary.get("dataset")  # runs of early versions lack it
+    return [{**_flat(name, row), "dataset": title} for name, row in run.summary["methods"].items()]
 
 
 def _flat(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from collab.detector import Detector
 from collab.errors import DataError
 
 _FIRST_BYTES = 9  # of a safetensors file: the length of its header, whose upper bytes are 0, and a brace
-COLUMNS = ("row", "window", "class", "confidence")
+COLUMNS = ("row", "window", "class", "confidence", "trained_on")
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,14 @@ def scale_of(recipe: FlowRecipe, station: str | None) -> str:
 def label_flows(
     detector: Detector, path: Path, output: TextIO, station: str | None = None, progress: Progress = silence
 ) -> Findings:
-    """Write a line for each flow of a file: its row (from 1), its window (from 1), the class, how likely that is.
+    """Write a line for each flow of a file: its row (from 1), its window (from 1), the class, how likely that is, and
+    what data the detector was trained on.
 
     Raises `DataError` for a detector of other images, a file that is missing, lacks columns or has too few flows, and
     what `scale_of` does; `DamagedDataError`, with row and column, for a file that cannot be read.
     """
-    recipe = detector.recipe
+    recipe, title = detector.recipe, detector.about.trained_on.title
     if recipe is None:
-        title = detector.about.trained_on.title
         raise DataError(f"the detector was trained on {title}, whose images are not made of flow records")
     _refuse_others(path)
     scale, flows = scale_of(recipe, station), recipe.flows_per_image
@@ -142,7 +142,7 @@ def label_flows(
         found = probabilities.argmax(axis=1)
         findings.add(found, portion.labels, class_of_attack[portion.attacks])
         for label, likely, count in zip(found, probabilities.max(axis=1), portion.labels.tolist(), strict=True):
-            rest = _line(window, findings.class_names[label], likely)
+            rest = _line(window, findings.class_names[label], likely, title)
             output.writelines(f"{number},{rest}" for number in range(row, row + count))
             row, window = row + count, window + 1
     return findings
@@ -188,7 +188,7 @@ def _as_new(path: Path, form: FlowFormat) -> tuple[FlowFormat, bool]:
     return free, free.label is not None and columns >= set(free.columns_of_text(labelled=True))
 
 
-def _line(window: int, name: str, likely: float) -> str:
+def _line(window: int, name: str, likely: float, title: str) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([window, name, f"{likely:.4f}"])
+    csv.writer(line, lineterminator="\n").writerow([window, name, f"{likely:.4f}", title])
     return line.getvalue()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from collab import methods
 from collab.confusion import Confusion
 from collab.data import Dataset, ImageSpec, SiteData
-from collab.data.catalogue import title_of
+from collab.data.catalogue import title_of_data
 from collab.data.sites import site_names
 from collab.ensemble_distillation import InUnits, unit
 from collab.evaluation import Accuracy
@@ -189,7 +189,7 @@ def write_run(
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "seed": scenario.seed,
-        "dataset": material.dataset.title or title_of(material.dataset.name),
+        "dataset": title_of_data(material.dataset),
         "world": "real" if real else "simulated",
         "run_dir": str(writer.final),
         "trace_digest": _joint_digest([result.network.trace for result in results]),
@@ -209,7 +209,7 @@ def write_run(
     writer.write_json("partition.json", counts)
     for result in results:
         identity = ledger_identity(scenario.name, scenario.seed, result.name, scenario_text)
-        seal = _write_method(writer, result, identity, material.dataset.spec)
+        seal = _write_method(writer, result, identity, material.dataset)
         row = {**result.summary, "ledger": {"lines": seal.lines, "head": seal.head}}
         summary["methods"][result.name] = row
     writer.write_metrics(metric for result in results for metric in result.metrics())
@@ -230,7 +230,7 @@ def described_dataset(dataset: Dataset) -> dict[str, Any]:
     spec = dataset.spec
     return {
         "name": dataset.name,
-        "title": dataset.title or title_of(dataset.name),
+        "title": title_of_data(dataset),
         "class_names": list(dataset.class_names),
         "benign": dataset.benign,
         "classes": spec.classes,
@@ -243,8 +243,8 @@ def described_dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, taken: ImageSpec) -> Seal:
-    outcome = result.outcome
+def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, dataset: Dataset) -> Seal:
+    outcome, taken = result.outcome, dataset.spec
     images: dict[str, NDArray[Any]] = {}
     if outcome.synthetic is not None:
         images |= {"images": outcome.synthetic.images.numpy(), "labels": outcome.synthetic.labels.numpy()}
@@ -272,7 +272,7 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, t
     ledger, networks = network.boundaries.ledger, kept_networks(outcome, taken)
     seal = writer.write_method(result.name, facts, network.trace, ledger, images, identity, networks)
     if outcome.synthetic is not None:
-        writer.write_picture(result.name, images["images"], images["labels"], taken.classes)
+        writer.write_picture(result.name, images["images"], images["labels"], taken.classes, title_of_data(dataset))
     return seal
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from collab.console import LiveDisplay, errors, output
 from collab.plan import PlannedCell, in_words
 from collab.run_listener import Silence
-from collab.store import Sweep
+from collab.store import Sweep, data_titles
 from collab.store.sweeps import CELLS
 from collab.sweep import CellOutcome
 from collab.sweep_settings import SEED
@@ -48,6 +48,7 @@ class SweepDisplay(LiveDisplay, Silence):
         self._all = self._before = self._failed_before = self._to_run = 0
         self._workers = 1
         self._method = ""
+        self._data: tuple[str, ...] = ()
         self._began_s = time.monotonic()
         super().__init__(self._draw, refresh_per_second=4)
 
@@ -59,6 +60,7 @@ class SweepDisplay(LiveDisplay, Silence):
         self._all, self._to_run, self._workers = len(cells), waiting, workers
         self._before = sum(cell.is_finished for cell in cells)
         self._failed_before = len(cells) - self._before - waiting
+        self._data = data_titles(sweep.finished)
         self._began_s = time.monotonic()
         if self._before or self._failed_before:
             failed = f", {self._failed_before} failed before (--retry-failed runs them again)"
@@ -80,6 +82,8 @@ class SweepDisplay(LiveDisplay, Silence):
         """A cell is finished, or has failed."""
         del self._running[cell.identity]
         self._ended.append((cell, outcome))
+        if outcome.summary is not None:
+            self._data = tuple(dict.fromkeys((*self._data, outcome.summary["dataset"])))
         if not errors.is_terminal:
             left = self._left_in_words()
             number = f"{len(self._ended)}/{self._to_run}"
@@ -115,7 +119,7 @@ class SweepDisplay(LiveDisplay, Silence):
         failed = self._failed_before + sum(outcome.failure is not None for _, outcome in self._ended)
         done = self._before + len(self._ended) - (failed - self._failed_before)
         elapsed = _time_in_words(time.monotonic() - self._began_s)
-        head = Text(f"{self._title} · {done} of {self._all} cells", "bold")
+        head = Text(f"{', '.join([self._title, *self._data])} · {done} of {self._all} cells", "bold")
         if failed:
             head.append(f" · {failed} failed", "bold red")
         left = self._left_in_words()
@@ -139,9 +143,9 @@ class SweepDisplay(LiveDisplay, Silence):
 def _outcome_in_words(outcome: CellOutcome) -> str:
     if outcome.failure is not None:
         return f"failed: {outcome.failure.error.splitlines()[0]}"
-    methods = (outcome.summary or {})["methods"]
-    accuracies = ", ".join(f"{name} {100 * row['accuracy']:.1f} %" for name, row in methods.items())
-    return f"{accuracies} in {_time_in_words(outcome.wall_s)}"
+    summary = outcome.summary or {}
+    accuracies = ", ".join(f"{name} {100 * row['accuracy']:.1f} %" for name, row in summary["methods"].items())
+    return f"{accuracies} on {summary['dataset']} in {_time_in_words(outcome.wall_s)}"
 
 
 def _time_in_words(seconds: float) -> str:
@@ -158,7 +162,7 @@ def print_sweep(sweep: Sweep) -> None:
         if cell.run is not None:
             groups[tuple(str(cell.point[field]) for field in fields)].append(cell.run.summary["methods"])
     if groups:
-        output.print(_table(sweep.name, fields, groups))
+        output.print(_table(", ".join([sweep.name, *data_titles(sweep.finished)]), fields, groups))
         seeds = max(len(summaries) for summaries in groups.values())
         if seeds > 1:
             output.print(f"means over up to {seeds} seeds, ± their standard deviation (n - 1)", soft_wrap=True)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[Path, typer.Argument(help="What train-detector wrote.", show_default=False)],
     flows: Annotated[Path, typer.Argument(metavar="FLOWS.csv", help="Flow records.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: row, window, class, confidence.")] = Path(
-        "labels.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: a line for each flow, with its class.")
+    ] = Path("labels.csv"),
     station: Annotated[
         str | None,
         typer.Option(help="Whose ranges to scale by, of a detector that scales by station.", show_default=False),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SortBy = Literal["name", "time", "accuracy", "bytes", "seconds"]
 _WIDE, _NARROW = 112, 72  # columns of the terminal: all is shown; a table has no room
 _MOST_VALUES = 6
+_NO_TITLE = "data unknown"  # runs of early versions do not say it
 _TEXTS = ("run", "scenario", "data set", "method", "made", "sweep", "swept", "cell")
 
 
@@ -190,7 +191,7 @@ def _print(rows: Sequence[_Row], sweeps: Sequence[_SweepRow]) -> None:
 
 
 def _print_table(console: Console, rows: Sequence[_Row]) -> None:
-    wide = console.width >= _WIDE
+    wide = console.width >= _WIDE  # else the data is told below
     more = ("scenario", "data set") if wide else ()
     table = _table(("run", *more, "seed", "method", "accuracy %", "up/client", "result", "made"))
     for row in rows:
@@ -201,12 +202,24 @@ def _print_table(console: Console, rows: Sequence[_Row]) -> None:
             table.add_row(*map(str, names), name, *_numbers(method), row.when(exactly=wide) if first else "")
             first = False
     console.print(table)
+    if not wide:
+        _print_data(console, rows)
+
+
+def _print_data(console: Console, rows: Sequence[_Row]) -> None:
+    """What data the accuracies are of: a line, or one for each data set."""
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        runs.setdefault(row.run.summary.get("dataset", _NO_TITLE), []).append(row.run.path.name)
+    for title, names in runs.items():
+        console.print(f"{title}: {'all runs' if len(runs) == 1 else ', '.join(names)}", markup=False)
 
 
 def _print_short(console: Console, rows: Sequence[_Row]) -> None:
     for row in rows:
         summary = row.run.summary
-        console.print(f"{row.run.path.name}: {summary['scenario']}, seed {summary['seed']}, {row.when()}", markup=False)
+        told = f"{summary['scenario']}, seed {summary['seed']}, {summary.get('dataset', _NO_TITLE)}, {row.when()}"
+        console.print(f"{row.run.path.name}: {told}", markup=False)
         for name, method in row.methods.items():
             accuracy, size, seconds = _numbers(method)
             console.print(f"  {name} {accuracy} %, {size} up, {seconds}", markup=False)
@@ -262,7 +275,8 @@ def cells_data(cells: Sequence[Cell], chosen: Selection) -> list[dict[str, Any]]
 def _cell_data(cell: Cell, chosen: Selection) -> dict[str, Any]:
     data: dict[str, Any] = {"cell": cell.identity, "point": dict(cell.point), "state": _state(cell)}
     if cell.run is not None:
-        return {**data, "path": str(cell.run_path), "methods": dict(chosen.methods(cell.run))}
+        title = cell.run.summary.get("dataset")
+        return {**data, "path": str(cell.run_path), "dataset": title, "methods": dict(chosen.methods(cell.run))}
     failure = cell.failure
     return data if failure is None else {**data, "path": str(cell.failed_path), "error": failure.error}
 
@@ -278,9 +292,14 @@ def print_cells(sweep: Sweep, cells: Sequence[Cell], chosen: Selection) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from collab.store import data_titles
+
     console, fields = Console(highlight=False), list(sweep.axes)
+    titles = ", ".join(data_titles(cells))
     if console.width < _NARROW + 8 * len(fields) - 16:
         _print_cells_short(console, cells, chosen)
+        if titles:
+            console.print(titles, markup=False, soft_wrap=True)
         return
     table = _table(("cell", *_short(fields), "method", "accuracy %", "up/client", "result"))
     for cell in cells:
@@ -298,7 +317,10 @@ def print_cells(sweep: Sweep, cells: Sequence[Cell], chosen: Selection) -> None:
     for cell, failure in failed if len(cells) == len(sweep.cells) else ():
         console.print(Text(f"{cell.identity} failed: {failure.error}", "red"), soft_wrap=True)
     count = f"{len(sweep.cells)} cells: {len(sweep.finished)} finished, {len(failed)} failed"
-    console.print(f"{sweep.path.name}, {count}; show one: collab show {sweep.path.name}/CELL", soft_wrap=True)
+    console.print(
+        f"{', '.join(filter(None, [sweep.path.name, titles]))}, {count}; show one: collab show {sweep.path.name}/CELL",
+        soft_wrap=True,
+    )
 
 
 def _print_cells_short(console: Console, cells: Sequence[Cell], chosen: Selection) -> None:

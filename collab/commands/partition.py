@@ -77,9 +77,9 @@ def _in_words(scenario: Scenario) -> str:
 
 def _title(material: Material) -> str:
     """The name to show of the data that was loaded."""
-    from collab.data.catalogue import title_of
+    from collab.data.catalogue import title_of_data
 
-    return material.dataset.title or title_of(material.dataset.name)
+    return title_of_data(material.dataset)
 
 
 def _print(scenario: Scenario, holdings: Holdings, title: str) -> None:

@@ -36,7 +36,9 @@ def command(
     scenario = replay.recorded_scenario(recorded)
     replay.check_recorded(recorded, names)
     world = recorded.summary["world"]
-    title = f"replay of {recorded.path.name}: {scenario.name}, seed {scenario.seed}, {world} network"
+    data = [recorded.summary["dataset"]] if "dataset" in recorded.summary else []  # runs of early versions lack it
+    told = ", ".join([scenario.name, f"seed {scenario.seed}", *data, f"{world} network"])
+    title = f"replay of {recorded.path.name}: {told}"
     with contextlib.ExitStack() as stack:
         into = runs_dir if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="collab-replay-")))
         with (

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from collab.augment import OPERATIONS, Operation
-from collab.data.dataset import ImageSpec
+from collab.data.dataset import Dataset, ImageSpec
 from collab.data.download import PublishedFile
 
 UPRIGHT: tuple[Operation, ...] = ("color", "crop", "cutout", "scale", "rotate")
@@ -130,6 +130,11 @@ TITLES: Mapping[str, str] = {
 def title_of(name: str) -> str:
     """The name to show beside figures: that of a known set, otherwise the name itself."""
     return KNOWN[name].title if name in KNOWN else TITLES.get(name, name)
+
+
+def title_of_data(dataset: Dataset) -> str:
+    """The name to show beside figures of data that was loaded, which may not be what its name promises."""
+    return dataset.title or title_of(dataset.name)
 
 
 def places(name: str, data_dir: Path) -> tuple[Path, ...]:

@@ -2,12 +2,12 @@
 
 ::
 
-    DIR/summary.csv        a row a method
+    DIR/summary.csv        a row a method, with the title of the data it is of
     DIR/metrics.csv        a row for every number that was measured
     DIR/trace.csv          a row an event
     DIR/ledger.csv         a row for everything that crossed a boundary or was refused there
     DIR/partition.csv      client, class, samples
-    DIR/confusion.csv      what was taken for what: method, network, site, true and predicted class, samples
+    DIR/confusion.csv      what was taken for what: method, network, site, true and predicted class, samples, data
 
 Of a sweep, summary.csv and metrics.csv have the fields of each cell's point as columns, cells.csv has a row a cell, and
 the other files of a cell are in DIR/cells/CELL/. Lists and maps within a cell of a table are written as JSON.

@@ -5,6 +5,7 @@ A folder for each method (of a sweep DIR/CELL/METHOD) with
 - scalars: each judged network's mean accuracy, `matching_loss` by step, `uploaded_bytes` in all after each upload (its
   time is the virtual one, so that the axis "relative" is the clock of the run), and the numbers of the summary;
 - images: the synthetic set, what it was refined from, and those of the first sites;
+- a text, `dataset`: the title of the data;
 - hyperparameters: the swept fields, or of a single run its settings, beside accuracy, bytes and seconds.
 """
 
@@ -52,7 +53,7 @@ def _write(folder: Path, exported: ExportedRun, method: str) -> None:
     try:
         for summary, (step, at_s) in (*_scalars(exported, method), *_images(exported, method)):
             writer.add_event(Event(wall_time=began_s + at_s, step=step, summary=summary))
-        for summary in _hyperparameters(exported, method):
+        for summary in (_text("dataset", _title(exported)), *_hyperparameters(exported, method)):
             writer.add_event(Event(wall_time=began_s, summary=summary))
         writer.flush()
     finally:
@@ -80,15 +81,15 @@ def _scalars(exported: ExportedRun, method: str) -> Iterator[tuple[Summary, Mome
 
 
 def _images(exported: ExportedRun, method: str) -> Iterator[tuple[Summary, Moment]]:
-    arrays = exported.frames.images[method]
+    arrays, title = exported.frames.images[method], _title(exported)
     classes = len(exported.frames.partition.columns)
     for tag, name, labels in (("synthetic/refined", "images", "labels"), ("synthetic/initial", "initial", "labels")):
         if name in arrays:
-            yield _image(tag, arrays[name], arrays[labels], classes), (0, 0.0)
+            yield _image(tag, arrays[name], arrays[labels], classes, title), (0, 0.0)
     for name in sorted(arrays):
         if name.startswith("site:"):
             site = name.removeprefix("site:")
-            yield _image(f"sites/{site}", arrays[name], arrays[f"site-labels:{site}"], classes), (0, 0.0)
+            yield _image(f"sites/{site}", arrays[name], arrays[f"site-labels:{site}"], classes, title), (0, 0.0)
 
 
 def _scalar(tag: str, value: float) -> Summary:
@@ -97,10 +98,26 @@ def _scalar(tag: str, value: float) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, simple_value=float(value))])
 
 
-def _image(tag: str, images: NDArray[Any], labels: NDArray[Any], classes: int) -> Summary:
+def _text(tag: str, text: str) -> Summary:
+    from tensorboard.compat.proto import types_pb2
+    from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.plugins.text import metadata
+
+    plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME)
+    described = SummaryMetadata(plugin_data=plugin, data_class=DATA_CLASS_TENSOR)
+    tensor = TensorProto(dtype=types_pb2.DT_STRING, string_val=[text.encode()])
+    return Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=tensor)])
+
+
+def _title(exported: ExportedRun) -> str:
+    return str(exported.frames.run.summary.get("dataset", ""))  # runs of early versions lack it
+
+
+def _image(tag: str, images: NDArray[Any], labels: NDArray[Any], classes: int, title: str) -> Summary:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    png = picture_strip(images, labels, classes, enlarged=True, white=True)
+    png = picture_strip(images, labels, classes, enlarged=True, white=True, title=title)
     with Image.open(io.BytesIO(png)) as picture:
         width, height = picture.size
     shown = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)

@@ -24,7 +24,7 @@ from collab.store.runs import (
     list_runs,
     open_run,
 )
-from collab.store.sweeps import Cell, Failure, Sweep, find_sweep, list_sweeps
+from collab.store.sweeps import Cell, Failure, Sweep, data_titles, find_sweep, list_sweeps
 
 __all__ = [
     "DATASET",
@@ -48,6 +48,7 @@ __all__ = [
     "RunWriter",
     "Sweep",
     "damaged_runs",
+    "data_titles",
     "find",
     "find_run",
     "find_sweep",

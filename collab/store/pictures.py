@@ -12,17 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 _WANTED_SIDE = 64  # pixels an image is enlarged to, if it is smaller
 _MOST_PIXELS = 4096  # of a picture's longer side, unless it is longer without any enlargement
 
 
 def picture_strip(
-    images: NDArray[np.float32], labels: NDArray[Any], classes: int, *, enlarged: bool = False, white: bool = False
+    images: NDArray[np.float32],
+    labels: NDArray[Any],
+    classes: int,
+    *,
+    enlarged: bool = False,
+    white: bool = False,
+    title: str = "",
 ) -> bytes:
     """Images float32 [n, channels, side, side] of 1 or 3 channels, labels [n], as a PNG.
 
     `enlarged` repeats pixels until an image is about 64 of them wide. What holds no image is transparent, or `white`.
+    `title` says what the images were made of; it is kept in the file as its Title.
     """
     canvas = _canvas(images, labels, classes)
     low, high = np.nanpercentile(canvas, (0.5, 99.5)) if len(images) else (0.0, 1.0)
@@ -34,8 +42,12 @@ def picture_strip(
     if enlarged:
         factor = _enlargement(images.shape[-1], max(picture.size))
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=not enlarged)  # optimising a large picture takes longer than a small run
+    said, buffer = PngInfo(), io.BytesIO()
+    if title:
+        said.add_text("Title", title)
+    picture.save(
+        buffer, "PNG", pnginfo=said, optimize=not enlarged
+    )  # optimising a large picture takes longer than a small run
     return buffer.getvalue()
 
 

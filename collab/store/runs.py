@@ -100,9 +100,11 @@ class RunWriter:
         """The table of everything that was measured."""
         metrics.write(self._partial / metrics.METRICS, rows)
 
-    def write_picture(self, method: str, images: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
-        """The synthetic set of a method whose folder is written, as a picture to look at."""
-        drawn = picture_strip(images, labels, classes, enlarged=True, white=True)
+    def write_picture(
+        self, method: str, images: NDArray[Any], labels: NDArray[Any], classes: int, title: str = ""
+    ) -> None:
+        """The synthetic set of a method whose folder is written, as a picture to look at, whose title is the data's."""
+        drawn = picture_strip(images, labels, classes, enlarged=True, white=True, title=title)
         (self._partial / method / PICTURE).write_bytes(drawn)
 
     def write_method(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,12 @@ class Cell:
             return Failure(str(found["error"]), str(found["kind"]), int(found["attempts"]), float(found["wall_s"]))
         except (KeyError, TypeError, ValueError) as error:
             raise RunDirectoryError(f"{self.failed_path / FAILURE} is damaged: {error!r}") from error
+
+
+def data_titles(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """The titles of the data that finished cells are of, each once."""
+    summaries = [cell.run.summary for cell in cells if cell.run is not None]
+    return tuple(dict.fromkeys(told["dataset"] for told in summaries if "dataset" in told))  # early versions lack it
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_ledger_partition_and_images(tiny):
 
 def test_what_was_taken_for_what(tiny, tmp_path):
     frame = tiny.confusion
-    assert frame.columns.tolist() == ["method", "network", "site", "true", "predicted", "samples"]
+    assert frame.columns.tolist() == ["method", "network", "site", "true", "predicted", "samples", "dataset"]
     right = frame[frame.true == frame.predicted].groupby("method").samples.sum()
     accuracy = tiny.summary.set_index("method").accuracy
     for method, outcome in ((method.name, method.outcome) for method in tiny.run.methods):

@@ -52,7 +52,7 @@ def edit(path, old, new):
 def test_a_run_repeats(recorded, capsys):
     command("latest", runs_dir=recorded.parent)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "replay of tiny-001: tiny, seed 3, simulated network"
+    assert lines[0] == "replay of tiny-001: tiny, seed 3, gaussians, simulated network"
     form = r"{}: the same \(\d+ events, trace [0-9a-f]{{12}}, ledger, synthetic set [0-9a-f]{{12}}\)"
     assert re.fullmatch(form.format("collabdm"), lines[1])
     assert re.fullmatch(form.format("localdm"), lines[2])
@@ -150,7 +150,7 @@ def test_of_a_real_run_what_is_deterministic_is_compared(tmp_path, capsys):
     record(tmp_path, TEXT, "baselines=[]", *SHORT, real=True)
     command("latest", runs_dir=tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "replay of tiny-001: tiny, seed 3, real network"
+    assert lines[0] == "replay of tiny-001: tiny, seed 3, gaussians, real network"
     assert lines[1] == "only what does not depend on time is compared: real time is never the same twice"
     assert re.fullmatch(r"collabdm: the same \(synthetic set [0-9a-f]{12}\)", lines[2])
 
