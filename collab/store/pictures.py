@@ -45,9 +45,8 @@ def picture_strip(
     said, buffer = PngInfo(), io.BytesIO()
     if title:
         said.add_text("Title", title)
-    picture.save(
-        buffer, "PNG", pnginfo=said, optimize=not enlarged
-    )  # optimising a large picture takes longer than a small run
+    is_small = not enlarged  # optimising a large picture takes longer than a small run
+    picture.save(buffer, "PNG", pnginfo=said, optimize=is_small)
     return buffer.getvalue()
 
 

@@ -65,16 +65,16 @@ def load(
     def decode() -> tuple[Parts, str]:
         made = load_flows(source.paths, source.form, settings, flows=source.flows, progress=progress)
         recipe = made.recipe.model_dump(mode="json")
-        note = {"recipe": recipe, "title": _title(source, progress), "left_out": made.left_out}
+        note = {"recipe": recipe, "published": _is_published(source, progress), "left_out": made.left_out}
         return (made.train, made.test), json.dumps(note)
 
     told_apart = settings.model_dump_json(exclude={"train_samples", "test_samples", "augmentation"})
-    variant = f"{told_apart} {source.form.model_dump_json()} {source.title}"
+    variant = f"{told_apart} {source.form.model_dump_json()}"
     parts, note = decoded_with_note(settings.name, source.paths, data_dir, decode, variant)
     kept = json.loads(note)
     for sentence in kept["left_out"]:
         _LOG.warning("%s", sentence)
-    return FlowData(parts, FlowRecipe.model_validate(kept["recipe"]), kept["title"])
+    return FlowData(parts, FlowRecipe.model_validate(kept["recipe"]), _title(source, published=kept["published"]))
 
 
 def _source(
@@ -142,13 +142,23 @@ def _published(settings: NiddSettings, data_dir: Path) -> _Source:
     return _Source(paths, by_file, "5G-NIDD (files of stations, whose checksums are not known)", PUBLISHED_FLOWS)
 
 
-def _title(source: _Source, progress: Progress) -> str:
-    """What to call the data: by the published name only what has the published checksum, if one is known."""
-    if source.sha256 is not None:
-        progress(f"checking {source.paths[0].name}", 0, 0, "B")
-        if sha256_of(source.paths[0]) == source.sha256:
-            return source.title
-    if _says_synthetic(source.paths[0].parent):
+def _is_published(source: _Source, progress: Progress) -> bool:
+    """Whether the file has the published checksum; false if none is known."""
+    if source.sha256 is None:
+        return False
+    progress(f"checking {source.paths[0].name}", 0, 0, "B")
+    return sha256_of(source.paths[0]) == source.sha256
+
+
+def _title(source: _Source, *, published: bool) -> str:
+    """What to call the data: by the published name only what is published, if that can be known.
+
+    What is said beside the files can change while they do not, so it is read each time.
+    """
+    if published:
+        return source.title
+    folders = {folder for path in source.paths for folder in (path.parent, path.resolve().parent)}
+    if any(map(_says_synthetic, folders)):
         return SYNTHETIC_TITLE
     if source.sha256 is None:
         return source.title
@@ -171,14 +181,19 @@ def _source_of_synthetic(settings: SyntheticNiddSettings, data_dir: Path, progre
     return _Source((synthetic_file(settings, data_dir, progress),), form, SYNTHETIC_TITLE)
 
 
+def synthetic_folder(settings: SyntheticNiddSettings) -> str:
+    """The name of the folder of a file of synthetic traffic: other arguments, other names."""
+    share = repr(settings.share).removesuffix(".0")
+    return f"{settings.name}-{settings.traffic_seed}-{share}-{settings.stations}"
+
+
 def synthetic_file(settings: SyntheticNiddSettings, data_dir: Path, progress: Progress = silence) -> Path:
     """The file of synthetic traffic, written if it is not there. Raises `DataError` if it cannot be written."""
-    folder = f"{settings.name}-{settings.traffic_seed}-{settings.share:g}-{settings.stations}"
     failures = []
     for directory in cache_directories(data_dir):
         try:
             return write_traffic(
-                directory / folder,
+                directory / synthetic_folder(settings),
                 seed=settings.traffic_seed,
                 share=settings.share,
                 stations=settings.stations,

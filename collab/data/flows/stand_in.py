@@ -10,13 +10,13 @@ from collab.data.dataset import ImageSpec
 from collab.data.decoded import cache_directories
 from collab.data.flows.flow_format import BUILT_IN, published_format
 from collab.data.flows.settings import SyntheticNiddSettings
-from collab.data.flows.sources import grouped
+from collab.data.flows.sources import grouped, synthetic_folder
 from collab.data.flows.synthetic import FILE_NAME, numbers_of_flows
 
 
 def is_written(settings: SyntheticNiddSettings, data_dir: Path) -> bool:
     """Whether the file is where `collab.data.flows.sources.synthetic_file` would write it."""
-    folder = f"{settings.name}-{settings.traffic_seed}-{settings.share:g}-{settings.stations}"
+    folder = synthetic_folder(settings)
     return any((directory / folder / FILE_NAME).is_file() for directory in cache_directories(data_dir))
 
 

@@ -51,6 +51,22 @@ def test_synthetic_traffic_is_called_so_wherever_it_lies(published, traffic):
     assert load(own, published.parent).title == "synthetic traffic (5G-NIDD's form)"
 
 
+def test_what_is_said_beside_the_files_counts_from_the_cache_too(published, traffic, tmp_path, monkeypatch):
+    own = FlowCsvSettings(name="flow-csv", path=str(tmp_path / "linked"), mapping="nidd", side=16)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "flows.csv").symlink_to(published / "Combined.csv")
+    before = load(NIDD, published.parent), load(own, published.parent)
+    assert [made.title for made in before] == [
+        "flow records in 5G-NIDD's form (not the published file)", "flow records (nidd)",
+    ]  # fmt: skip
+    monkeypatch.setattr(sources, "load_flows", None)  # from the cache
+    shutil.copy(traffic.parent / "README.txt", published)
+    for settings in (NIDD, own):
+        assert load(settings, published.parent).title == "synthetic traffic (5G-NIDD's form)"
+    (published / "README.txt").unlink()
+    assert [load(settings, published.parent).title for settings in (NIDD, own)] == [made.title for made in before]
+
+
 def test_what_is_kept_has_the_stations_and_the_recipe(published, monkeypatch):
     made = load_dataset(NIDD, 0, published.parent)
     monkeypatch.setattr(sources, "load_flows", None)  # from the cache
@@ -168,6 +184,8 @@ def test_synthetic_traffic_is_written_once(tmp_path):
     assert synthetic_file(settings, tmp_path).stat().st_mtime_ns == before
     assert synthetic_file(SyntheticNiddSettings(name="5g-nidd-synthetic", share=0.002), tmp_path) != path
     assert synthetic_file(SyntheticNiddSettings(name="5g-nidd-synthetic", share=0.001, stations=3), tmp_path) != path
+    alike = (SyntheticNiddSettings(name="5g-nidd-synthetic", share=share) for share in (0.001, 0.0010000001))
+    assert len(set(map(sources.synthetic_folder, alike))) == 2
 
 
 def test_synthetic_traffic_is_written_elsewhere_if_a_directory_cannot_be(tmp_path, monkeypatch):
