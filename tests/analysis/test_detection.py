@@ -101,6 +101,23 @@ def test_recall_by_station_marks_what_it_never_saw(made, tmp_path):
     )
 
 
+def test_a_station_that_no_client_holds_has_seen_nothing(made, tmp_path):
+    run = with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_3": BTS_2})
+    (view,) = detection.of_run(run).by_method["collabdm"]
+    assert [(row.name, row.unseen) for row in view.stations] == [("BTS_1", [False] * 4), ("BTS_3", [True] * 4)]
+    assert view.sentences[2:] == [
+        "BTS_3 never saw Benign in training; there 93.0 % of it was recognised.",
+        "BTS_3 never saw HTTPFlood in training; there 80.0 % of it raised an alarm, and 75.0 % was recognised as "
+        "HTTPFlood.",
+        "BTS_3 never saw SlowrateDoS in training; there 100.0 % of it raised an alarm, and 50.0 % was recognised as "
+        "SlowrateDoS.",
+        "BTS_3 never saw UDPFlood in training, and no test sample of it comes from there.",
+    ]
+    alone = changed(run, tmp_path / "again", "dataset.json", lambda data: data.update(sites={}))
+    (view,) = detection.of_run(alone).by_method["collabdm"]
+    assert [any(row.unseen) for row in view.stations] == [False, False]  # who held what is not known
+
+
 def test_a_class_that_a_station_neither_saw_nor_is_tested_on(made, tmp_path):
     nothing = [BTS_2[0], [0, 0, 0, 0], *BTS_2[2:]]
     found = detection.of_run(with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_2": nothing}))

@@ -315,12 +315,13 @@ def _check_unseen(form: FlowFormat, settings: FlowSettings) -> None:
 def _unjudged(
     form: FlowFormat, origins: Origins, tested: NDArray[np.bool_], settings: FlowSettings, source: str
 ) -> Iterator[str]:
-    """Sentences on classes that no image judges, and on more images that judge than were asked for."""
+    """Sentences on classes that no image judges, and on captures that are more than the share asked for."""
     counts = np.bincount(origins.classes[tested], minlength=len(form.class_names))
     lacking = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
     if lacking:
-        yield f"{source}: no image of {_listed(lacking)} judges; no accuracy says anything about it"
-    if tested.mean() > settings.test_share + 0.01:
+        pronoun = "it" if len(lacking) == 1 else "them"
+        yield f"{source}: no image of {_listed(lacking)} judges; no accuracy says anything about {pronoun}"
+    if settings.split == "sessions" and tested.mean() > settings.test_share + 0.01:
         yield (
             f"{source}: {tested.mean():.0%} of the images judge, not {settings.test_share:.0%}: whole captures, at "
             "least one with each class"

@@ -186,6 +186,35 @@ def test_a_station_may_train_without_what_it_is_tested_on(traffic):
         assert train[key] == whole[key]
 
 
+def test_by_time_a_station_trains_on_no_window_with_a_flow_of_what_is_unseen(tmp_path):
+    """Days 1 to 8 of station a and 9 to 16 of b: benign windows, those of even days with one flow of the attack."""
+    mixed = [(kind, "ab"[day > 8], day, count) for day in range(1, 17) for kind, count in parts_of(day)]
+    floods = [("flood", sensor, day, 16) for sensor in "ab" for day in range(20, 24)]
+    path = counted(tmp_path / "a.csv", *mixed, *floods)
+    form = COUNTED.model_copy(update={"features": COUNTED.features[:1]})
+    options = {**ROWS, "windows": "time", "test_share": 0.25}
+    for name in ("flood", "attack"):  # an attack, and its class
+        seen, made = load(path, form, **options), load(path, form, unseen={"b": [name]}, **options)
+        assert made.test.digest() == seen.test.digest()
+        lost = {
+            (site, label, day)
+            for site, label, day in windows_of(seen.train)
+            if site == "b" and (day >= 20 or day % 2 == 0)
+        }
+        assert {label for _, label, _ in lost} == {0, 1}
+        assert windows_of(made.train) == windows_of(seen.train) - lost
+        assert len(made.train) == len(seen.train) - len(lost)
+
+
+def parts_of(day):
+    return [("web", 15), ("flood", 1)] if day % 2 == 0 else [("web", 16)]
+
+
+def windows_of(part):
+    """(station, class, day) of each image in rows of `counted`."""
+    return set(zip(part.sites.tolist(), part.labels.tolist(), part.images[:, 0, 0, 0].tolist(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("unseen", "told"),
     [
@@ -250,6 +279,43 @@ def test_a_station_with_too_few_flows_is_told(tmp_path):
         "a.csv: too few flows for an image, which takes 16, of s0, s1, s2, s3, s4 and 2 more: no part is taken by them"
     )
     assert made.left_out == (told,)
+
+
+THREE = form_of(
+    features=[{"column": "n", "range": [0, 255]}],
+    label={"column": "kind", "classes": {"benign": ["web"], "mail": ["mail"], "attack": ["flood"]}},
+    station={"column": "sensor"},
+    session={"column": "day"},
+)
+
+
+@pytest.mark.parametrize(
+    ("split", "share", "judging", "lacking", "pronoun"),
+    [
+        ("sessions", 0.2, [2, 0, 0], "mail and attack", "them"),  # which have but a capture each
+        ("blocks", 0.4, [0, 0, 1], "benign and mail", "them"),  # which have but an image in a capture
+        ("random", 0.2, [2, 0, 1], "mail", "it"),
+    ],
+)
+def test_a_class_that_no_image_judges_is_told(tmp_path, split, share, judging, lacking, pronoun):
+    days = [("web", "a", day, 16) for day in range(1, 11)]
+    path = counted(tmp_path / "a.csv", *days, ("flood", "a", 11, 32), ("mail", "a", 12, 16))
+    made = load(path, THREE, layout="rows", split=split, test_share=share)
+    assert np.bincount(made.test.labels, minlength=3).tolist() == judging
+    assert made.left_out == (f"a.csv: no image of {lacking} judges; no accuracy says anything about {pronoun}",)
+
+
+def test_captures_that_are_more_than_the_share_are_told(tmp_path):
+    days = [("web", "a", day, 16) for day in range(1, 11)]
+    path = counted(tmp_path / "a.csv", *days, ("flood", "a", 11, 48), ("flood", "a", 12, 48))
+    form = COUNTED.model_copy(update={"features": COUNTED.features[:1]})
+    made = load(path, form, layout="rows", split="sessions", test_share=0.2)
+    assert np.bincount(made.test.labels).tolist() == [1, 3]
+    assert made.left_out == ("a.csv: 25% of the images judge, not 20%: whole captures, at least one with each class",)
+    few = counted(tmp_path / "b.csv", ("web", "a", 1, 48), ("flood", "a", 1, 48))
+    made = load(few, form, layout="rows", split="blocks", test_share=0.5)
+    assert np.bincount(made.test.labels).tolist() == [2, 2]  # of three, rounded: no capture was whole
+    assert made.left_out == ()
 
 
 @pytest.mark.parametrize(
