@@ -280,7 +280,10 @@ def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, sourc
                 f"{what}: no station has {flows} flows of one kind of it{where}, which an image takes; leave it out of "
                 "the classes, or make images of fewer flows (dataset.side)"
             )
-        raise DataError(f"{what}: in no window of {flows} flows are most of it; use dataset.windows: label")
+        raise DataError(
+            f"{what}: in no window of {flows} flows are most of it; make images of fewer flows (dataset.side), leave "
+            "it out of the classes, or use dataset.windows: label"
+        )
 
 
 def _stations_left_out(names: Sequence[str], origins: Origins, recipe: FlowRecipe, source: str) -> Iterator[str]:

@@ -327,7 +327,8 @@ def test_captures_that_are_more_than_the_share_are_told(tmp_path):
          "of it in one capture session, which an image takes"),
         ([("web", "a", 1, 15)], {}, "benign and attack are empty classes"),
         ([("web", "a", 1, 60), ("flood", "a", 1, 4)], {"windows": "time"},
-         "attack is an empty class: in no window of 16 flows are most of it; use dataset.windows: label"),
+         "attack is an empty class: in no window of 16 flows are most of it; make images of fewer flows (dataset.side)"
+         ", leave it out of the classes, or use dataset.windows: label"),
         ([("web", "a", 1, 64), ("flood", "a", 1, 16)], {"split_seed": 1, "test_share": 0.9}, "no image of attack"),
     ],
 )  # fmt: skip
