@@ -102,10 +102,10 @@ class Places:
         if len(back) and (self._pass_gaps or back[0] == first):
             first = int(back[0])
         found = "nothing" if count[first] == -1 else str(count[first])
-        told = (
-            f"{path}, row {row + first}, column {self._form.station.restarts}: found {found}, expected "
-            f"{before[first] + 1}, one more than in the row before, or 0 where a station begins"
-        )
+        expected = f"{before[first] + 1}, one more than in the row before, or 0 where a station begins"
+        if row + first == 1:
+            expected = "0, with which every station begins"
+        told = f"{path}, row {row + first}, column {self._form.station.restarts}: found {found}, expected {expected}"
         if first in back:
             raise DamagedDataError(f"{told}: rows are in another order, or the first ones are missing")
         self.gap = self.gap or f"{told}: rows are missing, or in another order"

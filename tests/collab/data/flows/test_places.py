@@ -79,7 +79,7 @@ MOVED = "rows are in another order, or the first ones are missing"
 
 def test_a_second_file_does_not_go_on_with_the_count_of_the_first(tmp_path):
     paths = [table(tmp_path / "a.csv", "n", [0, 1]), table(tmp_path / "b.csv", "n", [2, 3])]
-    with pytest.raises(DamagedDataError, match=r"b\.csv, row 1, column n: found 2, expected 0"):
+    with pytest.raises(DamagedDataError, match=r"b\.csv, row 1, column n: found 2, expected 0, with which"):
         read(paths, form_of(station={"restarts": "n"}))
 
 
@@ -91,7 +91,8 @@ def test_a_second_file_does_not_go_on_with_the_count_of_the_first(tmp_path):
         ([0, 1, 3, 2], f"row 3, column n: found 3, {LOST.format(2)}"),
         ([0, 1, 2, 1], f"row 4, column n: found 1, expected 3, one more than in the row before, .*: {MOVED}"),
         ([0, 1, 1], f"row 3, column n: found 1, .*: {MOVED}"),
-        ([2, 3], f"row 1, column n: found 2, expected 0, .*: {MOVED}"),
+        ([2, 3], f"row 1, column n: found 2, expected 0, with which every station begins: {MOVED}"),
+        (["", 1], f"row 1, column n: found nothing, expected 0, with which every station begins: {MOVED}"),
         ([0, "", 2], "row 2, column n: found nothing, expected 1"),
         ([0, "1.5"], 'row 2, column n: found "1.5", expected a whole number, or nothing'),
         ([0, "9" * 30], "row 2, column n: found .* expected a whole number, or nothing"),
