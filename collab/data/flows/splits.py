@@ -77,30 +77,32 @@ def _whole_sessions(origins: Origins, share: float, seed: int, source: str) -> N
             f"{source}: all flows are of one capture session, so none can be kept back; use dataset.split: blocks, or "
             "say in the mapping what a session is"
         )
-    held = {session: np.bincount(origins.classes[origins.sessions == session]) for session in sessions.tolist()}
+    classes = int(origins.classes.max()) + 1
+    held = {
+        session: np.bincount(origins.classes[origins.sessions == session], minlength=classes)
+        for session in generator(seed, "flows", "sessions").permutation(sessions).tolist()
+    }
     left = np.bincount(origins.classes)
-    order = generator(seed, "flows", "sessions").permutation(sessions).tolist()
-    kept_back: list[int] = []
+    rarest_first = np.argsort(left, kind="stable").tolist()
+    kept_back: set[int] = set()
 
-    def keep_back(session: int) -> bool:
-        """Take a session away from training, unless a class of it would be left without an image there."""
-        size = len(held[session])
-        leaves = bool((left[:size] > held[session])[held[session] > 0].all())
-        if leaves and session not in kept_back:
-            left[:size] -= held[session]
-            kept_back.append(session)
-        return leaves
+    def keep_back(session: int) -> None:
+        kept_back.add(session)
+        left[:] -= held[session]
 
-    for label in np.argsort(left, kind="stable").tolist():
-        with_it = [session for session in order if label < len(held[session]) and held[session][label]]
-        if not any(session in kept_back for session in with_it):
-            any(keep_back(session) for session in with_it)  # the first that may go
-    judged = sum(int(held[session].sum()) for session in kept_back)
-    for session in order:
-        size = int(held[session].sum())
-        if session not in kept_back and judged + size <= share * len(origins) and keep_back(session):
-            judged += size
-    chosen = np.isin(origins.sessions, kept_back)
+    def can_be_spared(session: int) -> bool:
+        """Whether training keeps something of each class that the session has."""
+        return bool((left > held[session])[held[session] > 0].all())
+
+    for label in rarest_first:
+        with_it = [session for session in held if held[session][label]]
+        if kept_back.isdisjoint(with_it) and (first := next(filter(can_be_spared, with_it), None)) is not None:
+            keep_back(first)
+    most = share * len(origins)
+    for session in [session for session in held if session not in kept_back]:
+        if len(origins) - left.sum() + held[session].sum() <= most and can_be_spared(session):
+            keep_back(session)
+    chosen = np.isin(origins.sessions, list(kept_back))
     if not chosen.any():
         raise DataError(
             f"{source}: there is no capture session without which every class is left something to learn from; use "
