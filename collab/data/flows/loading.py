@@ -269,8 +269,7 @@ def _check_ranges(form: FlowFormat) -> None:
 
 
 def _check_classes(form: FlowFormat, origins: Origins, recipe: FlowRecipe, source: str, settings: FlowSettings) -> None:
-    counts = np.bincount(origins.classes, minlength=len(form.class_names))
-    empty = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    empty = _without_images(form, origins.classes)
     if empty:
         what = f"{source}: {_listed(empty)} {'is an empty class' if len(empty) == 1 else 'are empty classes'}"
         flows = recipe.flows_per_image
@@ -298,8 +297,7 @@ def _stations_left_out(names: Sequence[str], origins: Origins, recipe: FlowRecip
 
 
 def _check_training(form: FlowFormat, train: Samples, source: str) -> None:
-    counts = np.bincount(train.labels, minlength=len(form.class_names))
-    empty = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    empty = _without_images(form, train.labels)
     if empty:
         raise DataError(
             f"{source}: no image of {_listed(empty)} is left to learn from: all of them judge, or are unseen; use a "
@@ -319,8 +317,7 @@ def _unjudged(
     form: FlowFormat, origins: Origins, tested: NDArray[np.bool_], settings: FlowSettings, source: str
 ) -> Iterator[str]:
     """Sentences on classes that no image judges, and on captures that are more than the share asked for."""
-    counts = np.bincount(origins.classes[tested], minlength=len(form.class_names))
-    lacking = [name for name, count in zip(form.class_names, counts, strict=True) if not count]
+    lacking = _without_images(form, origins.classes[tested])
     if lacking:
         pronoun = "it" if len(lacking) == 1 else "them"
         yield f"{source}: no image of {_listed(lacking)} judges; no accuracy says anything about {pronoun}"
@@ -352,6 +349,12 @@ def _unseen(
             )
             hidden |= own & held[:, of_class | (np.array(form.attacks) == name)].any(axis=1)
     return hidden
+
+
+def _without_images(form: FlowFormat, labels: NDArray[np.int64]) -> list[str]:
+    """The classes that none of the images is of."""
+    held = set(labels.tolist())
+    return [name for label, name in enumerate(form.class_names) if label not in held]
 
 
 def _listed(names: Sequence[str]) -> str:
