@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from collab.data import cifar, cifar_jpeg, digits, gaussians, idx, image_folder, svhn
-from collab.data.catalogue import ANY, FLOW_SPEC, KNOWN
+from collab.data.catalogue import ANY, KNOWN
 from collab.data.dataset import Dataset, ImageSpec, Samples
 from collab.data.decoded import Parts
 from collab.data.flows import sources
@@ -62,7 +62,7 @@ def _flows(
 ) -> Dataset:
     made = sources.load(settings, directory, progress)
     form, (train, test) = made.recipe.format, made.parts
-    spec = replace(FLOW_SPEC, classes=len(form.class_names), side=settings.side)
+    spec = sources.spec_of(form, settings.side)
     return Dataset(settings.name, spec, train, test, form.class_names, form.benign_class, made.recipe, title=made.title)
 
 

@@ -58,22 +58,24 @@ class FlowSettings(DatasetBase):
     )
 
 
-class NiddSettings(FlowSettings):
+class _NiddForm(FlowSettings):
+    """What has the columns and the labels of 5G-NIDD."""
+
+    classes: Literal["paper", "all", "two"] = Field(
+        "paper", description="the paper's five classes, all nine kinds of traffic, or benign and malicious"
+    )
+
+
+class NiddSettings(_NiddForm):
     """5G-NIDD as published: Combined.csv, or BTS_1.csv and BTS_2.csv, in the data directory's folder 5g-nidd."""
 
     name: Literal["5g-nidd"]
-    classes: Literal["paper", "all", "two"] = Field(
-        "paper", description="the paper's five classes, all nine kinds of traffic, or benign and malicious"
-    )
 
 
-class SyntheticNiddSettings(FlowSettings):
+class SyntheticNiddSettings(_NiddForm):
     """Synthetic traffic in the form of 5G-NIDD's files, written by this package where the files are not."""
 
     name: Literal["5g-nidd-synthetic"]
-    classes: Literal["paper", "all", "two"] = Field(
-        "paper", description="the paper's five classes, all nine kinds of traffic, or benign and malicious"
-    )
     stations: int = Field(2, ge=1, le=16, description="base stations; the third and further are another operator's")
     share: float = Field(1.0, gt=0, le=1, description="of the published numbers of flows")
     traffic_seed: int = Field(0, ge=0, lt=2**63, description="draws the flows")

@@ -16,7 +16,7 @@ from collab.data.download import sha256_of
 from collab.data.flows.flow_format import BUILT_IN, FlowFormat, Station, published_format, read_format
 from collab.data.flows.loading import load_flows
 from collab.data.flows.recipe import FlowRecipe
-from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
+from collab.data.flows.settings import FlowCsvSettings, FlowSettings, NiddSettings, SyntheticNiddSettings
 from collab.data.flows.synthetic import write_traffic
 from collab.data.progress import Progress, silence
 from collab.errors import DataError
@@ -25,7 +25,6 @@ NIDD = "5g-nidd"
 _LOG = logging.getLogger(__name__)
 COMBINED = "Combined.csv"
 COMBINED_SHA256 = "fa36f80859585f474504ca69eb951a079b35145537976c86b00aae3aab46ee59"
-COMBINED_BYTES = 275_265_610
 STATION_FILES = ("BTS_1.csv", "BTS_2.csv")
 PUBLISHED_FLOWS = 1_215_890
 SYNTHETIC_TITLE = "synthetic traffic (5G-NIDD's form)"
@@ -111,9 +110,18 @@ def published_shape(settings: NiddSettings) -> tuple[ImageSpec, int, int]:
     Raises `DataError` for a layout that has no room for a flow.
     """
     form = grouped(published_format(BUILT_IN), settings.classes)
-    images = PUBLISHED_FLOWS // form.flows_per_image(settings.side, settings.layout)
+    return shape_of(form, settings, PUBLISHED_FLOWS // form.flows_per_image(settings.side, settings.layout))
+
+
+def shape_of(form: FlowFormat, settings: FlowSettings, images: int) -> tuple[ImageSpec, int, int]:
+    """What images of such flows are like, and how many of so many train and judge."""
     tested = round(settings.test_share * images)
-    return replace(FLOW_SPEC, classes=len(form.class_names), side=settings.side), images - tested, tested
+    return spec_of(form, settings.side), images - tested, tested
+
+
+def spec_of(form: FlowFormat, side: int) -> ImageSpec:
+    """What everybody knows of images of such flows."""
+    return replace(FLOW_SPEC, classes=len(form.class_names), side=side)
 
 
 def grouped(form: FlowFormat, classes: Literal["paper", "all", "two"]) -> FlowFormat:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from collab.data.catalogue import FLOW_SPEC
 from collab.data.dataset import ImageSpec
 from collab.data.decoded import cache_directories
 from collab.data.flows.flow_format import BUILT_IN, published_format
 from collab.data.flows.settings import SyntheticNiddSettings
-from collab.data.flows.sources import grouped, synthetic_folder
+from collab.data.flows.sources import grouped, shape_of, synthetic_folder
 from collab.data.flows.synthetic import FILE_NAME, numbers_of_flows
 
 
@@ -32,6 +30,4 @@ def expected_shape(settings: SyntheticNiddSettings) -> tuple[ImageSpec, int, int
         images = sum(count // flows for kinds in numbers.values() for count in kinds.values())
     else:
         images = sum(sum(kinds.values()) // flows for kinds in numbers.values())
-    images = min(images, settings.most_images)
-    tested = round(settings.test_share * images)
-    return replace(FLOW_SPEC, classes=len(form.class_names), side=settings.side), images - tested, tested
+    return shape_of(form, settings, min(images, settings.most_images))
