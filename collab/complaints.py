@@ -74,6 +74,12 @@ def explain(error: ValidationError, schema: Schema) -> Iterator[tuple[Where, str
         yield (*where, *within), sentence
 
 
+def first_complaint(error: ValidationError) -> str:
+    """Where data that this program wrote is wrong, and how; no user spelled it, so that no spelling is proposed."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'all'}: {first['msg']}"
+
+
 def _is_echo(problem: Any, places: Iterable[tuple[str | int, ...]]) -> bool:
     """Whether a complaint only follows from those at other places.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from collab import network_file
+from collab.complaints import first_complaint
 from collab.compute import CPU, Device
 from collab.data import ImageSpec
 from collab.data.base_settings import Settings
 from collab.data.flows.recipe import FlowRecipe
 from collab.errors import DamagedDataError, DataError, RunDirectoryError
 from collab.evaluation import EvaluationSettings, scores_of, trained
+from collab.file_kinds import kind_of
 from collab.nets import Network
 from collab.network_file import KeptNetwork
 from collab.synthetic_file import GlobalSet, Origin, Training, check_origin
 
 FORM = "collab detector 1"
 _NAME = "detector"
-_FIRST_BYTES = 8  # of a safetensors file: the length of its header, whose upper bytes are 0
 
 
 class About(Settings):
@@ -139,9 +140,7 @@ def read(path: Path, device: Device = CPU) -> Detector:
     except RunDirectoryError as error:
         raise DamagedDataError(str(error)) from error
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all"
-        raise DamagedDataError(f"{path} is damaged: metadata, {_NAME}, {where}: {first['msg']}") from error
+        raise DamagedDataError(f"{path} is damaged: metadata, {_NAME}, {first_complaint(error)}") from error
     except KeyError as error:
         raise DamagedDataError(f"{path} is damaged: it has no network {error}") from error
     except ValueError as error:
@@ -151,18 +150,17 @@ def read(path: Path, device: Device = CPU) -> Detector:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises `DataError` for a synthetic set or text: the first bytes tell it. A detector begins with a length."""
+    """Raises `DataError` for a synthetic set or text."""
     try:
-        with path.open("rb") as file:
-            begins = file.read(_FIRST_BYTES)
+        kind = kind_of(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    if begins.startswith(b"PK\x03\x04"):
+    if kind == "archive":
         raise DataError(
             f"{path} is an archive, a synthetic set perhaps, and no detector; make one of it with: "
             f"collab train-detector {path}"
         )
-    if len(begins) == _FIRST_BYTES and b"\0" not in begins:
+    if kind == "text":
         raise DataError(
             f"{path} is no detector but text, flow records perhaps; the detector, which collab train-detector makes, "
             "comes first: collab detect MODEL FLOWS.csv"

@@ -25,8 +25,8 @@ from collab.data.flows.recipe import EVERYWHERE, FlowRecipe
 from collab.data.progress import Progress, silence
 from collab.detector import Detector
 from collab.errors import DataError
+from collab.file_kinds import kind_of
 
-_FIRST_BYTES = 9  # of a safetensors file: the length of its header, whose upper bytes are 0, and a brace
 COLUMNS = ("row", "window", "class", "confidence", "trained_on")
 
 
@@ -165,13 +165,12 @@ def _refuse_others(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a directory, expected a file of flow records; label one file after the other")
     try:
-        with path.open("rb") as file:
-            begins = file.read(_FIRST_BYTES)
+        kind = kind_of(path)
     except OSError:
         return  # said by what reads it
-    if begins.startswith(b"PK\x03\x04"):
+    if kind == "archive":
         raise DataError(f"{path} is an archive, or a synthetic set; expected flow records as text: unpack it")
-    if len(begins) == _FIRST_BYTES and begins[5:8] == b"\0\0\0" and begins[8:9] == b"{":
+    if kind == "networks":
         raise DataError(
             f"{path} is a file of networks, a detector perhaps; expected flow records: collab detect MODEL FLOWS.csv"
         )

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from collab.array_file import packed
+from collab.complaints import first_complaint
 from collab.data import ImageSpec
 from collab.errors import RunDirectoryError, ScenarioError
 from collab.nets import Network, NetworkSpec, full_layout
@@ -83,9 +84,7 @@ def read(path: Path) -> dict[str, KeptNetwork]:
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all"
-        raise RunDirectoryError(f"{path} is damaged: metadata, {_METADATA}, {where}: {first['msg']}") from error
+        raise RunDirectoryError(f"{path} is damaged: metadata, {_METADATA}, {first_complaint(error)}") from error
     except (SafetensorError, ScenarioError, _DamagedError) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from collab.augment import Operation
+from collab.complaints import first_complaint
 from collab.data import ImageSpec
 from collab.data.base_settings import Settings
 from collab.data.flows.recipe import FlowRecipe
@@ -178,9 +179,7 @@ def read(path: Path) -> GlobalSet:
     try:
         return _checked(_arrays(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all"
-        raise DamagedDataError(f"{path} is damaged: about, {where}: {first['msg']}") from error
+        raise DamagedDataError(f"{path} is damaged: about, {first_complaint(error)}") from error
     except _UNREADABLE as error:
         raise DamagedDataError(
             f"{path} is damaged, or no synthetic set: {error}; make it with: collab export-synthetic"

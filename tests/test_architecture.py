@@ -73,6 +73,7 @@ SIMNET = [
 COLLAB = [
     "errors",
     "whole_file",
+    "file_kinds",
     "process",
     "engines",
     "array_file",
