@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from analysis import detection
 from analysis.report import write_report
 from collab.errors import RunDirectoryError
 from collab.store import Run, find_run
+from tests.analysis.markup import assert_well_formed
 from tests.collab.traffic import CLASS_NAMES, traffic, traffic_run
 
 UNKNOWN = "\N{EN DASH}"
@@ -244,20 +244,4 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
 
 
 def test_the_section_is_well_formed(made, tmp_path):
-    class Balance(HTMLParser):
-        def __init__(self):
-            super().__init__()
-            self.open = []
-
-        def handle_starttag(self, tag, attrs):
-            self.open.append(tag)
-
-        def handle_startendtag(self, tag, attrs):
-            pass
-
-        def handle_endtag(self, tag):
-            assert self.open.pop() == tag
-
-    balance = Balance()
-    balance.feed(section(page_of(made, tmp_path)))
-    assert balance.open == []
+    assert_well_formed(section(page_of(made, tmp_path)))

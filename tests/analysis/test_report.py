@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from analysis.report import _title_of, division_in_words, write_report
 from collab import methods, run, scenario
 from collab.errors import RunDirectoryError
 from collab.store import find_run, open_run
+from tests.analysis.markup import assert_well_formed
 from tests.collab.test_run import TEXT
 
 
@@ -125,26 +125,7 @@ def test_it_is_light_and_complete_in_itself(report):
 
 
 def test_it_is_well_formed(report):
-    class Balance(HTMLParser):
-        void = {"meta", "link", "img", "br", "input", "hr"}
-
-        def __init__(self):
-            super().__init__()
-            self.open = []
-
-        def handle_starttag(self, tag, attrs):
-            if tag not in self.void:
-                self.open.append(tag)
-
-        def handle_startendtag(self, tag, attrs):
-            pass
-
-        def handle_endtag(self, tag):
-            assert self.open.pop() == tag
-
-    balance = Balance()
-    balance.feed(report.read_text())
-    assert balance.open == []
+    assert_well_formed(report.read_text(), void={"meta", "link", "img", "br", "input", "hr"})
 
 
 def test_a_real_run_has_no_links_to_show(tmp_path):

@@ -19,7 +19,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Write synthetic traffic with the columns of 5G-NIDD; nothing in it was ever captured."""
-    from collab.data.flows.synthetic import numbers_of_flows, write_traffic
+    from collab.data.flows.synthetic import TITLE, numbers_of_flows, write_traffic
     from collab.progress_bars import progress_bars
     from simnet.units import format_size
 
@@ -28,7 +28,7 @@ def command(
     flows, size_bytes = numbers_of_flows(share, stations, seed), path.stat().st_size
     if as_json:
         made = {"seed": seed, "share": share, "flows": flows}
-        print(json.dumps({"title": "synthetic traffic", "path": str(path), "size_bytes": size_bytes, **made}, indent=1))
+        print(json.dumps({"title": TITLE, "path": str(path), "size_bytes": size_bytes, **made}, indent=1))
         return
     total = sum(sum(classes.values()) for classes in flows.values())
-    print(f"synthetic traffic: {total:,} flows of {', '.join(flows)}, {format_size(size_bytes)}, in {path}")
+    print(f"{TITLE}: {total:,} flows of {', '.join(flows)}, {format_size(size_bytes)}, in {path}")

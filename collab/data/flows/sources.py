@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from collab.data.catalogue import FLOW_SPEC, how_to_get
+from collab.data.catalogue import FLOW_SPEC, TITLES, how_to_get
 from collab.data.dataset import ImageSpec
 from collab.data.decoded import Parts, cache_directories, decoded_with_note
 from collab.data.download import sha256_of
@@ -17,7 +17,7 @@ from collab.data.flows.flow_format import BUILT_IN, FlowFormat, Station, publish
 from collab.data.flows.loading import load_flows
 from collab.data.flows.recipe import FlowRecipe
 from collab.data.flows.settings import FlowCsvSettings, FlowSettings, NiddSettings, SyntheticNiddSettings
-from collab.data.flows.synthetic import write_traffic
+from collab.data.flows.synthetic import README_NAME, TITLE, write_traffic
 from collab.data.progress import Progress, silence
 from collab.errors import DataError
 
@@ -27,8 +27,7 @@ COMBINED = "Combined.csv"
 COMBINED_SHA256 = "fa36f80859585f474504ca69eb951a079b35145537976c86b00aae3aab46ee59"
 STATION_FILES = ("BTS_1.csv", "BTS_2.csv")
 PUBLISHED_FLOWS = 1_215_890
-SYNTHETIC_TITLE = "synthetic traffic (5G-NIDD's form)"
-_SYNTHETIC = "synthetic traffic"
+SYNTHETIC_TITLE = TITLES["5g-nidd-synthetic"]
 _EXTENSIONS = (".csv", ".log", ".tsv")
 
 
@@ -176,7 +175,7 @@ def _title(source: _Source, *, published: bool) -> str:
 def _says_synthetic(folder: Path) -> bool:
     """Whether the files of a folder were written by `collab.data.flows.synthetic`, which says so beside them."""
     try:
-        return (folder / "README.txt").read_text(encoding="utf-8").lower().startswith(_SYNTHETIC)
+        return (folder / README_NAME).read_text(encoding="utf-8").lower().startswith(TITLE)
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -7,6 +7,6 @@ published rows: their numbers by station and class, and of missing values, are a
 
 from __future__ import annotations
 
-from collab.data.flows.synthetic.writing import FILE_NAME, numbers_of_flows, write_traffic
+from collab.data.flows.synthetic.writing import FILE_NAME, README_NAME, TITLE, numbers_of_flows, write_traffic
 
-__all__ = ["FILE_NAME", "numbers_of_flows", "write_traffic"]
+__all__ = ["FILE_NAME", "README_NAME", "TITLE", "numbers_of_flows", "write_traffic"]

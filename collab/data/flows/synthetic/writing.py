@@ -22,7 +22,8 @@ FILE_NAME = "Combined.csv"
 README_NAME = "README.txt"
 VERSION = 3
 """Of the generator: to be raised when it writes other bytes for the same arguments."""
-_TITLE = "synthetic traffic"
+TITLE = "synthetic traffic"
+"""What a README beside such files begins with."""
 _ROWS_AT_ONCE = 65_536
 _FILE_HEADER_BYTES = 128
 _RECORD_BYTES = 112
@@ -72,8 +73,8 @@ def _is_whole(path: Path, readme: Path, said: str) -> bool:
     if not path.exists():
         return False
     found = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    if not found.startswith(_TITLE):
-        raise DataError(f"{path} is there and no {README_NAME} says that it is {_TITLE}; choose another folder")
+    if not found.startswith(TITLE):
+        raise DataError(f"{path} is there and no {README_NAME} says that it is {TITLE}; choose another folder")
     return found == said + _size_line(path)
 
 
@@ -83,7 +84,7 @@ def _size_line(path: Path) -> str:
 
 def _readme(flows: dict[str, dict[str, int]], seed: int, share: float, rows: int) -> str:
     lines = [
-        _TITLE,
+        TITLE,
         "",
         f"{FILE_NAME} has the columns of 5G-NIDD's file of that name (doi:10.21227/xtep-hv36), but none of its rows:",
         "no flow in it was ever captured. Each was made by what would have caused it, an application or the way an",
