@@ -14,8 +14,8 @@ from collab.options import AsJson
 def command(
     folder: Annotated[Path, typer.Argument(help="Where Combined.csv and README.txt are written.", show_default=False)],
     share: Annotated[float, typer.Option(help="Of the published numbers of flows.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
-    stations: Annotated[int, typer.Option(min=1, help="Base stations; the third is another operator's.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all draws.")] = 0,
+    stations: Annotated[int, typer.Option(min=1, max=16, help="Base stations; the third is another operator's.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Write synthetic traffic with the columns of 5G-NIDD; nothing in it was ever captured."""

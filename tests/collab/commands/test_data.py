@@ -9,6 +9,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from collab.commands import groups
 from collab.commands.data import check, fetch, make_traffic
@@ -110,6 +112,15 @@ def test_make_traffic_says_what_it_wrote(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("synthetic traffic: 126 flows of BTS_1, BTS_2, ")
     assert shown.endswith(f"in {tmp_path}/Combined.csv\n")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--seed", str(2**63)), ("--stations", "17")])
+def test_make_traffic_takes_only_what_a_scenario_takes(tmp_path, option, value):
+    app = typer.Typer()
+    app.command()(make_traffic.command)
+    done = CliRunner().invoke(app, [str(tmp_path / "traffic"), "--share", "1e-4", option, value])
+    assert done.exit_code == 2
+    assert not (tmp_path / "traffic").exists()
 
 
 def test_make_traffic_as_json(tmp_path, capsys):

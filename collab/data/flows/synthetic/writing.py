@@ -36,7 +36,7 @@ def write_traffic(
 
     At a `share` of 1 the first two stations have the published numbers of flows of each class; other shares scale them,
     each rounded and at least 1. The same arguments give the same bytes. Nothing is done if the same is there already.
-    Raises `DataError` for numbers that make no sense, a `Combined.csv` there that is not synthetic, and a failing disk.
+    Raises `DataError` for numbers that make no sense, a `Combined.csv` there that this did not write, a failing disk.
     """
     if not 0 < share <= 1000 or stations < 1:
         raise DataError(f"share {share:g} of {stations} stations: expected above 0 up to 1000, of 1 station or more")
@@ -69,12 +69,17 @@ def numbers_of_flows(share: float = 1.0, stations: int = 2, seed: int = 0) -> di
 
 
 def _is_whole(path: Path, readme: Path, said: str) -> bool:
-    """Whether just this is there. Raises `DataError` if there is something else than synthetic traffic."""
+    """Whether just this is there. Raises `DataError` for a file that was not written with its README."""
     if not path.exists():
         return False
     found = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if not found.startswith(TITLE):
         raise DataError(f"{path} is there and no {README_NAME} says that it is {TITLE}; choose another folder")
+    if not found.endswith(f"\n{_size_line(path)}"):  # another file may have come in the place of what was written
+        raise DataError(
+            f"{path} has {path.stat().st_size} bytes, {README_NAME} beside it was written with a file of another size: "
+            "it is not overwritten; move or remove it, or choose another folder"
+        )
     return found == said + _size_line(path)
 
 

@@ -166,8 +166,7 @@ def test_what_is_there_already_is_left_alone(tmp_path):
     assert write_traffic(tmp_path, share=1e-4) == path
     assert path.stat().st_mtime_ns == before
     assert write_traffic(tmp_path, share=2e-4).stat().st_mtime_ns > before
-    path.write_bytes(path.read_bytes()[:-100])
-    whole = write_traffic(tmp_path, share=2e-4).read_text()
+    whole = path.read_text()
     assert whole.endswith("\n")
     assert whole.count("\n") == int((tmp_path / "README.txt").read_text().split("\nrows: ")[1].split()[0]) + 1
 
@@ -191,6 +190,19 @@ def test_a_file_that_is_not_synthetic_is_never_overwritten(tmp_path):
     with pytest.raises(DataError, match=r"no README\.txt says that it is synthetic traffic; choose another folder"):
         write_traffic(tmp_path, share=1e-4)
     assert (tmp_path / "Combined.csv").read_text() == "the published one\n"
+
+
+def test_a_file_that_came_in_the_place_of_what_was_written_is_not_overwritten(tmp_path):
+    path = write_traffic(tmp_path, share=1e-4)
+    path.write_text("the published one\n")
+    for share in (1e-4, 2e-4):
+        with pytest.raises(
+            DataError, match=r"Combined\.csv has 18 bytes, README\.txt .*; move or remove it, or choose"
+        ):
+            write_traffic(tmp_path, share=share)
+    assert path.read_text() == "the published one\n"
+    path.unlink()
+    assert write_traffic(tmp_path, share=1e-4).stat().st_size > 18
 
 
 def test_numbers_that_make_no_sense_are_refused(tmp_path):
