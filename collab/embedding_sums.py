@@ -70,6 +70,10 @@ class EmbeddingSums:
         self._sums[where] += fixed[used] * weights[None, :, None]
         self._weights[where] += weights[None, :]
 
+    def classes(self) -> list[int]:
+        """The classes of which some site sent a mean under some network, ascending."""
+        return [int(label) for label in np.flatnonzero(self._weights.any(axis=0))]
+
     def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
         """The mean embeddings at one iteration, of those classes in `present` that some site held."""
         row = iteration * self._augmentations + augmentation

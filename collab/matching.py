@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -293,6 +294,27 @@ def _groups(synthetic: SyntheticSet, target: Moments, network: Network) -> list[
         groups[-1].append(number)
         room -= size
     return groups
+
+
+def follow(
+    descent: Descent,
+    network: Network,
+    target: Moments,
+    augmentations: Sequence[Augmentation],
+    step: Literal["joint", "per-class"],
+    share_of_rate: float = 1.0,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes.
+
+    Returns the loss before it, a scalar.
+    """
+    classes = range(len(target.classes))
+    losses = []
+    for numbers in [list(classes)] if step == "joint" else [[number] for number in classes]:
+        chosen = [augmentations[number] for number in numbers]
+        losses.append(descent.step_toward(network, target.of(numbers), chosen, share_of_rate, rows))
+    return torch.stack(losses).sum()
 
 
 def initial_set(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import yaml
 from pydantic import Field, create_model, field_validator, model_validator
@@ -272,7 +272,22 @@ def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any
     given = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict) or given.get("name") not in methods.names():
         return given
-    source = method.get("name")
-    shared = methods.inherited_settings(given["name"], source) if source in methods.names() else ()
-    inherited = {key: value for key, value in method.items() if key in shared}
+    name, source = given["name"], method.get("name")
+    if source not in methods.names():
+        return merged(_section_of(given, sections), given)
+    shared = methods.inherited_settings(name, source)
+    inherited = {
+        key: value for key, value in method.items() if key in shared and not _is_foreign(key, value, name, source)
+    }
     return merged(inherited, _section_of(given, sections), given)
+
+
+def _is_foreign(key: str, value: object, name: str, source: str) -> bool:
+    """Whether a value is a choice that the method `source` offers and the method `name` does not.
+
+    Sites that distil cannot start from the noise that a server may start from (`initial`).
+    """
+    ours, theirs = (methods.get(each).Settings.model_fields[key].annotation for each in (name, source))
+    if get_origin(ours) is not Literal or get_origin(theirs) is not Literal:
+        return False
+    return value in get_args(theirs) and value not in get_args(ours)

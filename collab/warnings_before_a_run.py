@@ -115,6 +115,8 @@ def _holdings(scenario: Scenario, counts: Counts) -> Iterator[Warned]:
     for settings in chosen:
         if methods.needs_one_site(methods.get(settings.name)) or not issubclass(type(settings), localdm.Settings):
             continue
+        if "synthetic" not in methods.kinds(settings)[0]:
+            continue
         share = settings.images_per_site(len(counts))
         idle = [client for client, held in counts.items() if sum(held) and not localdm.distillable(held, share)]
         if idle:

@@ -95,6 +95,7 @@ COLLAB = [
     "matching",
     "step_plan",
     "embedding_sums",
+    "refinement",
     "pooling",
     "gradient_matching",
     "meta_learning",

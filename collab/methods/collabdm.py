@@ -12,27 +12,26 @@ a class simply says so.
 Beyond the paper, and still one round, each a setting that is off: means over all local data, of 8 or 4 bits; images of
 8 bits; every (network, mean) pair used in several epochs at the server, with the means of several augmentations to
 choose from; a learning rate that falls; one master seed in place of T seeds. The preset `lean` is all that pays.
+
+With `initial: noise` the server starts from seeded noise: the sites distil nothing, and class means are all they send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from collab.augment import Augmentation, siamese
-from collab.compute import Device, report
+from collab.compute import report
 from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums, largest_count
-from collab.matching import Descent, Moments, SyntheticSet, class_moments
+from collab.matching import SyntheticSet, class_moments
 from collab.methods import (
     Ask,
     Expected,
@@ -46,9 +45,9 @@ from collab.methods import (
     localdm,
     read_synthetic,
 )
-from collab.nets import Network, NetworkSpec, operations_per_image, reseeded, seeded_network
+from collab.nets import NetworkSpec, operations_per_image, reseeded, seeded_network
 from collab.quantisation import EmbeddingDtype, as_section, size_bytes
-from collab.step_plan import share_of_rate, step_order
+from collab.refinement import class_augmentations, noise_set, refine
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
@@ -75,6 +74,11 @@ class Settings(localdm.Settings):
         "constant", description="of the refinement; cosine falls to 0 over all of its steps"
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="of the refinement")
+    initial: Literal["random", "union", "noise"] = Field(  # type: ignore[assignment]  # the sites themselves start from data
+        "random",
+        description="what the server starts from: random and union are what the sites distilled, as in localdm; noise "
+        "is drawn by the server, and the sites send class means only",
+    )
     synthetic_batch_size: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         "all",
         description="synthetic images of each class that a step of the refinement matches, drawn anew each time; "
@@ -96,8 +100,17 @@ class Settings(localdm.Settings):
         """The networks under which the sites embed their data."""
         return self.iterations + self.surplus_networks
 
+    def smallest_upload_bytes(self, share: int, side: int) -> int:
+        """The images of one class, of one channel; of means alone no bound is known that holds for every network."""
+        return 0 if self.initial == "noise" else super().smallest_upload_bytes(share, side)
+
     @model_validator(mode="after")
     def _uses_what_is_sent(self) -> Self:
+        if self.initial == "noise" and self.iterations == 0:
+            raise ValueError(
+                "initial is noise and iterations 0: nothing would ever turn the noise into images; set iterations to "
+                "the number of networks, or initial: random"
+            )
         if self.augmentations > 1 and not self.augment:
             raise ValueError(
                 f"augmentations is {self.augmentations}, but augment is off; set augment, or augmentations: 1"
@@ -143,15 +156,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of content that the sites send, no images if the server starts from noise, and the server's."""
+    return (UPLOADS - {"synthetic"} if settings.initial == "noise" else UPLOADS), TASKS
+
+
 # -- at a site -----------------------------------------------------------------------------------
 
 
 def client(task: Task, site: Site) -> Sections:
-    """The site's own distillation and its class means under each network of the task."""
+    """The site's own distillation, if images are asked for, and its class means under each network of the task."""
     settings: Settings = task.settings
-    local = localdm.client(task, site)
-    if not local:
+    if not site.data.classes_present:
         return {}
+    local = {} if settings.initial == "noise" else localdm.client(task, site)
     iterations, seeds = networks_of(settings, task.sections["seeds"])
     if not seeds:
         return local
@@ -189,7 +207,7 @@ def _embedded(settings: Settings, site: Site, served: Sequence[tuple[int, int]],
             batches = [
                 data.portions(label, size, draw, site.device.torch) for label, draw in zip(classes, draws, strict=True)
             ]
-            augmentations = _augmentations(settings, data.spec, network_seed, classes, number)
+            augmentations = class_augmentations(settings, data.spec, network_seed, classes, number)
             rows.append(class_moments(network, batches, classes, augmentations).means)
         report(f"{site.name} embeds", position + 1, len(served))
     return {
@@ -199,27 +217,19 @@ def _embedded(settings: Settings, site: Site, served: Sequence[tuple[int, int]],
     }
 
 
-def _augmentations(
-    settings: Settings, images: ImageSpec, network_seed: int, classes: Sequence[int], number: int = 0
-) -> list[Augmentation]:
-    """The siamese augmentation of each class under one network, one of A: the same at every site and at the server."""
-    strategy = settings.strategy(images)
-    again = (number,) if number else ()
-    return [siamese(strategy, generator(network_seed, "augment", label, *again)) for label in classes]
-
-
 # -- at the server -------------------------------------------------------------------------------
 
 
 async def server(fleet: Fleet) -> Outcome:
-    """Ask every site once, then refine the union of their images."""
+    """Ask every site once, then refine the union of their images, or noise."""
     settings: Settings = fleet.settings
     spec = settings.network(fleet.images)
     seeds = network_seeds(fleet.seed, settings.networks_served)
     sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
     takers = participants(settings, fleet.sites, fleet.seed)
-    asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in fleet.sites}
+    asked = [site for site in fleet.sites if takers[site] or settings.initial != "noise"]
+    asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in asked}
     if settings.seeds == "master":
         asks = {site: _by_master(ask, settings, fleet.seed) for site, ask in asks.items()}
     async for upload in fleet.ask(asks):
@@ -227,9 +237,16 @@ async def server(fleet: Fleet) -> Outcome:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
         if "embeddings" in upload.sections:
             sums.add(upload.sections["embeddings"], takers[upload.site])
-    initial, used = pool.synthetic(), seeds[: settings.iterations]
+    initial, used = _start(settings, fleet, pool, sums), seeds[: settings.iterations]
     refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
     return Outcome(refined.synthetic, initial, matching_losses=refined.losses)
+
+
+def _start(settings: Settings, fleet: Fleet, pool: localdm.InitialPool, sums: EmbeddingSums) -> SyntheticSet:
+    """What is refined: the sites' images, or noise for each class that a site has sent means of."""
+    if settings.initial != "noise":
+        return pool.synthetic()
+    return noise_set(fleet.images, sums.classes(), settings.images_per_class, settings.expand, fleet.seed)
 
 
 def network_seeds(seed: int, iterations: int) -> list[int]:
@@ -249,7 +266,9 @@ def participants(settings: Settings, sites: Sequence[str], seed: int) -> Mapping
 
 
 def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequence[int]) -> Ask:
-    """What a site is asked for that serves these iterations: its images and, if there are any, its class means."""
+    """What a site is asked for that serves these iterations: its images, if the server starts from them, and, if there
+    are any iterations, its class means.
+    """
     settings: Settings = fleet.settings
     images = fleet.images
     sent = {
@@ -257,7 +276,7 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
         "networks": encode(np.asarray([seeds[iteration] for iteration in iterations], dtype=np.uint64)),
     }
     synthetic = dict(expected_synthetic(images, fleet.share, settings.image_dtype))
-    if not iterations:
+    if not iterations:  # then images are wanted, or the site would not be asked
         return Ask({"seeds": sent}, {"synthetic": synthetic})
     rows = len(iterations) * settings.augmentations
     expected = {
@@ -265,6 +284,8 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
         "counts": Expected("int64", ("classes",), 1, largest_count(len(fleet.sites))),
         **expected_numbers("means", settings.embedding_dtype, (rows, "classes", spec.embedding_size)),
     }
+    if settings.initial == "noise":
+        return Ask({"seeds": sent}, {"embeddings": expected})
     synthetic["labels"] = replace(synthetic["labels"], among=("embeddings", "classes"))
     return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": synthetic})
 
@@ -277,90 +298,6 @@ def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
     return replace(ask, sections={"seeds": sent})
 
 
-class Refined(NamedTuple):
-    """A set that was refined, and its matching loss before each step; NaN where no class could be matched."""
-
-    synthetic: SyntheticSet
-    losses: Sequence[float]
-
-
-def refine(
-    initial: SyntheticSet,
-    sums: EmbeddingSums,
-    seeds: Sequence[int],
-    settings: Settings,
-    images: ImageSpec,
-    device: Device,
-) -> Refined:
-    """One step of the synthetic set for each network and epoch, toward the mean embeddings of the sites."""
-    refinement = Refinement(initial, settings, images, device)
-    plan = step_order(seeds, settings.server_epochs)
-    networks = reseeded(refinement.network, [seeds[iteration] for _, iteration in plan])
-    losses = []  # brought over from the device at the end: asking for one number waits for all work
-    for step, ((epoch, iteration), network) in enumerate(zip(plan, networks, strict=True)):
-        number = epoch % settings.augmentations
-        target = sums.target(iteration, refinement.classes, number)
-        share = share_of_rate(settings.learning_rate_schedule, step, len(plan))
-        losses.append(refinement.follow(network, seeds[iteration], target, number, share))
-        report("server refines", step + 1, len(plan))
-    return Refined(refinement.synthetic(), torch.stack(losses).tolist() if losses else ())
-
-
-class Refinement:
-    """The server's synthetic set on its way, one step for each network."""
-
-    def __init__(self, initial: SyntheticSet, settings: Settings, images: ImageSpec, device: Device) -> None:
-        synthetic = SyntheticSet(initial.images.to(device.torch), initial.labels, initial.expand)
-        self.classes = synthetic.classes()
-        """The classes that the set has images of."""
-        self._descent = Descent(synthetic, settings.learning_rate, settings.momentum)
-        self.network = seeded_network(settings.network(images), 0, device)
-        """A network of the right size, which takes other weights for each step."""
-        self._settings = settings
-        self._images = images
-        self._steps = 0
-
-    def step(self, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0) -> None:
-        """One step toward the mean embeddings `target` under the network of a seed; none if there is no class.
-
-        `number` is that of the augmentation, `share_of_rate` what a schedule leaves of the learning rate.
-        """
-        self.follow(self.network.reseed(network_seed), network_seed, target, number, share_of_rate)
-
-    def follow(
-        self, network: Network, network_seed: int, target: Moments, number: int = 0, share_of_rate: float = 1.0
-    ) -> Tensor:
-        """As `step`, with the network of the seed at hand; returns the loss before it, a scalar, NaN if no class is."""
-        if not target.classes:
-            return torch.full((), torch.nan, device=network.device.torch)
-        augmentations = _augmentations(self._settings, self._images, network_seed, target.classes, number)
-        moments = Moments(target.classes, target.means.to(network.device.torch))
-        rows = self._drawn(network_seed)
-        self._steps += 1
-        return localdm.follow(self._descent, network, moments, augmentations, self._settings, share_of_rate, rows)
-
-    def _drawn(self, network_seed: int) -> Tensor | None:
-        """The images that the next step matches; None for all."""
-        size, labels = self._settings.synthetic_batch_size, self._descent.synthetic.labels
-        if size == "all":
-            return None
-        draws = generator(network_seed, "synthetic batch", self._steps)
-        of_classes = (torch.nonzero(labels == label)[:, 0].numpy() for label in self.classes)
-        chosen = [np.sort(draws.permutation(rows)[:size]) for rows in of_classes]
-        return torch.from_numpy(np.concatenate(chosen))
-
-    def synthetic(self) -> SyntheticSet:
-        """The set as it is now, on the CPU."""
-        current = self._descent.synthetic
-        return SyntheticSet(current.images.cpu(), current.labels, current.expand)
-
-    def copy(self) -> Refinement:
-        """A refinement that goes on from here and leaves this one as it is."""
-        other = copy(self)
-        other._descent = self._descent.copy()
-        return other
-
-
 def upload_bytes(
     settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int, pictured: int | None = None
 ) -> int:
@@ -368,9 +305,9 @@ def upload_bytes(
 
     U = b_e D C A T_k + b_i n_k C px, with 8 B more for the range of each quantised vector or image, and beside it 9 B
     per class for its number and count, 1 B per image for its label. `pictured` is the number of classes of which images
-    go along, if not all: those of which the site holds more samples than its share.
+    go along, if not all: those of which the site holds more samples than its share. With `initial: noise` none do.
     """
-    pictures = share * (classes if pictured is None else pictured)
+    pictures = 0 if settings.initial == "noise" else share * (classes if pictured is None else pictured)
     vectors = classes * iterations * settings.augmentations
     means = size_bytes(settings.embedding_dtype, vectors * settings.network(images).embedding_size, vectors)
     return means + size_bytes(settings.image_dtype, pictures * images.pixels, pictures) + 9 * classes + pictures
@@ -381,13 +318,14 @@ def client_operations(
 ) -> int:
     """Closed formula: floating-point operations of `client` at a site with `counts` samples of each class.
 
-    LocalDM's, and A T_k sum_y min(n_y, B) F for the class means under T_k networks (`iterations`; all of them if not
-    given), where F is what one image takes forward.
+    LocalDM's, unless the server starts from noise, and A T_k sum_y min(n_y, B) F for the class means under T_k networks
+    (`iterations`; all of them if not given), where F is what one image takes forward.
     """
     networks = settings.augmentations * (settings.networks_served if iterations is None else iterations)
     embedded = sum(count if settings.batch_size == "all" else min(count, settings.batch_size) for count in counts)
     forward = operations_per_image(settings.network(images)).forward
-    return localdm.client_operations(settings, images, counts, share) + networks * embedded * forward
+    local = 0 if settings.initial == "noise" else localdm.client_operations(settings, images, counts, share)
+    return local + networks * embedded * forward
 
 
 def server_operations(settings: Settings, images: ImageSpec) -> int:

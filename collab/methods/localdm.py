@@ -15,18 +15,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from collab.augment import OPERATIONS, Augmentation, Operation, siamese
+from collab.augment import OPERATIONS, Operation, siamese
 from collab.compute import report
 from collab.content_cache import remembered
 from collab.data import ImageSpec
 from collab.matching import (
     Descent,
-    Moments,
     SyntheticSet,
     assemble,
     class_moments,
     cut,
     draw_with_spares,
+    follow,
     initial_set,
 )
 from collab.methods import (
@@ -41,7 +41,7 @@ from collab.methods import (
     read_synthetic,
     synthetic_section,
 )
-from collab.nets import Network, operations_per_image, reseeded, seeded_network
+from collab.nets import operations_per_image, reseeded, seeded_network
 from collab.pooling import Union
 from collab.quantisation import BITS, ImageDtype, size_bytes
 from simnet.draws import generator, key
@@ -183,30 +183,9 @@ def _distil(settings: Settings, site: Site, share: int, seed: int) -> SyntheticS
             data.portions(label, size, generator(step_key, "batch", label), site.device.torch) for label in classes
         ]
         target = class_moments(network, batches, classes, augmentations, deviations=deviations)
-        follow(descent, network, target, augmentations, settings)
+        follow(descent, network, target, augmentations, settings.step)
         report(f"{site.name} distils", step + 1, settings.local_steps)
     return synthetic
-
-
-def follow(
-    descent: Descent,
-    network: Network,
-    target: Moments,
-    augmentations: Sequence[Augmentation],
-    settings: Settings,
-    share_of_rate: float = 1.0,
-    rows: Tensor | None = None,
-) -> Tensor:
-    """One step toward `target` under one network: jointly, or class by class, where the momentum moves all classes.
-
-    Returns the loss before it, a scalar.
-    """
-    classes = range(len(target.classes))
-    losses = []
-    for numbers in [list(classes)] if settings.step == "joint" else [[number] for number in classes]:
-        chosen = [augmentations[number] for number in numbers]
-        losses.append(descent.step_toward(network, target.of(numbers), chosen, share_of_rate, rows))
-    return torch.stack(losses).sum()
 
 
 def distillable(counts: Sequence[int], share: int) -> list[int]:

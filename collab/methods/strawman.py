@@ -47,6 +47,7 @@ from collab.methods import (
     read_model,
 )
 from collab.nets import Network, seeded_network
+from collab.refinement import Refinement
 from collab.step_plan import share_of_rate, step_order
 from collab.unrolling import AUGMENTATIONS
 from collab.wire import Section, encode
@@ -123,6 +124,9 @@ class Settings(collabdm.Settings):
     the other instances have sections of their own.
     """
 
+    initial: Literal["random", "union"] = Field(
+        "random", description="what the server starts from, as in localdm: images of the sites, in a round of their own"
+    )
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = Field(
         GradientMatchingSettings(), description="settings of the instance gradient-matching"
@@ -233,7 +237,7 @@ async def _match_distributions(fleet: Fleet) -> Outcome:
     seeds = collabdm.network_seeds(fleet.seed, settings.iterations)
     takers = collabdm.participants(settings, fleet.sites, fleet.seed)
     initial = await localdm.union_of(fleet, settings)  # a round of its own
-    refinement = collabdm.Refinement(initial, settings, fleet.images, fleet.device)
+    refinement = Refinement(initial, settings, fleet.images, fleet.device)
     plan = step_order(seeds, settings.server_epochs)
     for step, (epoch, iteration) in enumerate(plan):
         asks = {
@@ -256,12 +260,12 @@ def _without_images(ask: Ask) -> Ask:
 
 
 def _refined(
-    refinement: collabdm.Refinement,
+    refinement: Refinement,
     network_seed: int,
     sums: EmbeddingSums,
     number: int,
     share_of_rate: float,
-) -> collabdm.Refinement:
+) -> Refinement:
     further = refinement.copy()
     further.step(network_seed, sums.target(0, further.classes, number), number, share_of_rate)
     return further

@@ -110,6 +110,10 @@ def test_likely_mistakes_are_told(overrides, where, says):
     assert says in warned(told(TEXT, *overrides))[where]
 
 
+def test_sites_that_are_asked_for_no_images_are_not_said_to_send_none():
+    assert warned(told(TEXT, "method.images_per_class=900", "method.initial=noise", "baselines=[]")) == {}
+
+
 def test_a_sweep_is_told_with_its_axes_and_cells(tmp_path):
     path = tmp_path / "swept.yaml"
     path.write_text(TEXT + "sweep: {partition.beta: [0.1, 0.5], repeats: 3}\n")
