@@ -1,1 +1,1 @@
-"""What keeps private data at its site: the kinds of content, their inspection, and the guard against copies."""
+"""What keeps private data at its site: kinds of content and their inspection, the guard against copies, secure sums."""
