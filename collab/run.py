@@ -37,6 +37,7 @@ from collab.methods import Outcome, Site, Upload, read_synthetic
 from collab.nets import NetworkSpec
 from collab.privacy.guard import RawDataGuard
 from collab.privacy.inspection import ContentInspector
+from collab.privacy.site_secret import laboratory_secret
 from collab.results import Material, MethodResult, result_digest, write_run
 from collab.run_listener import Listener, Silence
 from collab.settings import SERVER, Scenario
@@ -249,11 +250,12 @@ def _translated(error: BaseException) -> BaseException:
 
 
 def sites_of(scenario: Scenario, settings: Any, material: Material, device: Device) -> dict[str, Site]:
-    """The sites that take part in a method, with their data."""
+    """The sites that take part in a method, with their data and the secrets that they have in a laboratory."""
     if methods.needs_one_site(methods.get(settings.name)):
-        first = scenario.clients[0]
-        return {first: Site(first, material.all_data(), device)}
-    return {name: Site(name, material.site_data(name), device) for name in scenario.clients}
+        data = {scenario.clients[0]: material.all_data()}
+    else:
+        data = {name: material.site_data(name) for name in scenario.clients}
+    return {name: Site(name, held, device, laboratory_secret(scenario.seed, name)) for name, held in data.items()}
 
 
 def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, **options: Any) -> Network:

@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import torch
 
 from collab import wire
+from collab.agents.answered import forget_answers
 from collab.agents.client import take_part
 from collab.agents.messages import (
     CLAIM_PATH,
@@ -32,6 +34,7 @@ from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
 from collab.judging import judge
 from collab.logbook import Logbook
 from collab.methods import Outcome, Site, get, needs_one_site
+from collab.privacy.site_secret import forget_secret, kept_secret
 from collab.results import Material, MethodResult, write_run
 from collab.run import (
     body_limit_bytes,
@@ -199,6 +202,8 @@ def join_run(
     device = scenario.compute.torch_device()
     me = Site(name, material.site_data(name), device)
     network = make_network(scenario, {name: me}, real=True, urls={SERVER: url})
+    disk = network.host(name).disk
+    me = replace(me, secret=kept_secret(disk))
     if on_joined is not None:
         on_joined(name, scenario)
 
@@ -206,6 +211,8 @@ def join_run(
         host = network.host(name)
         try:
             await host.start(take_part(host, SERVER, me), "take part")
+            forget_secret(disk)
+            forget_answers(disk)
         except Exception as error:
             await host.start(_give_up(host, error), "give up")
             raise

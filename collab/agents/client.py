@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from collab import wire
+from collab.agents.answered import answer_once
 from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
@@ -76,6 +77,7 @@ async def take_part(host: Host, server: str, site: Site, patience: Patience | No
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
         task = read_task(content)
+        answer_once(host.disk, task, reply.message.digest)
         upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
         await _upload(host, server, task, site, upload, patience)
 
@@ -97,7 +99,8 @@ class _Work:
 
     def __call__(self) -> Sections:
         task, site = self.task, self.site
-        parts = (task.method, task.settings, task.seed, task.share, task.sections, site.name, site.data.digest)
+        asked = (task.method, task.settings, task.seed, task.share, task.sections)
+        parts = (*asked, site.name, site.data.digest, site.secret)
         return kept(task.method, "client", site.device, parts, partial(get(task.method).client, task, site))
 
     def __reduce__(self) -> tuple[Any, ...]:

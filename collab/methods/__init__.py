@@ -136,11 +136,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Site:
-    """What a client function may see: the private data of one site, and where to compute."""
+    """What a client function may see: private data, where to compute, and 32 bytes that only the site knows."""
 
     name: str
     data: SiteData
     device: Device
+    secret: bytes = field(default=b"", repr=False)
 
 
 class Predictor(Protocol):

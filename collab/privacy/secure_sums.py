@@ -6,8 +6,8 @@ that published keys, numbered 1 ... n; U2 those of them that shared secrets, U3 
 those that unmasked; t is the threshold. X(a, B) is X25519 (RFC 7748), H is HKDF-SHA256 (RFC 5869), PRG a mask of the
 ring Z_R, R = 2^32 or 2^64 (`collab.privacy.ring`), [z]_v site v's share of z (`collab.privacy.shamir`).
 
-    keys     u -> server: C_u = X(c_u, base), S_u = X(s_u, base); c_u, s_u = H(secret_u, session)
-             server -> u: all C_v, S_v; kappa = SHA-256(session, n, t, R, all C_v, S_v) goes into every H below
+    keys     u -> server: C_u = X(c_u, base), S_u = X(s_u, base); c_u, s_u = H(secret_u)
+             server -> u: all C_v, S_v; kappa = SHA-256(n, t, R, all C_v, S_v) goes into every H below
     shares   b_u = H(secret_u, kappa); u -> server, for each v: e_uv = AEAD(k_uv; [s_u]_v, [b_u]_v),
              k_uv = H(X(c_u, C_v), u, v), ChaCha20-Poly1305
     masked   u -> server: y_u = x_u + PRG(b_u) + sum_{v in U2, v > u} PRG(m_uv) - sum_{v in U2, v < u} PRG(m_uv)  mod R,
@@ -79,9 +79,9 @@ class PublicKeys:
 
 
 class Roster:
-    """What all sites of one sum agree on: the session, everybody's keys, the threshold, the ring."""
+    """What all sites of one sum agree on: everybody's keys, the threshold, the ring."""
 
-    def __init__(self, session: bytes, keys: PublicKeys, threshold: int | None = None, bits: RingBits = 64) -> None:
+    def __init__(self, keys: PublicKeys, threshold: int | None = None, bits: RingBits = 64) -> None:
         """Raises `RunFailedError` for keys that are malformed or not all different, and for a threshold that cannot be
         met or protects nobody.
         """
@@ -103,14 +103,8 @@ class Roster:
                 f"secret each of the same site; expected at least {self.size // 2 + 1}"
             )
         self.ring = Ring(bits)
-        digest = hashlib.sha256(_DOMAIN)
-        for part in (
-            session,
-            f"{self.size} {self.threshold} {bits}".encode(),
-            *map(_packed, (keys.encryption, keys.masking)),
-        ):
-            digest.update(len(part).to_bytes(8, "little") + part)
-        self.context = digest.digest()
+        agreed = f"{self.size} {self.threshold} {bits}|".encode()
+        self.context = hashlib.sha256(_DOMAIN + agreed + _packed(keys.encryption) + _packed(keys.masking)).digest()
         """kappa: what every derived key is bound to."""
 
     def check_members(self, members: Sequence[int], did: str) -> None:
@@ -133,13 +127,13 @@ class Roster:
 class Participant:
     """One site's part of the protocol. It keeps nothing: everything follows from its secret and what it is told."""
 
-    def __init__(self, secret: bytes, session: bytes) -> None:
-        """`secret`: 32 bytes that nobody else can guess; `session` names the sum. Two data sets never share both."""
+    def __init__(self, secret: bytes) -> None:
+        """`secret`: 32 bytes that nobody else can guess, for this sum alone: other integers need another secret."""
         if len(secret) != KEY_BYTES:
             raise ValueError(f"the secret of a site has {KEY_BYTES} B, found {len(secret)}")
         self._secret = secret
-        self._encryption = X25519PrivateKey.from_private_bytes(_derived(secret, b"encryption key", session))
-        self._masking_bytes = _derived(secret, b"masking key", session)
+        self._encryption = X25519PrivateKey.from_private_bytes(_derived(secret, b"encryption key", b""))
+        self._masking_bytes = _derived(secret, b"masking key", b"")
         self._masking = X25519PrivateKey.from_private_bytes(self._masking_bytes)
 
     def keys(self) -> PublicKeys:

@@ -19,24 +19,22 @@ from collab.privacy.secure_sums import (
     default_threshold,
 )
 
-SESSION = b"a test"
-
 
 class Sum:
     """Sites with vectors of their own, and a server that plays by the book; `dropped` says who is gone before what."""
 
-    def __init__(self, sites=10, length=50, threshold=None, bits=64, seed=0, session=SESSION):
+    def __init__(self, sites=10, length=50, threshold=None, bits=64, seed=0):
         draws = np.random.default_rng(seed)
         self.vectors = draws.integers(-(2**20), 2**20, (sites, length))
-        self.sites = [Participant(hashlib.sha256(f"{seed}/{site}".encode()).digest(), session) for site in range(sites)]
-        self.threshold, self.bits, self.session = threshold, bits, session
+        self.sites = [Participant(hashlib.sha256(f"{seed}/{site}".encode()).digest()) for site in range(sites)]
+        self.threshold, self.bits = threshold, bits
         self.uploads = {}
 
     def run(self, **dropped):
         """The total; the sites `dropped` under the name of a phase are gone from then on."""
         there = [site for site in range(len(self.sites)) if site not in dropped.get("keys", ())]
         each = [self.sites[site].keys() for site in there]
-        self.roster = Roster(self.session, joined(each), self.threshold, self.bits)
+        self.roster = Roster(joined(each), self.threshold, self.bits)
         row_of = {site: row for row, site in enumerate(there)}
         there = [site for site in there if site not in dropped.get("shares", ())]
         shares = {row_of[site]: self.sites[site].shares(self.roster) for site in there}
@@ -156,7 +154,7 @@ def test_the_statistics_see_what_is_not_masked():
 
 
 def test_uploads_of_different_sites_and_different_sums_are_unrelated():
-    sums, others = Sum(4, length=20_000), Sum(4, length=20_000, session=b"another")
+    sums, others = Sum(4, length=20_000), Sum(4, length=20_000, seed=1)
     sums.run()
     others.run()
     uploads = np.array([*sums.uploads.values(), *others.uploads.values()]).astype(float)
@@ -246,24 +244,24 @@ def test_a_site_refuses_what_cannot_be():
     with pytest.raises(RunFailedError, match=r"rows \[0, 1, 1\], expected different ones of 4"):
         site.masked(roster, [0, 1, 1], sums.vectors[0])
     with pytest.raises(RunFailedError, match="does not hold the keys that this site sent"):
-        Participant(bytes(32), SESSION).shares(roster)
+        Participant(bytes(32)).shares(roster)
     with pytest.raises(ValueError, match="the secret of a site has 32 B, found 0"):
-        Participant(b"", SESSION)
+        Participant(b"")
 
 
 def test_keys_that_are_none_are_refused():
     each = [site.keys() for site in Sum(3).sites]
     with pytest.raises(RunFailedError, match="two of the public keys are the same"):
-        Roster(SESSION, joined([each[0], each[1], each[1]]))
+        Roster(joined([each[0], each[1], each[1]]))
     with pytest.raises(RunFailedError, match="at least 2 sites, 1 published keys"):
-        Roster(SESSION, each[0])
+        Roster(each[0])
     with pytest.raises(RunFailedError, match=r"encryption keys are uint8 \[3, 31\], expected uint8 \[sites, 32\]"):
         keys = joined(each)
-        Roster(SESSION, PublicKeys(keys.encryption[:, :31], keys.masking))
+        Roster(PublicKeys(keys.encryption[:, :31], keys.masking))
     zero = np.zeros((1, 32), np.uint8)  # a point of small order: whatever is agreed with it is known to all
     one = zero.copy()
     one[0, 0] = 1
-    roster = Roster(SESSION, joined([*each[:2], PublicKeys(zero, one)]))
+    roster = Roster(joined([*each[:2], PublicKeys(zero, one)]))
     with pytest.raises(RunFailedError, match="the public key in row 2 is none"):
         Sum(3).sites[0].shares(roster)
     with pytest.raises(RunFailedError, match="the public key in row 2 is none"):
@@ -272,10 +270,11 @@ def test_keys_that_are_none_are_refused():
 
 def test_everything_is_bound_to_what_the_sites_agreed_on():
     keys = joined([site.keys() for site in Sum(4).sites])
-    rosters = [Roster(SESSION, keys), Roster(b"other", keys), Roster(SESSION, keys, 4), Roster(SESSION, keys, 3, 32)]
+    others = joined([site.keys() for site in Sum(4, seed=1).sites])
+    rosters = [Roster(keys), Roster(others), Roster(keys, 4), Roster(keys, 3, 32)]
     assert len({roster.context for roster in rosters}) == 4
     swapped = PublicKeys(keys.masking, keys.encryption)
-    assert Roster(SESSION, swapped).context != rosters[0].context
+    assert Roster(swapped).context != rosters[0].context
 
 
 def test_the_server_refuses_a_second_and_an_unknown_upload():
