@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from collab.store.missing import missing_in_words
 from simnet.units import format_energy, format_size
 
 if TYPE_CHECKING:  # they need torch, which is slow to import
@@ -150,6 +151,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         output.print(f"client's energy: computing, waiting and radio, {basis}", soft_wrap=True)
     if any(row["yields"] == "network" for row in summary["methods"].values()):
         output.print("a network: what the method yields is a trained network, no synthetic set", soft_wrap=True)
+    for name, row in summary["methods"].items():
+        if missing := missing_in_words(row.get("missing", {})):
+            output.print(f"{name} went on {missing}", soft_wrap=True)
     if deviations := _deviations_in_words(summary["methods"]):
         output.print(deviations, soft_wrap=True)
     _print_accuracies(summary["methods"])

@@ -31,12 +31,23 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from _device_contradictions(scenario)
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
+    yield from _waiting_contradictions(scenario)
     yield from _tile_contradictions(scenario)
     yield from _architecture_contradictions(scenario)
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
     for index, name in enumerate(names[1:]):
         if name in names[: index + 1]:
             yield ("baselines", index), f"{name} is listed twice; take one out", ScenarioError
+
+
+def _waiting_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """More uploads waited for than there are clients."""
+    clients = len(scenario.clients)
+    for name in () if scenario.wait_for is None else ("quorum", "at_least"):
+        number = getattr(scenario.wait_for, name) or 0
+        if number > clients:
+            message = f"found {number} uploads, but there are {clients} clients, who send one each; at most {clients}"
+            yield ("wait_for", name), message, ScenarioError
 
 
 def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

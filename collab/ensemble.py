@@ -2,7 +2,8 @@
 
 The server's program and those of the sites are started with their hosts, and again after a crash. A run has its result
 once the server has it and every site has been told, or is never going to be: what befalls a site afterwards changes
-nothing. Before that, a site that cannot go on, or whose host has crashed for good, fails the run if it is still needed.
+nothing. Before that, a site that cannot go on, or whose host has crashed for good, fails the run if it is still needed:
+without `WaitingSettings` every one is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collab.agents.server import ServerAgent, UploadListener
 from collab.compute import Device
 from collab.data import ImageSpec
 from collab.methods import Outcome, Site
+from collab.waiting_settings import WaitingSettings
 from simnet import Job, Message, Network
 from simnet.errors import HostLostError, UnreachableError
 
@@ -40,6 +42,7 @@ class Ensemble:
         *,
         body_limit_bytes: int,
         durable: bool,
+        waiting: WaitingSettings | None = None,
         on_upload: UploadListener | None = None,
         foresee: Callable[[Iterable[Job[Any]]], None] | None = None,
     ) -> None:
@@ -52,6 +55,7 @@ class Ensemble:
         self._device = device
         self._body_limit_bytes = body_limit_bytes
         self._durable = durable
+        self._waiting = waiting
         self._on_upload = on_upload
         self._foresee = foresee
         self._lost: dict[str, str] = {}
@@ -95,11 +99,15 @@ class Ensemble:
         try:
             await host.boot(lambda: take_part(host, self._server, site), "take part")
         except HostLostError as error:
-            self._lost[site.name] = str(error)
-            self.agent.lose(site.name, str(error))
-        except UnreachableError:
-            if self.outcome is None:
+            self._lose(site, error)
+        except UnreachableError as error:
+            if self.outcome is None and self._waiting is None:
                 raise
+            self._lose(site, error)
+
+    def _lose(self, site: Site, error: Exception) -> None:
+        self._lost[site.name] = str(error)
+        self.agent.lose(site.name, str(error))
 
     def _new_agent(self) -> ServerAgent:
         agent = ServerAgent(
@@ -113,6 +121,7 @@ class Ensemble:
             self._on_upload,
             on_round=None if self._foresee is None else self._round_begins,
             durable=self._durable,
+            waiting=self._waiting,
         )
         for site, reason in self._lost.items():
             agent.lose(site, reason)

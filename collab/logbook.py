@@ -19,6 +19,7 @@ from collab.results import Material, MethodResult
 from collab.run_listener import Listener
 from collab.settings import Scenario
 from collab.store import LOG, RunWriter
+from collab.store.missing import missing_in_words
 from simnet import Network
 from simnet.units import format_size
 
@@ -120,6 +121,7 @@ class Logbook:
             f"{result.name} ended after {self._seconds():.3f} s: {judged}; "
             f"{format_size(row['bytes_up_per_client'])} up and {format_size(row['bytes_down_per_client'])} down per "
             f"client, last upload at {row['last_upload_s']:.6f} s, result at {row['result_s']:.6f} s"
+            + (f"; {missing_in_words(result.missing)}" if result.missing else "")
             + (f"; {_count(refused, 'message')} refused at a boundary" if refused else "")
         )
         self._listener.method_ended(result)

@@ -130,7 +130,17 @@ class MethodResult:
             "last_upload_s": max(event.at_s for event in trace.of_kind("upload")),
             "result_s": trace.of_kind("result")[-1].at_s,
             "result_digest": result_digest(self.outcome),
+            **({"missing": self.missing} if self.missing else {}),
         }
+
+    @cached_property
+    def missing(self) -> dict[str, list[str]]:
+        """Site without which a round went on -> why, for each such round ("quorum", "deadline", ...)."""
+        found: dict[str, list[str]] = {}
+        for event in self.network.trace.of_kind("closed"):
+            for site in str(event.values["missing"]).split():
+                found.setdefault(site, []).append(str(event.values["reason"]))
+        return found
 
     def _judged(self) -> Iterator[Metric]:
         """What each network makes of the test data."""

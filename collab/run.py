@@ -206,7 +206,8 @@ def _play(
 
     ensemble = Ensemble(
         network, SERVER, sites, material.dataset.spec, settings, seed, device,
-        body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), on_upload=on_upload,
+        body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), waiting=scenario.wait_for,
+        on_upload=on_upload,
         foresee=None if foresight is None else foresight.foresee,
     )  # fmt: skip
     return _Played(run_network(network, ensemble.play), network, gallery, rounds)

@@ -27,6 +27,7 @@ from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
 from collab.quantities import Duration, Size
 from collab.sweep_settings import SweepSettings
+from collab.waiting_settings import WaitingSettings
 from simnet import Device, Fixed, Measured, Modelled, Radio, Rule, Topology
 from simnet.devices import Timing
 
@@ -160,6 +161,9 @@ class Scenario(Settings):
     radios: RadioMap = Field(
         {},
         description="client, server or a host's name -> its access to the network; without one, bits cost 0 J",
+    )
+    wait_for: WaitingSettings | None = Field(
+        None, description="the uploads with which the server goes on, if not with all: quorum, deadline, at_least"
     )
     faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
     compute: ComputeSettings = Field(

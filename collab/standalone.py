@@ -111,8 +111,9 @@ def _serve(
     async def main() -> Outcome:
         host = network.host(SERVER)
         agent = ServerAgent(
-            host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload
-        )
+            host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload,
+            waiting=scenario.wait_for,
+        )  # fmt: skip
         desk = _Reception(scenario, agent.lose)
         running = host.start(agent.run(body_limit_bytes(scenario), desk.routes()))
         serving = asyncio.create_task(agent.serving.wait())

@@ -108,6 +108,7 @@ COLLAB = [
     "confusion",
     "evaluation",
     "judging",
+    "waiting_settings",
     "agents",
     "link_settings",
     "network_settings",

@@ -19,6 +19,7 @@ from collab.agents.answered import answer_once
 from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
+    LATE,
     TASK_PATH,
     UPLOAD_PATH,
     read_task,
@@ -131,6 +132,10 @@ async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Me
 async def _upload(host: Host, server: str, task: Task, site: Site, upload: Message, patience: Patience) -> None:
     path = UPLOAD_PATH.format(task=task.identity, site=site.name)
     reply = await _persist(host, server, "PUT", path, upload, patience)
+    if reply.status == 410 and reply.code == LATE:
+        host.record("late", task=task.identity)
+        host.disk.delete(_KEPT + task.identity)
+        return
     # An earlier attempt may have got through, and only its answer was lost.
     if not (reply.status == 409 and reply.code == ALREADY_ACCEPTED):
         _expect(reply, 201, "uploaded")

@@ -18,6 +18,7 @@ EXPERIMENT_PATH = PREFIX + "/experiment"
 SITES_PATH = PREFIX + "/sites"
 CLAIM_PATH = PREFIX + "/sites/{site}"
 ALREADY_ACCEPTED = "already-accepted"
+LATE = "late"
 
 
 def message(fields: Mapping[str, Any], sections: Sections | None = None) -> Message:
@@ -91,6 +92,7 @@ __all__ = [
     "ALREADY_ACCEPTED",
     "CLAIM_PATH",
     "EXPERIMENT_PATH",
+    "LATE",
     "SITES_PATH",
     "TASK_PATH",
     "UPLOAD_PATH",

@@ -4,6 +4,9 @@ it is over.
 It is the `Fleet` that a method's server function asks. An upload that is not what the task asked for changes
 nothing and gets an answer that says why; so does one that comes twice, late, or from the wrong site.
 
+With `WaitingSettings` a round may be closed before all uploads are in; what was accepted counts, and whoever comes
+afterwards is told to be late.
+
 A durable server writes each upload to its host's disk before it says that it was accepted. Started anew after a crash
 it hands out the same tasks, takes in what it has kept, and waits for the rest: no upload is lost and none counts twice.
 """
@@ -15,7 +18,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +26,7 @@ from collab import methods
 from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
+    LATE,
     TASK_PATH,
     UPLOAD_PATH,
     message,
@@ -30,16 +34,19 @@ from collab.agents.messages import (
     read_upload,
     task_message,
 )
+from collab.agents.rounds import Round
 from collab.compute import Device, counted_job
 from collab.data import ImageSpec
-from collab.errors import RefusedUploadError, RunFailedError, WireError
+from collab.errors import RefusedUploadError, WireError
 from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sections
+from collab.waiting_settings import WaitingSettings
 from simnet import Host, Message, Reply, Request, Route, problem
 from simnet.draws import key
 
 T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
-_ROUND = "round/"  # on the disk: the tasks that were handed out
+_ROUND = "round/"  # on the disk: the tasks that were handed out, and which of them are closed
+_CLOSED = b"closed"
 FAREWELL_S = 30.0
 
 
@@ -56,17 +63,6 @@ class Arrival:
 UploadListener = Callable[[Arrival], None]
 RoundListener = Callable[[Mapping[str, Message]], None]
 """Hears, before the sites do, which message each is going to get as its task."""
-
-
-@dataclass
-class _Round:
-    """The tasks of one `ask`, and the sites that have answered."""
-
-    identity: str
-    asks: Mapping[str, Ask]
-    answered: dict[str, str] = field(default_factory=dict)  # site -> digest of its upload
-    arrived: asyncio.Queue[Upload | RunFailedError] = field(default_factory=asyncio.Queue)
-    messages: dict[int, Message] = field(default_factory=dict)  # by the identity of the ask
 
 
 class ServerAgent:
@@ -88,6 +84,7 @@ class ServerAgent:
         *,
         on_round: RoundListener | None = None,
         durable: bool = False,
+        waiting: WaitingSettings | None = None,
     ) -> None:
         self.sites = tuple(sites)
         self.images = images
@@ -101,14 +98,15 @@ class ServerAgent:
         self._on_upload = on_upload
         self._on_round = on_round
         self._durable = durable
+        self._waiting = waiting
         self._lost: dict[str, str] = {}
         self._jobs = 0
         self.folded: dict[tuple[str, str], str] = {}
         """What the method has been given: (task, site) -> digest of the upload."""
         self._earlier_rounds = ""  # one digest of all that was given in them
         self._this_round: dict[str, str] = {}
-        self._rounds: dict[str, _Round] = {}
-        self._current: _Round | None = None
+        self._rounds: dict[str, Round] = {}
+        self._current: Round | None = None
         self._news = {site: asyncio.Event() for site in self.sites}
         self._verdict: Message | None = None
         self._told: set[str] = set()
@@ -146,16 +144,18 @@ class ServerAgent:
         self._end_round()  # one that its method left early
         number = len(self._rounds) + 1
         mark = key(self.seed, "task", self._method, str(self.settings), number)
-        this = _Round(f"{self._method}-{number}-{mark:016x}", dict(asks))
-        if self._durable:
-            self._host.disk.write(_ROUND + this.identity, b"")
+        this = Round(f"{self._method}-{number}-{mark:016x}", dict(asks), self._waiting)
+        this.on_close = partial(self._keep_closed, this)
+        if self._was_closed(this):
+            this.closed = "before a crash"
         kept = self._kept(this)
         this.answered.update(kept)
+        this.close_at_quorum()
         self._rounds[this.identity] = self._current = this
         for site, reason in self._lost.items():
-            self._miss(this, site, reason)
+            this.lose(site, reason)
         if self._on_round is not None:
-            self._on_round({site: self._task(this, ask) for site, ask in asks.items() if site not in this.answered})
+            self._on_round({site: self._task(this, ask) for site, ask in asks.items() if this.wants(site)})
         for site in asks:
             self._news[site].set()
         for site in kept:
@@ -163,19 +163,33 @@ class ServerAgent:
             self._host.record("restored", site=site, method=self._method)
             self._fold(this, site)
             yield upload
-        for position in range(len(kept), len(this.asks)):
-            arrived = await this.arrived.get()
-            if isinstance(arrived, RunFailedError):
-                raise arrived
+        position = len(kept)
+        async for arrived in this.arrivals():
+            position += 1
             if self._on_upload is not None:
-                self._on_upload(Arrival(arrived, number, position + 1, len(this.asks)))
+                self._on_upload(Arrival(arrived, number, position, len(this.asks)))
             self._fold(this, arrived.site)
             yield arrived
+        if this.missing:
+            missing = " ".join(this.missing)
+            self._host.record("closed", method=self._method, round=number, reason=this.closed, missing=missing)
         self._current = None
         self._end_round()
-        # Only the sites' names are needed from now on: what was sent may be a network in each of very many rounds.
-        this.asks = dict.fromkeys(this.asks, Ask())
-        this.messages = {}
+        this.forget()
+
+    def _was_closed(self, this: Round) -> bool:
+        """Keep that a task is handed out; whether it was before, and closed, until the server crashed."""
+        if not self._durable:
+            return False
+        place = _ROUND + this.identity
+        if place in self._host.disk.keys(place):
+            return self._host.disk.read(place) == _CLOSED
+        self._host.disk.write(place, b"")
+        return False
+
+    def _keep_closed(self, this: Round) -> None:
+        if self._durable:
+            self._host.disk.write(_ROUND + this.identity, _CLOSED)
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""
@@ -192,20 +206,19 @@ class ServerAgent:
             self._earlier_rounds = _digest(self._earlier_rounds, sorted(self._this_round.items()))
             self._this_round = {}
 
-    def _fold(self, this: _Round, site: str) -> None:
+    def _fold(self, this: Round, site: str) -> None:
         self.folded[this.identity, site] = self._this_round[site] = this.answered[site]
 
     def lose(self, site: str, reason: str) -> None:
-        """Take note that a site will never be back. The run fails if its upload is still wanted, now or later."""
+        """Take note that a site will never be back.
+
+        The run fails if its upload is still wanted, now or later, unless enough others suffice.
+        """
         self._lost[site] = reason
         if self._current is not None:
-            self._miss(self._current, site, reason)
+            self._current.lose(site, reason)
 
-    def _miss(self, this: _Round, site: str, reason: str) -> None:
-        if site in this.asks and site not in this.answered:
-            this.arrived.put_nowait(RunFailedError(f"{reason}, and its upload for {this.identity} is missing"))
-
-    def _kept(self, this: _Round) -> dict[str, str]:
+    def _kept(self, this: Round) -> dict[str, str]:
         """The sites whose uploads for a task were accepted before a crash, and the digests of these."""
         kept = {}
         for place in self._host.disk.keys(_place(this.identity, "")) if self._durable else ():
@@ -234,7 +247,7 @@ class ServerAgent:
             return Reply(204, headers={"Retry-After": "0" if wait_s > 0 else "1"})
         return Reply(200, self._task(this, this.asks[site]))
 
-    def _task(self, this: _Round, ask: Ask) -> Message:
+    def _task(self, this: Round, ask: Ask) -> Message:
         """The message of a task, made once for all sites that are asked the same."""
         if id(ask) not in this.messages:
             task = Task(this.identity, self._method, self.settings, self.seed, self.share, ask.sections)
@@ -255,8 +268,8 @@ class ServerAgent:
             same = this.answered[site] == request.message.digest
             detail = "this very upload" if same else "another upload of this site"
             return problem(409, ALREADY_ACCEPTED, f"{detail} was accepted for this task; nothing has changed")
-        if this is not self._current:
-            return problem(410, "late", "the task is closed; the upload was not used")
+        if this is not self._current or this.closed:
+            return problem(410, LATE, "the task is closed; the upload was not used")
         try:
             upload = read_upload(request.message.body, task, site)
             check_sections(upload.sections, this.asks[site].expects)
@@ -266,8 +279,7 @@ class ServerAgent:
             return problem(422, "not-as-asked", str(error))
         if self._durable:
             self._host.disk.write(_place(task, site), request.message.body)
-        this.answered[site] = request.message.digest
-        this.arrived.put_nowait(upload)
+        this.take_in(upload, request.message.digest)
         self._host.record("upload", site=site, method=self._method, bytes=len(request.message.body))
         return Reply(201, message({"accepted": True}))
 
@@ -282,7 +294,7 @@ class ServerAgent:
         if self._verdict is not None:
             return False
         this = self._current
-        return this is None or site not in this.asks or site in this.answered
+        return this is None or not this.wants(site)
 
     async def _wait_for_news(self, site: str, wait_s: float) -> None:
         news = self._news[site]

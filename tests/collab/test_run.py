@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.report import write_report
 from collab import run, scenario
+from collab.console import print_summary
 from collab.errors import PartitionError, RunFailedError
 from collab.store import find_run, open_run
 
@@ -347,3 +349,25 @@ def test_a_listener_hears_which_set_is_made(tmp_path):
     assert heard.count("collabdm") == 1
     assert heard.count("client-0") == 1
     assert {"judging", "client-0 distils", "set 2 of 2: judging", "set 2 of 2: client-0 distils"} <= set(heard)
+
+
+def test_who_was_missing_is_said_wherever_the_result_is(tmp_path, capsys):
+    """A quorum of three: in the summary, the log, the terminal and the report; baselines have a round of their own."""
+    faults = "faults=[{at: 0 s, for: 100 s, fault: crash, host: client-2}]"
+    summary = go(tmp_path, "wait_for={quorum: 3}", "baselines=[{name: central, steps: 4}]", faults)
+    row = summary["methods"]["collabdm"]
+    assert row["missing"] == {"client-2": ["quorum"]}
+    assert set(row) - {"missing"} == set(summary["methods"]["central"])  # one site was asked, and answered
+    found = find_run(summary["run_dir"])
+    assert "result at" in (log := (found.path / "log.txt").read_text())
+    assert "; without client-2 (quorum)" in log
+    print_summary(summary)
+    assert "collabdm went on without client-2 (quorum)" in capsys.readouterr().out
+    assert "collabdm went on without client-2 (quorum)." in write_report(found, tmp_path / "report.html").read_text()
+    assert "wait_for: {quorum: 3, at_least: 1}" in (found.path / "scenario.yaml").read_text()
+
+
+def test_over_sockets_the_deadline_is_one_of_real_time(tmp_path):
+    """All are there long before it, and nobody is missing."""
+    summary = go(tmp_path, "wait_for={deadline: 1 h, at_least: 4}", "baselines=[]", real=True)
+    assert "missing" not in summary["methods"]["collabdm"]

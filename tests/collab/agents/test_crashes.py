@@ -49,7 +49,7 @@ def computed_alone():
 class Run:
     """One run of three sites under faults."""
 
-    def __init__(self, *plan, carriage="http", durable=True):
+    def __init__(self, *plan, carriage="http", durable=True, waiting=None):
         self.dataset = gaussians()
         tenants = {**dict.fromkeys(SITES, "sites"), "server": "cloud"}
         topology = star(SITES, access=LinkSpec(20e3, 0.01), server=LinkSpec(1e9, 0.01), tenant_of=tenants)
@@ -64,7 +64,7 @@ class Run:
         sites = {site: Site(site, data[site], CPU) for site in SITES}
         self.ensemble = Ensemble(
             self.network, "server", sites, self.dataset.spec, SETTINGS, 1, CPU,
-            body_limit_bytes=100_000, durable=durable,
+            body_limit_bytes=100_000, durable=durable, waiting=waiting,
         )  # fmt: skip
         self.outcome = run_network(self.network, self.ensemble.play)
 
