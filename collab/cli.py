@@ -34,6 +34,11 @@ app = typer.Typer(
     add_completion=False,
 )
 
+_UNFINISHED = {
+    "run": "; no run was written",
+    "serve": "; no run was written, the same command goes on with the uploads that were accepted",
+}
+
 
 def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
     """Turn this package's errors and Ctrl-C into a message and an exit code."""
@@ -46,7 +51,7 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         except CollabError as error:
             _leave(str(error), error.exit_code)
         except KeyboardInterrupt as interruption:
-            unfinished = "; no run was written" if command.__name__ in ("run", "serve") else f"{interruption}"
+            unfinished = _UNFINISHED.get(command.__name__, f"{interruption}")
             _leave(f"interrupted{unfinished}", INTERRUPTED_EXIT_CODE)
         except MemoryError as error:
             _leave(f"not enough memory: {error}", RunFailedError.exit_code)
@@ -118,6 +123,10 @@ def serve(
     overrides: Overrides = None,
     address: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8080,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where accepted uploads are kept until the run is written; hidden in --runs if not given."),
+    ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     name: RunName = None,
     as_json: AsJson = False,
@@ -126,22 +135,28 @@ def serve(
     with importing():
         from collab import scenario as scenarios
         from collab.console import LiveProgress
+        from collab.deploy.store import Store, place_beside, run_identity
         from collab.standalone import serve_scenario
         from collab.store import open_run
 
     chosen = scenarios.load(scenario, overrides or [])
-    with (
-        open_run(runs_dir, chosen.name, name) as writer,
-        LiveProgress(f"{chosen.name}, serving", [chosen.method.name], virtual=False) as progress,
-    ):
-        summary = serve_scenario(
-            chosen,
-            writer,
-            address=address,
-            port=port,
-            on_listening=lambda url: _say(f"listening on {url}; each site: collab join {url}"),
-            listener=progress,
-        )
+    identity = run_identity(chosen.name, chosen.seed, chosen.dump())
+    with Store(store or place_beside(runs_dir, identity), identity) as kept:
+        kept.clear_partial()
+        with (
+            open_run(runs_dir, chosen.name, name) as writer,
+            LiveProgress(f"{chosen.name}, serving", [chosen.method.name], virtual=False) as progress,
+        ):
+            summary = serve_scenario(
+                chosen,
+                writer,
+                address=address,
+                port=port,
+                on_listening=lambda url: _say(f"listening on {url}; each site: collab join {url}"),
+                listener=progress,
+                store=kept,
+            )
+        kept.run_is_over()
     _present(summary, as_json)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from collab import wire
 from collab.agents.client import client_job, take_part
 from collab.agents.messages import read_task
+from collab.agents.register import DiskRegister
 from collab.agents.server import ServerAgent, UploadListener
 from collab.compute import Device
 from collab.data import ImageSpec
@@ -110,8 +111,9 @@ class Ensemble:
         self.agent.lose(site.name, str(error))
 
     def _new_agent(self) -> ServerAgent:
+        host = self._network.host(self._server)
         agent = ServerAgent(
-            self._network.host(self._server),
+            host,
             list(self._sites),
             self._images,
             self._settings.name,
@@ -120,7 +122,7 @@ class Ensemble:
             self._device,
             self._on_upload,
             on_round=None if self._foresee is None else self._round_begins,
-            durable=self._durable,
+            register=DiskRegister(host.disk) if self._durable else None,
             waiting=self._waiting,
         )
         for site, reason in self._lost.items():

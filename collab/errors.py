@@ -126,6 +126,12 @@ class MethodPluginError(CollabError):
     exit_code = 20
 
 
+class StoreError(CollabError):
+    """The store of a server, or the folder of a site, is another run's, in use, damaged, or cannot be written."""
+
+    exit_code = 21
+
+
 class RefusedUploadError(CollabError, ValueError):
     """An upload is well formed but not what the task asked for."""
 

@@ -25,11 +25,13 @@ from collab.agents.messages import (
     CLAIM_PATH,
     EXPERIMENT_PATH,
     SITES_PATH,
+    UPLOAD_PATH,
     message,
     not_found,
 )
 from collab.agents.server import Arrival, ServerAgent
 from collab.compute import reporting_to
+from collab.deploy.store import Store
 from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
 from collab.judging import judge
 from collab.logbook import Logbook
@@ -65,8 +67,12 @@ def serve_scenario(
     port: int,
     on_listening: Callable[[str], None],
     listener: Listener | None = None,
+    store: Store | None = None,
 ) -> dict[str, Any]:
     """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
+
+    With a `store` the run goes on with what an earlier server has left there. Counted are then all uploads; of what was
+    sent to the sites, what this server sends.
 
     Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for,
     since the sites take part once, or if the method needs all data at one site.
@@ -84,18 +90,29 @@ def serve_scenario(
             "part each; use another method, or collab run"
         )
     started_s = time.perf_counter()
+    if store is not None:
+        store.begin_writing(writer.partial)
     log = Logbook(writer, listener or Silence())
     with log.open(scenario, real=True):
         material = prepare(scenario, log, real=True)
         log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
-        network = make_network(scenario, {}, real=True, listen=(address, port))
-        result = _serve(scenario, material, network, on_listening, log)
+        options = {} if store is None else {"begun_s_ago": store.elapsed_s()}
+        network = make_network(scenario, {}, real=True, listen=(address, port), **options)
+        if store is not None:
+            network.boundaries.ledger = store.ledger()
+            _recall(store, network, settings.name)
+        result = _serve(scenario, material, network, on_listening, log, store)
         log.method_ended(result)
         return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
 
 
 def _serve(
-    scenario: Scenario, material: Material, network: Network, on_listening: Callable[[str], None], listener: Listener
+    scenario: Scenario,
+    material: Material,
+    network: Network,
+    on_listening: Callable[[str], None],
+    listener: Listener,
+    store: Store | None,
 ) -> MethodResult:
     """Be the server of the scenario's method on a network until its result is there; judge it."""
     settings, device = scenario.method, scenario.compute.torch_device()
@@ -112,9 +129,9 @@ def _serve(
         host = network.host(SERVER)
         agent = ServerAgent(
             host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload,
-            waiting=scenario.wait_for,
+            register=store, waiting=scenario.wait_for,
         )  # fmt: skip
-        desk = _Reception(scenario, agent.lose)
+        desk = _Reception(scenario, agent.lose, store)
         running = host.start(agent.run(body_limit_bytes(scenario), desk.routes()))
         serving = asyncio.create_task(agent.serving.wait())
         await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,13 +147,23 @@ def _serve(
     return MethodResult(settings.name, outcome, network, accuracies, gallery, rounds, material.dataset.benign)
 
 
+def _recall(store: Store, network: Network, method: str) -> None:
+    """Have the uploads in the trace that earlier servers of the run have accepted."""
+    for upload in store.accepted():
+        path = UPLOAD_PATH.format(task=upload.task, site=upload.site)
+        facts = {"peer": upload.site, "method": "PUT", "path": path, "digest": upload.digest[:16]}
+        network.trace.record(upload.at_s, SERVER, "arrival", bytes=upload.size_bytes, **facts)
+        network.trace.record(upload.at_s, SERVER, "upload", site=upload.site, method=method, bytes=upload.size_bytes)
+
+
 class _Reception:
     """Describes the experiment to newcomers and gives them the names of sites."""
 
-    def __init__(self, scenario: Scenario, lose: Callable[[str, str], None]) -> None:
+    def __init__(self, scenario: Scenario, lose: Callable[[str, str], None], store: Store | None = None) -> None:
         self._scenario = scenario
         self._lose = lose
-        self._claimed: set[str] = set()
+        self._store = store
+        self._claimed: set[str] = set() if store is None else set(store.claimed())
 
     def routes(self) -> list[Route]:
         """The routes of the reception, open to all."""
@@ -176,6 +203,8 @@ class _Reception:
     def _claimed_by(self, site: str) -> Reply:
         # A site may come back after a crash; who it really is, is not checked yet.
         self._claimed.add(site)
+        if self._store is not None:
+            self._store.claim(site)
         return Reply(201, message({"site": site}))
 
 

@@ -28,8 +28,9 @@ from simnet.carriage import (
 )
 from simnet.errors import BoundaryError, PortInUseError, UnreachableError
 from simnet.loop import current_host
-from simnet.services import Reply, Request, Route, too_large
+from simnet.services import Reply, Request, Route, no_room, too_large
 from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
+from simnet.spool import SMALLEST_SPOOLED_BYTES, SpooledMessage, SpoolError, SpoolFile
 from simnet.streams import inspected
 from simnet.tenancy import Boundaries, Message
 from simnet.trace import Trace
@@ -122,10 +123,29 @@ class HttpCarriage(Carriage):
     async def _read_and_served(
         self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int
     ) -> Reply:
-        body = await _body_of(http, body_limit_bytes)
-        if body is None:
+        kinds = declared_kinds(http.headers)
+        if route.spool is None or not _is_long(http, body_limit_bytes):
+            body = await _body_of(http, body_limit_bytes)
+            message = None if body is None else Message(body, kinds, http.content_type)
+            return await self._whole(route, source, http, message, body_limit_bytes)
+        try:
+            file = route.spool.open()
+        except OSError as error:
+            return no_room(error.strerror or str(error))
+        try:
+            whole = await _spooled(http, file, body_limit_bytes)
+            message = SpooledMessage(file, kinds, http.content_type) if whole else None
+            return await self._whole(route, source, http, message, body_limit_bytes)
+        except SpoolError as error:
+            return no_room(str(error))
+        finally:
+            file.discard()
+
+    async def _whole(
+        self, route: Route, source: str | None, http: web.Request, message: Message | None, body_limit_bytes: int
+    ) -> Reply:
+        if message is None:
             return too_large(body_limit_bytes)
-        message = Message(body, declared_kinds(http.headers), http.content_type)
         return await self._served(
             route, Request(source, http.method, http.path, http.match_info, http.headers, message)
         )
@@ -165,6 +185,24 @@ async def _body_of(http: web.Request, limit_bytes: int) -> bytes | None:
         if 0 < limit_bytes < size_bytes:
             return None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _spooled(http: web.Request, file: SpoolFile, limit_bytes: int) -> bool:
+    """Let the body go to a file as it comes; False if it is longer than the limit. Raises `SpoolError`."""
+    _await_body(http, limit_bytes)
+    while chunk := await http.content.readany():
+        file.write(chunk)
+        if 0 < limit_bytes < file.size_bytes:
+            return False
+    return True
+
+
+def _is_long(http: web.Request, limit_bytes: int) -> bool:
+    """Whether a body may have more bytes than are kept in memory; one that is refused anyway has not."""
+    announced_bytes = http.content_length
+    if announced_bytes is None:
+        return http.can_read_body
+    return announced_bytes >= SMALLEST_SPOOLED_BYTES and not 0 < limit_bytes < announced_bytes
 
 
 def _await_body(http: web.Request, limit_bytes: int) -> None:

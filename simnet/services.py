@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from simnet.errors import BoundaryError, RateError
+from simnet.spool import Spool
 from simnet.tenancy import Message
 
 PROBLEM_TYPE = "application/problem+json"
@@ -69,6 +70,11 @@ def too_large(limit_bytes: int) -> Reply:
     return problem(413, "too-large", f"Maximum request body size {limit_bytes} exceeded.")
 
 
+def no_room(reason: str) -> Reply:
+    """The refusal of a body that cannot be kept: 507. It may be sent again later."""
+    return problem(507, "no-room", f"The body cannot be kept: {reason}. Send it again later.")
+
+
 def as_refusal(reply: Reply) -> Reply | None:
     """The reply cut down to what a refusal may say (code, status, a short reason, whole seconds until a retry makes
     sense); None if it is no refusal.
@@ -97,10 +103,12 @@ def _shortened(text: str) -> str:
 class Route:
     """One operation of a service: `path` may have parameters, as in "/tasks/{task}".
 
-    An `open_to_all` route takes control messages from callers that do not say who they are.
+    An `open_to_all` route takes control messages from callers that do not say who they are. With a `spool`, large
+    bodies go to a file there as they come, on real sockets.
     """
 
     method: str
     path: str
     handler: Callable[[Request], Awaitable[Reply]]
     open_to_all: bool = False
+    spool: Spool | None = None

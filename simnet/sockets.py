@@ -36,7 +36,7 @@ class SocketNetwork(Network):
 
     `urls` says where hosts of other processes are ("http://10.0.0.7:8080"); `listen` is the address and port on
     which services of this process listen, port 0 for any free one; `disk_folder` where hosts keep what is to outlast
-    this process.
+    this process; `begun_s_ago` when the run began, of which an earlier process has done a part.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class SocketNetwork(Network):
         listen: tuple[str, int] = (LOOPBACK, 0),
         carriage: str = "http",
         disk_folder: Path | None = None,
+        begun_s_ago: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(topology, **options)
@@ -58,7 +59,8 @@ class SocketNetwork(Network):
         self._sites: dict[tuple[str, int], str] = {}
         self._ran = False
         self._listen = listen
-        self._started_s = time.monotonic()
+        self._begun_s_ago = begun_s_ago
+        self._started_s = time.monotonic() - begun_s_ago
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` on an ordinary event loop."""
@@ -67,7 +69,7 @@ class SocketNetwork(Network):
         self._ran = True
 
         async def whole() -> T:
-            self._started_s = time.monotonic()
+            self._started_s = time.monotonic() - self._begun_s_ago
             try:
                 return await main()
             finally:
@@ -80,7 +82,7 @@ class SocketNetwork(Network):
             self._executor.close()
 
     def now(self) -> float:
-        """Wall seconds since the start."""
+        """Wall seconds since the start of the run."""
         return time.monotonic() - self._started_s
 
     def boot(self, host: Host, factory: ProgramFactory[T], name: str | None) -> asyncio.Future[T]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collab.errors import RunFailedError
-from collab.methods import Ask, Upload
+from collab.methods import Ask
 from collab.waiting_settings import WaitingSettings
 from simnet import Message
 
@@ -34,7 +34,7 @@ class Round:
     """By the identity of the ask."""
     closed: str = ""
     """Why it was closed, if not because all uploads are in."""
-    _arrived: asyncio.Queue[Upload | None] = field(default_factory=asyncio.Queue)
+    _arrived: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
 
     @property
     def missing(self) -> list[str]:
@@ -45,10 +45,10 @@ class Round:
         """Whether an upload of the site would be taken in."""
         return site in self.asks and site not in self.answered and not self.closed
 
-    def take_in(self, upload: Upload, digest: str) -> None:
-        """Accept an upload; the quorum may then be reached."""
-        self.answered[upload.site] = digest
-        self._arrived.put_nowait(upload)
+    def take_in(self, site: str, digest: str) -> None:
+        """Accept a site's upload; the quorum may then be reached."""
+        self.answered[site] = digest
+        self._arrived.put_nowait(site)
         self.close_at_quorum()
 
     def lose(self, site: str, reason: str) -> None:
@@ -62,8 +62,8 @@ class Round:
         if quorum is not None and quorum <= len(self.answered) < len(self.asks) and not self.closed:
             self._close("quorum")
 
-    async def arrivals(self) -> AsyncIterator[Upload]:
-        """The uploads as they come, until the round is over; the deadline counts from here.
+    async def arrivals(self) -> AsyncIterator[str]:
+        """The sites as their uploads come, until the round is over; the deadline counts from here.
 
         Raises `RunFailedError` if it cannot go on with what is in and can still come.
         """

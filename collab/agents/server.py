@@ -7,8 +7,9 @@ nothing and gets an answer that says why; so does one that comes twice, late, or
 With `WaitingSettings` a round may be closed before all uploads are in; what was accepted counts, and whoever comes
 afterwards is told to be late.
 
-A durable server writes each upload to its host's disk before it says that it was accepted. Started anew after a crash
-it hands out the same tasks, takes in what it has kept, and waits for the rest: no upload is lost and none counts twice.
+With a register a server keeps each upload there before it says that it was accepted. Started anew after a crash it
+hands out the same tasks, takes in what it has kept, and waits for the rest: no upload is lost and none counts twice.
+Large uploads are in its memory one at a time, however many come at once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from collab.agents.messages import (
     read_upload,
     task_message,
 )
+from collab.agents.register import Register
 from collab.agents.rounds import Round
 from collab.compute import Device, counted_job
 from collab.data import ImageSpec
@@ -42,11 +44,11 @@ from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sec
 from collab.waiting_settings import WaitingSettings
 from simnet import Host, Message, Reply, Request, Route, problem
 from simnet.draws import key
+from simnet.services import no_room
+from simnet.spool import SpooledMessage
 
 T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
-_ROUND = "round/"  # on the disk: the tasks that were handed out, and which of them are closed
-_CLOSED = b"closed"
 FAREWELL_S = 30.0
 
 
@@ -68,7 +70,7 @@ RoundListener = Callable[[Mapping[str, Message]], None]
 class ServerAgent:
     """One run of one method, seen from the server.
 
-    `durable` keeps uploads on the disk; that disk, not the memory, then grows with the number of sites.
+    A `register` keeps uploads on a disk; that disk, not the memory, then grows with the number of sites.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class ServerAgent:
         on_upload: UploadListener | None = None,
         *,
         on_round: RoundListener | None = None,
-        durable: bool = False,
+        register: Register | None = None,
         waiting: WaitingSettings | None = None,
     ) -> None:
         self.sites = tuple(sites)
@@ -97,7 +99,9 @@ class ServerAgent:
         self._method = method
         self._on_upload = on_upload
         self._on_round = on_round
-        self._durable = durable
+        self._register = register
+        self._accepting = asyncio.Lock()
+        self._at_hand: dict[tuple[str, str], Upload] = {}  # accepted, not yet folded, and not to be read again
         self._waiting = waiting
         self._lost: dict[str, str] = {}
         self._jobs = 0
@@ -121,7 +125,7 @@ class ServerAgent:
         """Serve until the method has its result and the sites know; returns the result."""
         routes = [
             Route("GET", TASK_PATH, self._give_task),
-            Route("PUT", UPLOAD_PATH, self._take_upload),
+            Route("PUT", UPLOAD_PATH, self._take_upload, spool=self._register.spool if self._register else None),
             *extra_routes,
         ]
         await self._host.serve(routes, body_limit_bytes=body_limit_bytes)
@@ -159,17 +163,19 @@ class ServerAgent:
         for site in asks:
             self._news[site].set()
         for site in kept:
-            upload = read_upload(self._host.disk.read(_place(this.identity, site)), this.identity, site)
+            upload = self._read_again(this, site)
             self._host.record("restored", site=site, method=self._method)
             self._fold(this, site)
             yield upload
         position = len(kept)
-        async for arrived in this.arrivals():
+        async for site in this.arrivals():
+            arrived = self._at_hand.pop((this.identity, site), None) or self._read_again(this, site)
             position += 1
             if self._on_upload is not None:
                 self._on_upload(Arrival(arrived, number, position, len(this.asks)))
-            self._fold(this, arrived.site)
+            self._fold(this, site)
             yield arrived
+            del arrived  # the next one is read with this one gone
         if this.missing:
             missing = " ".join(this.missing)
             self._host.record("closed", method=self._method, round=number, reason=this.closed, missing=missing)
@@ -179,17 +185,17 @@ class ServerAgent:
 
     def _was_closed(self, this: Round) -> bool:
         """Keep that a task is handed out; whether it was before, and closed, until the server crashed."""
-        if not self._durable:
-            return False
-        place = _ROUND + this.identity
-        if place in self._host.disk.keys(place):
-            return self._host.disk.read(place) == _CLOSED
-        self._host.disk.write(place, b"")
-        return False
+        return self._register is not None and self._register.open_task(this.identity)
 
     def _keep_closed(self, this: Round) -> None:
-        if self._durable:
-            self._host.disk.write(_ROUND + this.identity, _CLOSED)
+        if self._register is not None:
+            self._register.close_task(this.identity)
+
+    def _read_again(self, this: Round, site: str) -> Upload:
+        """An upload as it was accepted."""
+        if self._register is None:
+            raise AssertionError("what is not at hand is in the register")
+        return read_upload(self._register.read(this.identity, site), this.identity, site)
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""
@@ -220,12 +226,9 @@ class ServerAgent:
 
     def _kept(self, this: Round) -> dict[str, str]:
         """The sites whose uploads for a task were accepted before a crash, and the digests of these."""
-        kept = {}
-        for place in self._host.disk.keys(_place(this.identity, "")) if self._durable else ():
-            site = place.rsplit("/", 1)[1]
-            if site in this.asks:
-                kept[site] = Message(self._host.disk.read(place)).digest
-        return kept
+        if self._register is None:
+            return {}
+        return {site: digest for site, digest in self._register.uploads(this.identity).items() if site in this.asks}
 
     # -- the protocol ----------------------------------------------------------------------------
 
@@ -260,28 +263,53 @@ class ServerAgent:
         if refusal is not None:
             return refusal
         this = self._rounds.get(task)
-        if this is None and self._durable and self._host.disk.keys(_ROUND + task):
+        if this is None and self._register is not None and self._register.has_task(task):
             return problem(503, "catching-up", f"after a crash the server has not come to the task {task} again yet")
         if this is None or site not in this.asks:
             return not_found("task", task)
-        if site in this.answered:
-            same = this.answered[site] == request.message.digest
-            detail = "this very upload" if same else "another upload of this site"
-            return problem(409, ALREADY_ACCEPTED, f"{detail} was accepted for this task; nothing has changed")
-        if this is not self._current or this.closed:
-            return problem(410, LATE, "the task is closed; the upload was not used")
+        async with self._accepting:
+            return await self._accept(this, site, request.message)
+
+    async def _accept(self, this: Round, site: str, upload: Message) -> Reply:
+        """Check an upload and keep it, one at a time: each is in memory several times over while it is looked at."""
+        refusal = self._closed_to(this, site, upload)
+        if refusal is not None:
+            return refusal
         try:
-            upload = read_upload(request.message.body, task, site)
-            check_sections(upload.sections, this.asks[site].expects)
+            content = read_upload(upload.body, this.identity, site)
+            check_sections(content.sections, this.asks[site].expects)
         except WireError as error:
             return problem(400, "unreadable", str(error))
         except RefusedUploadError as error:
             return problem(422, "not-as-asked", str(error))
-        if self._durable:
-            self._host.disk.write(_place(task, site), request.message.body)
-        this.take_in(upload, request.message.digest)
-        self._host.record("upload", site=site, method=self._method, bytes=len(request.message.body))
+        if isinstance(upload, SpooledMessage):
+            del content  # as large as the body; it is read again when its turn has come
+        else:
+            self._at_hand[this.identity, site] = content
+        if self._register is not None:
+            try:
+                await self._register.accept(this.identity, site, upload)
+            except OSError as error:
+                self._at_hand.pop((this.identity, site), None)
+                return no_room(error.strerror or str(error))
+            refusal = self._closed_to(this, site, upload)
+            if refusal is not None:  # a deadline has passed meanwhile
+                self._at_hand.pop((this.identity, site), None)
+                self._register.take_back(this.identity, site)
+                return refusal
+        this.take_in(site, upload.digest)
+        self._host.record("upload", site=site, method=self._method, bytes=len(upload.body))
         return Reply(201, message({"accepted": True}))
+
+    def _closed_to(self, this: Round, site: str, upload: Message) -> Reply | None:
+        """The refusal of an upload that a site sends again, or too late."""
+        if site in this.answered:
+            same = this.answered[site] == upload.digest
+            detail = "this very upload" if same else "another upload of this site"
+            return problem(409, ALREADY_ACCEPTED, f"{detail} was accepted for this task; nothing has changed")
+        if this is not self._current or this.closed:
+            return problem(410, LATE, "the task is closed; the upload was not used")
+        return None
 
     def _refuse_sender(self, request: Request, site: str) -> Reply | None:
         if site not in self._news:
@@ -315,11 +343,6 @@ class ServerAgent:
 
 def _digest(*known: object) -> str:
     return hashlib.sha256(repr(known).encode()).hexdigest()
-
-
-def _place(task: str, site: str) -> str:
-    """Where on the disk an accepted upload is."""
-    return f"accepted/{task}/{site}"
 
 
 def _preferred_wait_s(request: Request) -> float:

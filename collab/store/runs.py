@@ -76,36 +76,36 @@ _PARTIAL_SUFFIX = ".partial"
 
 
 class RunWriter:
-    """A run directory in the making. Use `open_run`."""
+    """A run directory in the making: `partial` until it is whole, then `final`. Use `open_run`."""
 
     def __init__(self, partial: Path, final: Path) -> None:
-        self._partial = partial
+        self.partial = partial
         self.final = final
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file."""
         text = json.dumps(value, indent=1, ensure_ascii=False)
-        (self._partial / name).write_text(text + "\n", encoding="utf-8")
+        (self.partial / name).write_text(text + "\n", encoding="utf-8")
 
     def write_text(self, name: str, text: str) -> None:
         """A text file."""
-        (self._partial / name).write_text(text, encoding="utf-8")
+        (self.partial / name).write_text(text, encoding="utf-8")
 
     def append_text(self, name: str, text: str) -> None:
         """Add to a text file, which can be followed while the run goes on."""
-        with (self._partial / name).open("a", encoding="utf-8") as file:
+        with (self.partial / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def write_metrics(self, rows: Iterable[Metric]) -> None:
         """The table of everything that was measured."""
-        metrics.write(self._partial / metrics.METRICS, rows)
+        metrics.write(self.partial / metrics.METRICS, rows)
 
     def write_picture(
         self, method: str, images: NDArray[Any], labels: NDArray[Any], classes: int, title: str = ""
     ) -> None:
         """The synthetic set of a method whose folder is written, as a picture to look at, whose title is the data's."""
         drawn = picture_strip(images, labels, classes, enlarged=True, white=True, title=title)
-        (self._partial / method / PICTURE).write_bytes(drawn)
+        (self.partial / method / PICTURE).write_bytes(drawn)
 
     def write_method(
         self,
@@ -121,7 +121,7 @@ class RunWriter:
 
         There is a file of `networks` only if there are any.
         """
-        folder = self._partial / name
+        folder = self.partial / name
         folder.mkdir()
         trace_file.write(trace, folder / TRACE)
         seal = entries.write(folder / LEDGER, identity)
@@ -139,9 +139,9 @@ class RunWriter:
 
         Raises `OSError` if the disk does not take what was written.
         """
-        _flush(self._partial)
+        _flush(self.partial)
         try:
-            os.rename(self._partial, self.final)
+            os.rename(self.partial, self.final)
         except OSError as error:
             raise RunExistsError(f"{self.final} was made by another run in the meantime") from error
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from collab import chaos, cli, commands
 from collab.agents import server
+from collab.agents.register import DiskRegister
 from collab.chaos import ChaosBench, as_yaml, shrink, trials
 from collab.errors import ChaosError, RunFailedError, ScenarioError
 from collab.scenario import parse
@@ -83,24 +84,17 @@ def first_broken(bench, seed=0):
 
 def test_an_agent_that_confirms_before_it_writes_is_found_and_shrunk_to_one_crash(monkeypatch):
     """Planted: the server says 201 and writes to its disk two seconds later."""
-    take = server.ServerAgent._take_upload
+    write = DiskRegister.accept
 
-    async def hasty(agent, request):
-        durable, agent._durable = agent._durable, False
-        try:
-            reply = await take(agent, request)
-        finally:
-            agent._durable = durable
-        if reply.status == 201:
-            place = server._place(request.parameters["task"], request.parameters["site"])
-            asyncio.get_running_loop().call_later(2.0, write, agent._host.disk, place, request.message.body)
-        return reply
+    async def hasty(disk_register, task, site, message):
+        async def later():
+            await asyncio.sleep(2.0)
+            if not disk_register._disk.off:
+                await write(disk_register, task, site, message)
 
-    def write(disk, place, body):
-        if not disk.off:
-            disk.write(place, body)
+        asyncio.get_running_loop().create_task(later())
 
-    monkeypatch.setattr(server.ServerAgent, "_take_upload", hasty)
+    monkeypatch.setattr(DiskRegister, "accept", hasty)
     bench = small()
     broken = first_broken(bench, seed=2)
     shrunk = shrink(bench, broken)

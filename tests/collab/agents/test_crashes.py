@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from collab.agents.client import Patience, take_part
+from collab.agents.register import DiskRegister
 from collab.agents.server import ServerAgent
 from collab.chaos import RememberingExecutor
 from collab.compute import CPU
@@ -172,8 +173,11 @@ def test_a_task_that_the_server_has_not_come_to_again_is_not_unknown():
     """Of a durable server that restarts in a later round, a site is told to come again, not that it is mistaken."""
 
     async def main():
-        agent = ServerAgent(network.host("server"), SITES, gaussians().spec, "localdm", SETTINGS, 1, CPU, durable=True)
-        network.host("server").disk.write("round/localdm-2-beef", b"")
+        register = DiskRegister(network.host("server").disk)
+        agent = ServerAgent(
+            network.host("server"), SITES, gaussians().spec, "localdm", SETTINGS, 1, CPU, register=register
+        )
+        register.open_task("localdm-2-beef")
         serving = network.host("server").start(agent.run(10_000))
         await agent.serving.wait()
         host = network.host("client-0")

@@ -1,0 +1,1 @@
+"""What only a real deployment has: the durable store of a server."""

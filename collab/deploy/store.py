@@ -1,0 +1,365 @@
+"""The store of a server: what it has accepted, safe against `kill -9` and power that fails at any instant.
+
+    DIR/register.sqlite     tasks, sites, uploads and ledger (SQLite, WAL, synchronous=FULL)
+    DIR/payloads/ab/abcd…   bodies of uploads, each named by its SHA-256
+    DIR/incoming/           bodies on their way in
+    DIR/lock                held by the server that uses the store
+
+A payload is written and synced, with the folders that name it, before the row that refers to it, and the row is
+committed and synced before the site is told. So after a crash every row has its payload; a payload without a row was
+never confirmed, and is deleted when the store is opened again. A store belongs to one scenario with one seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collab.deploy.schema import NewerStoreError, migrate
+from collab.errors import StoreError
+from simnet import Message
+from simnet.ledger import Ledger, LedgerEntry
+from simnet.spool import Spool, SpooledMessage, mapped
+
+_LARGEST_UNSYNCED_ENTRIES = 1000  # of the ledger, between two uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An upload in the store: the SHA-256 and length of its body, and when it came, in seconds of the run."""
+
+    task: str
+    site: str
+    digest: str
+    size_bytes: int
+    at_s: float
+
+
+class Store:
+    """The register of a deployed server, in a folder. To be closed, best by `with`.
+
+    `identity` is what the store belongs to, for example scenario and seed: a store of another is refused. Raises
+    `StoreError`, also if another process uses the store or it was made by a newer version.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.spool = Spool(folder / "incoming")
+        self._payloads = folder / "payloads"
+        self._lock = threading.Lock()
+        self._ledger_entries: list[str] = []
+        self._over = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
+            self._held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be the store: {error.strerror}; choose another --store") from error
+        try:
+            self._hold()
+            self._database = sqlite3.connect(folder / "register.sqlite", isolation_level=None, check_same_thread=False)
+            try:
+                self._open(identity)
+            except BaseException:
+                self._database.close()
+                raise
+        except BaseException:
+            os.close(self._held)
+            raise
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} is in use by another server; end that one, or choose another --store"
+            ) from error
+
+    def _open(self, identity: Mapping[str, str]) -> None:
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute("PRAGMA foreign_keys = ON")
+            migrate(self._database)
+        except NewerStoreError as error:
+            raise StoreError(f"{self.folder} is the store of a newer version: {error}; update this program") from error
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.folder}/register.sqlite cannot be read as a store: {error}; restore it, or choose another "
+                "--store"
+            ) from error
+        self._belong_to(identity)
+        self._sweep()
+
+    def _belong_to(self, identity: Mapping[str, str]) -> None:
+        known = dict(self._database.execute("SELECT key, value FROM run"))
+        if not known:
+            values = {**identity, "started_unix_s": repr(time.time())}
+            self._commit("INSERT INTO run VALUES (?, ?)", list(values.items()))
+            return
+        for name, value in identity.items():
+            if known.get(name) != value:
+                raise StoreError(
+                    f"{self.folder} is the store of another run: its {name} is {_shown(known.get(name))}, this "
+                    f"run's is {_shown(value)}; choose another --store, or delete that one if its run is over"
+                )
+
+    def _sweep(self) -> None:
+        """Delete what no row refers to. Raises `StoreError` if something is missing that a row does refer to."""
+        self.spool.clear()
+        wanted = dict(self._database.execute("SELECT digest, size_bytes FROM uploads"))
+        found = {path.name: path for path in self._payloads.glob("*/*")}
+        for digest, size_bytes in wanted.items():
+            if digest not in found or found[digest].stat().st_size != size_bytes:
+                raise StoreError(
+                    f"{self._payload(digest)} should have {size_bytes} bytes and is missing or cut short, though the "
+                    "upload was confirmed: the medium has lost it; restore the file, or start over with another --store"
+                )
+        for digest in found.keys() - wanted.keys():
+            found[digest].unlink()
+
+    def close(self) -> None:
+        """Write what is left of the ledger, and let go of the folder; where nothing was accepted, delete it."""
+        with self._lock:
+            self._commit()
+            (uploads,) = self._database.execute("SELECT count(*) FROM uploads").fetchone()
+            self._database.close()
+            if uploads == 0 or self._over:
+                self._delete()
+            os.close(self._held)
+
+    def _delete(self) -> None:
+        """Delete the store, and the folder if nothing else is in it."""
+        for name in ("payloads", "incoming"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for file in self.folder.glob("register.sqlite*"):
+            file.unlink()
+        (self.folder / "lock").unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def begin_writing(self, partial: Path) -> None:
+        """Take note of the directory into which the run is being written."""
+        with self._lock:
+            self._commit("INSERT OR REPLACE INTO run VALUES ('partial', ?)", [(str(partial.resolve()),)])
+
+    def clear_partial(self) -> None:
+        """Delete what an earlier server of the run, which is gone, was writing: it is in the way of the next."""
+        with self._lock:
+            rows = self._database.execute("SELECT value FROM run WHERE key = 'partial'").fetchall()
+        for (partial,) in rows:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def run_is_over(self) -> None:
+        """The run is written: there is nothing to go on with, and `close` deletes the store."""
+        self._over = True
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    # -- the register ----------------------------------------------------------------------------
+
+    def open_task(self, task: str) -> bool:
+        """Keep that a task is handed out. Whether it was closed before."""
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO tasks (task, opened_unix_s) VALUES (?, ?) ON CONFLICT DO NOTHING", (task, time.time())
+            )
+            (closed,) = self._database.execute("SELECT closed_unix_s FROM tasks WHERE task = ?", (task,)).fetchone()
+            return closed is not None
+
+    def close_task(self, task: str) -> None:
+        """Keep that nothing more is taken in for a task."""
+        with self._lock:
+            self._database.execute("UPDATE tasks SET closed_unix_s = ? WHERE task = ?", (time.time(), task))
+
+    def has_task(self, task: str) -> bool:
+        """Whether a task has been handed out, in this life of the server or an earlier one."""
+        with self._lock:
+            return self._database.execute("SELECT 1 FROM tasks WHERE task = ?", (task,)).fetchone() is not None
+
+    def uploads(self, task: str) -> Mapping[str, str]:
+        """The sites whose uploads for a task were accepted, in this order, and the digests of these."""
+        with self._lock:
+            rows = self._database.execute("SELECT site, digest FROM uploads WHERE task = ? ORDER BY rowid", (task,))
+            return dict(rows)
+
+    async def accept(self, task: str, site: str, message: Message) -> None:
+        """Keep a site's upload for a task: when this returns it is on the medium.
+
+        Raises `OSError`, also if the register cannot be written; then nothing was kept.
+        """
+        try:
+            await asyncio.to_thread(self._accept, task, site, message)
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the register cannot be written: {error}") from error
+
+    def _accept(self, task: str, site: str, message: Message) -> None:
+        body = message.body
+        path = self._payload(message.digest)
+        self._make_folder(path.parent)
+        if isinstance(message, SpooledMessage) and message.file.path.parent == self.spool.folder:
+            file = message.file
+        else:
+            file = self.spool.open()
+            file.write(body)
+        try:
+            file.sync()
+            file.settle(path)
+        except BaseException:
+            file.discard()
+            raise
+        _sync_folder(path.parent)
+        row = (task, site, message.digest, len(body), time.time())
+        with self._lock:
+            self._commit("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", [row])
+
+    def take_back(self, task: str, site: str) -> None:
+        """Forget an upload of which the site has not been told that it was accepted."""
+        with self._lock:
+            self._database.execute("DELETE FROM uploads WHERE task = ? AND site = ?", (task, site))
+
+    def read(self, task: str, site: str) -> bytes:
+        """The body of an upload that was accepted, as a read-only `memoryview` of its file.
+
+        Raises `KeyError` if there is none, and `StoreError` if it is not what was accepted.
+        """
+        with self._lock:
+            row = self._database.execute(
+                "SELECT digest FROM uploads WHERE task = ? AND site = ?", (task, site)
+            ).fetchone()
+        if row is None:
+            raise KeyError((task, site))
+        body = mapped(self._payload(row[0]))
+        if hashlib.sha256(body).hexdigest() != row[0]:
+            raise StoreError(
+                f"{self._payload(row[0])} has changed since the upload of {site} for {task} was confirmed; restore the "
+                "file, or start over with another --store"
+            )
+        return body
+
+    def _payload(self, digest: str) -> Path:
+        return self._payloads / digest[:2] / digest
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder whose name is safe, too."""
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
+            _sync_folder(folder.parent.parent)
+
+    def accepted(self) -> list[Accepted]:
+        """All uploads that were accepted, in order."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT task, site, digest, size_bytes, "
+                "max(0.0, accepted_unix_s - (SELECT value FROM run WHERE key = 'started_unix_s')) "
+                "FROM uploads ORDER BY rowid"
+            ).fetchall()
+        return [Accepted(*row) for row in rows]
+
+    # -- sites -----------------------------------------------------------------------------------
+
+    def claim(self, site: str) -> None:
+        """Keep that a site's name has been given away."""
+        with self._lock:
+            self._database.execute("INSERT INTO sites VALUES (?, ?) ON CONFLICT DO NOTHING", (site, time.time()))
+
+    def claimed(self) -> Collection[str]:
+        """The sites whose names have been given away."""
+        with self._lock:
+            return [site for (site,) in self._database.execute("SELECT site FROM sites ORDER BY rowid")]
+
+    # -- time and ledger -------------------------------------------------------------------------
+
+    def elapsed_s(self) -> float:
+        """Seconds since the store was made, which is when its run began."""
+        with self._lock:
+            (started,) = self._database.execute("SELECT value FROM run WHERE key = 'started_unix_s'").fetchone()
+        return max(0.0, time.time() - float(started))
+
+    def ledger(self) -> Ledger:
+        """A ledger that begins with what the store has of it, and whose entries are kept as they come.
+
+        They are written with the next upload, and every thousand: what was refused in the last moments before a crash
+        may be missing, what was accepted is not.
+        """
+        return _KeptLedger(self)
+
+    def ledger_entries(self) -> list[LedgerEntry]:
+        """The entries that are in the store."""
+        with self._lock:
+            rows = self._database.execute("SELECT entry FROM ledger ORDER BY line").fetchall()
+        return [LedgerEntry(**json.loads(entry)) for (entry,) in rows]
+
+    def note(self, entry: LedgerEntry) -> None:
+        """Keep an entry of the ledger, with the next upload."""
+        with self._lock:
+            self._ledger_entries.append(json.dumps(entry.as_dict()))
+            if len(self._ledger_entries) >= _LARGEST_UNSYNCED_ENTRIES:
+                self._commit()
+
+    def _commit(self, statement: str = "", rows: Sequence[tuple[Any, ...]] = ()) -> None:
+        """Change the register and write what has come to the ledger, both or neither."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            if statement:
+                self._database.executemany(statement, rows)
+            entries = [(entry,) for entry in self._ledger_entries]
+            self._database.executemany("INSERT INTO ledger (entry) VALUES (?)", entries)
+        self._ledger_entries.clear()
+
+
+class _KeptLedger(Ledger):
+    """A ledger of which a store keeps every entry."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        for entry in store.ledger_entries():
+            super().append(entry)
+        self._store = store
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Add one entry."""
+        super().append(entry)
+        self._store.note(entry)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name is safe only once the folder itself is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def run_identity(scenario: str, seed: int, text: str) -> Mapping[str, str]:
+    """What a store belongs to: a scenario by its name, its seed and all that its file says."""
+    return {"scenario": scenario, "seed": str(seed), "text_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def place_beside(runs_dir: Path, identity: Mapping[str, str]) -> Path:
+    """Where the store of a run is if nobody says: hidden among the run directories, the same for the same run."""
+    return runs_dir / f".{identity['scenario']}-{identity['text_sha256'][:8]}.store"

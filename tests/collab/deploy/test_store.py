@@ -1,0 +1,279 @@
+"""A store loses nothing that it has confirmed, keeps nothing that it has not, and belongs to one run."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from collab.deploy import schema
+from collab.deploy.store import Accepted, Store, place_beside, run_identity
+from collab.errors import StoreError
+from simnet import Message
+from simnet.ledger import LedgerEntry
+from simnet.spool import SpooledMessage
+
+IDENTITY = run_identity("tiny", 3, "seed: 3\n")
+ENTRY = LedgerEntry(1.5, "arriving", "a", "b", "x", "y", "control", 3, "0" * 64, "crossed", "rule", None)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store", IDENTITY) as made:
+        yield made
+
+
+def accept(store, site, body, task="task-1"):
+    asyncio.run(store.accept(task, site, Message(body)))
+
+
+def crashed(store):
+    """The folder as `kill -9` leaves it: what SQLite has committed is there, nothing more."""
+    store._database.close()
+    import os
+
+    os.close(store._held)
+    return store.folder
+
+
+def test_what_was_accepted_is_there_after_a_crash(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    assert store.open_task("task-1") is False
+    accept(store, "client-1", b"one" * 1000)
+    accept(store, "client-0", b"zero")
+    with Store(crashed(store), IDENTITY) as again:
+        assert list(again.uploads("task-1")) == ["client-1", "client-0"]
+        assert again.uploads("task-1")["client-0"] == Message(b"zero").digest
+        assert bytes(again.read("task-1", "client-1")) == b"one" * 1000
+        first, second = again.accepted()
+        assert first == Accepted("task-1", "client-1", Message(b"one" * 1000).digest, 3000, first.at_s)
+        assert 0 <= first.at_s <= second.at_s <= again.elapsed_s()
+        assert (again.has_task("task-1"), again.has_task("task-2")) == (True, False)
+        assert again.uploads("task-2") == {}
+        with pytest.raises(KeyError):
+            again.read("task-1", "client-2")
+
+
+def test_a_task_stays_closed(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    store.close_task("task-1")
+    with Store(crashed(store), IDENTITY) as again:
+        assert again.open_task("task-1") is True
+        assert again.open_task("task-2") is False
+
+
+def test_payloads_are_named_by_their_content_and_synced_before_the_row(tmp_path, monkeypatch):
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.open_task("task-1")
+        digest = Message(b"body").digest
+        path = store.folder / "payloads" / digest[:2] / digest
+        seen = []
+        commit = store._commit
+
+        def watching(statement="", rows=()):
+            if "uploads" in statement:
+                seen.append((path.read_bytes(), synced[0], list((store.folder / "incoming").iterdir())))
+            commit(statement, rows)
+
+        synced = [0]
+        sync = __import__("os").fsync
+
+        def counting(descriptor):
+            synced[0] += 1
+            sync(descriptor)
+
+        monkeypatch.setattr("os.fsync", counting)
+        monkeypatch.setattr(store, "_commit", watching)
+        accept(store, "client-0", b"body")
+        # The body, the new folder in payloads and payloads in the store, and the name in the new folder.
+        assert seen == [(b"body", 4, [])]
+
+
+def test_a_body_that_came_by_the_spool_is_taken_over_and_not_copied(store):
+    store.open_task("task-1")
+    file = store.spool.open()
+    file.write(b"spooled " * 1000)
+    message = SpooledMessage(file, frozenset({"control"}), "application/msgpack")
+    inode = file.path.stat().st_ino
+    asyncio.run(store.accept("task-1", "client-0", message))
+    file.discard()
+    assert bytes(message.body) == bytes(store.read("task-1", "client-0")) == b"spooled " * 1000
+    assert file.path.stat().st_ino == inode
+    assert list(store.folder.glob("incoming/*")) == []
+
+
+def test_what_was_not_confirmed_is_swept_away(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    accept(store, "client-0", b"kept")
+    half = store.spool.open()
+    half.write(b"half a bo")
+    half._file.close()  # as the end of the process does
+    orphan = store.folder / "payloads" / "ab" / ("ab" + "0" * 62)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"written, and then came the crash")
+    with Store(crashed(store), IDENTITY) as again:
+        files = [path.name for path in (again.folder / "payloads").rglob("*") if path.is_file()]
+        assert files == [Message(b"kept").digest]
+        assert list((again.folder / "incoming").iterdir()) == []
+
+
+def test_what_is_taken_back_is_forgotten(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    accept(store, "client-0", b"late")
+    store.take_back("task-1", "client-0")
+    assert store.uploads("task-1") == {}
+
+
+def test_nothing_is_kept_if_the_medium_fails(store, monkeypatch):
+    store.open_task("task-1")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        accept(store, "client-0", b"body")
+    monkeypatch.undo()
+    assert store.uploads("task-1") == {}
+    assert list(store.folder.glob("incoming/*")) == []
+    accept(store, "client-0", b"body")
+    assert list(store.uploads("task-1")) == ["client-0"]
+
+
+def test_an_upload_is_kept_once(store):
+    store.open_task("task-1")
+    accept(store, "client-0", b"body")
+    with pytest.raises(OSError, match="the register cannot be written: UNIQUE"):
+        accept(store, "client-0", b"another")
+    assert store.uploads("task-1") == {"client-0": Message(b"body").digest}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_payload_that_the_medium_has_lost_is_named(tmp_path, damage):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    accept(store, "client-0", b"body")
+    digest = Message(b"body").digest
+    path = crashed(store) / "payloads" / digest[:2] / digest
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"bod" if damage == "cut" else b"BODY")
+    if damage == "changed":
+        with Store(store.folder, IDENTITY) as again, pytest.raises(StoreError, match=f"{digest} has changed since"):
+            again.read("task-1", "client-0")
+    else:
+        with pytest.raises(StoreError, match=f"{digest} should have 4 bytes and is missing or cut short"):
+            Store(store.folder, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (run_identity("other", 3, "seed: 3\n"), "its scenario is tiny, this run's is other"),
+        (run_identity("tiny", 4, "seed: 4\n"), "its seed is 3, this run's is 4"),
+        (run_identity("tiny", 3, "seed: 3\nx: 1\n"), "its text_sha256 is "),
+    ],
+)
+def test_the_store_of_another_run_is_refused(tmp_path, other, told):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    accept(store, "client-0", b"body")
+    crashed(store)
+    with pytest.raises(StoreError, match=told):
+        Store(tmp_path / "store", other)
+    Store(tmp_path / "store", IDENTITY).close()
+
+
+def test_two_servers_do_not_share_a_store(store):
+    with pytest.raises(StoreError, match="is in use by another server"):
+        Store(store.folder, IDENTITY)
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
+    (tmp_path / "register.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match="cannot be read as a store"):
+        Store(tmp_path, IDENTITY)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="cannot be the store"):
+        Store(tmp_path / "file", IDENTITY)
+
+
+def test_a_store_in_which_nothing_was_accepted_leaves_no_trace(tmp_path):
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.open_task("task-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_goes_when_its_run_is_over_and_nothing_else_does(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "notes.txt").write_text("mine")
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.open_task("task-1")
+        accept(store, "client-0", b"body")
+        store.run_is_over()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["notes.txt"]
+
+
+def test_what_a_killed_server_was_writing_is_cleared_away(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    (tmp_path / "runs" / ".tiny-001.partial").mkdir(parents=True)
+    store.begin_writing(tmp_path / "runs" / ".tiny-001.partial")
+    with Store(crashed(store), IDENTITY) as again:
+        again.clear_partial()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_names_given_away_are_remembered(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    for site in ("client-1", "client-0", "client-1"):
+        store.claim(site)
+    with Store(crashed(store), IDENTITY) as again:
+        assert again.claimed() == ["client-1", "client-0"]
+
+
+def test_the_ledger_goes_on_where_it_was(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1")
+    ledger = store.ledger()
+    ledger.append(ENTRY)
+    accept(store, "client-0", b"body")
+    ledger.append(ENTRY)  # not yet written when the crash comes
+    with Store(crashed(store), IDENTITY) as again:
+        assert list(again.ledger()) == [ENTRY]
+        again.ledger().append(ENTRY)
+    with Store(store.folder, IDENTITY) as third:
+        assert list(third.ledger()) == [ENTRY, ENTRY]
+
+
+def test_migrations_are_made_once_each_and_whole(tmp_path):
+    database = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
+    schema.migrate(database, ("CREATE TABLE a (x)",))
+    schema.migrate(database, ("CREATE TABLE a (x)", "CREATE TABLE b (x)"))
+    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    with pytest.raises(sqlite3.Error):
+        schema.migrate(database, ("", "", "CREATE TABLE c (x); CREATE TABLE a (x)"))
+    database.rollback()
+    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    names = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
+    assert names == {"a", "b"}
+    with pytest.raises(schema.NewerStoreError, match="version 2, this program knows 1"):
+        schema.migrate(database, ("CREATE TABLE a (x)",))
+    database.close()
+
+
+def test_the_store_of_a_newer_version_is_refused(tmp_path):
+    store = Store(tmp_path / "store", IDENTITY)
+    store._database.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer version: it has version 99"):
+        Store(crashed(store), IDENTITY)
+
+
+def test_the_default_place_is_the_same_for_the_same_run(tmp_path):
+    assert place_beside(tmp_path, IDENTITY) == place_beside(tmp_path, run_identity("tiny", 3, "seed: 3\n"))
+    assert place_beside(tmp_path, IDENTITY) != place_beside(tmp_path, run_identity("tiny", 4, "seed: 4\n"))
+    assert place_beside(tmp_path, IDENTITY).name.startswith(".tiny-")
