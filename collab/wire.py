@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,10 +32,21 @@ from collab.errors import WireError
 SCHEMA = "collab/1"
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 6
-MAX_ITEMS = 100_000  # entries of one list or map
+MAX_ITEMS = 100_000  # entries of one list or map, while it is skipped
 MAX_FIELD_BYTES = 64 * 1024  # all scalars together
 MAX_RANK = 8
+MAX_SECTIONS = 16
+MAX_TENSORS = 4096  # of one section
 _MAX_EXTENT = 2**31
+_MAX_NAME_LENGTH = 256
+_MAX_HEAD_BYTES = 256
+_TENSOR_PARTS = frozenset({"dtype", "shape", "data"})
+_MAX_SHAPE_BYTES = 80  # eight extents of nine bytes
+# The first byte of an object of msgpack says what it is.
+_MAP_MARKERS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+_STR_MARKERS = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB})
+_BIN_MARKERS = frozenset({0xC4, 0xC5, 0xC6})
+_UNPACKING_ERRORS = (ValueError, msgpack.UnpackException)
 _LARGEST_UINT4 = 15
 
 FloatDtype = Literal["float32", "float16", "bfloat16"]
@@ -140,60 +151,142 @@ def unpack(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Content:
     """The content of a body.
 
     Raises `WireError`, with the reason, for a body that is too large, truncated, altered, too deep, of another
-    schema, or in any way not as the module describes.
+    schema, or in any way not as the module describes. What it takes up in memory is a small multiple of the body's
+    length, whatever that holds: small things are measured before they are made.
     """
     if len(body) > limit_bytes:
         raise WireError(f"the body has {len(body)} bytes, at most {limit_bytes} are accepted")
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=True,
-        max_buffer_size=max(limit_bytes, 1),
-        max_str_len=MAX_FIELD_BYTES,
-        max_bin_len=limit_bytes,
-        max_array_len=MAX_ITEMS,
-        max_map_len=MAX_ITEMS,
-        max_ext_len=0,
-    )
-    unpacker.feed(body)
-    head = _next_object(unpacker, "the head")
+    reader = _Reader(body)
+    head = reader.small("the head", _MAX_HEAD_BYTES)
     if not isinstance(head, dict) or "schema" not in head:
         raise WireError("the body does not begin with a map that names its schema")
     if head["schema"] != SCHEMA:
         raise WireError(f"the body has the schema {head['schema']!r}, expected {SCHEMA!r}")
     if set(head) != {"schema", "checksum"}:
         raise WireError(f"the head has the keys {sorted(map(str, head))}, expected checksum and schema")
-    start = unpacker.tell()
-    if hashlib.sha256(memoryview(body)[start:]).digest() != head["checksum"]:
+    if hashlib.sha256(memoryview(body)[reader.position :]).digest() != head["checksum"]:
         raise WireError("the checksum does not match: the body was truncated or altered on its way")
-    inner = _next_object(unpacker, "the content")
-    if unpacker.tell() != len(body):
-        raise WireError(f"{len(body) - unpacker.tell()} bytes follow the content")
-    if not isinstance(inner, dict) or set(inner) != {"fields", "sections"}:
+    content = Content(*_unpack_content(reader))
+    if reader.position != len(body):
+        raise WireError(f"{len(body) - reader.position} bytes follow the content")
+    return content
+
+
+class _Reader:
+    """Goes through a body from its beginning to its end, and makes nothing of it that was not measured before.
+
+    An empty map is one byte in a body and 64 in memory, and a list is as long as its first bytes claim.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+        size = max(len(body), 1)
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            read_size=size,
+            max_buffer_size=size,
+            max_str_len=MAX_FIELD_BYTES,
+            max_bin_len=size,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=0,
+        )
+        self._unpacker.feed(body)
+
+    @property
+    def position(self) -> int:
+        """How far it has come, in bytes."""
+        return int(self._unpacker.tell())
+
+    def small(self, what: str, limit_bytes: int) -> Any:
+        """The next object, of at most so many bytes, all of them in the body."""
+        start = self.position
+        try:
+            self._unpacker.skip()
+            end = self.position
+            if end - start <= limit_bytes:
+                return msgpack.unpackb(
+                    self._body[start:end], raw=False, strict_map_key=True, max_ext_len=0,
+                    object_pairs_hook=_without_twins,
+                )  # fmt: skip
+        except _UNPACKING_ERRORS as error:
+            raise _as_wire_error(what, error) from None
+        raise WireError(f"{what} takes {end - start} bytes, at most {limit_bytes} are accepted")
+
+    def keys(self, what: str, most: int) -> Iterator[str]:
+        """The keys of the map that comes next, each once; whoever asks for the next one has read the value."""
+        size = self._made(what, "a map", _MAP_MARKERS, self._unpacker.read_map_header)
+        if size > most:
+            raise WireError(f"{what} has {size} entries, at most {most} are accepted")
+        seen = set()
+        for _ in range(size):
+            key = self.text(f"a key of {what}", _MAX_NAME_LENGTH)
+            if key in seen:
+                raise WireError(f"{what} has {key!r} twice")
+            seen.add(key)
+            yield key
+
+    def text(self, what: str, most: int) -> str:
+        """The string that comes next, of at most so many characters."""
+        text = str(self._made(what, "a string", _STR_MARKERS, self._unpacker.unpack))
+        if len(text) > most:
+            raise WireError(f"{what} has {len(text)} characters, at most {most} are accepted")
+        return text
+
+    def binary(self, what: str) -> bytes:
+        """The bytes that come next. They are as long in memory as in the body."""
+        return bytes(self._made(what, "bytes", _BIN_MARKERS, self._unpacker.unpack))
+
+    def _made(self, what: str, expected: str, markers: frozenset[int], make: Callable[[], Any]) -> Any:
+        """What `make` makes of an object whose first byte is one of `markers`."""
+        position = self.position
+        if position >= len(self._body):
+            raise WireError(f"{what} is missing: the body was truncated")
+        if self._body[position] not in markers:
+            raise WireError(f"{what} must be {expected}")
+        try:
+            return make()
+        except _UNPACKING_ERRORS as error:
+            raise _as_wire_error(what, error) from None
+
+
+def _as_wire_error(what: str, error: Exception) -> WireError:
+    if isinstance(error, msgpack.OutOfData):
+        return WireError(f"{what} is incomplete: the body was truncated")
+    return WireError(f"{what} is not valid msgpack within the limits: {str(error) or type(error).__name__}")
+
+
+def _without_twins(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Whoever checks one of two values under one key, and whoever uses the other, would not notice."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"a map has {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _unpack_content(reader: _Reader) -> tuple[Fields, Mapping[str, Section]]:
+    fields: Any = None
+    sections: dict[str, Section] | None = None
+    for key in reader.keys("the content", 2):
+        if key == "fields":
+            fields = reader.small("the map of fields", MAX_FIELD_BYTES)
+            _check_fields(fields)
+        elif key == "sections":
+            sections = {kind: _unpack_section(kind, reader) for kind in reader.keys("sections", MAX_SECTIONS)}
+        else:
+            break
+    if fields is None or sections is None:
         raise WireError("the content is not a map of fields and sections")
-    fields, sections = inner["fields"], inner["sections"]
-    if not isinstance(fields, dict) or not isinstance(sections, dict):
-        raise WireError("fields and sections must be maps")
-    _check_fields(fields)
-    return Content(fields, {kind: _unpack_section(kind, section) for kind, section in sections.items()})
+    return fields, sections
 
 
-def _next_object(unpacker: msgpack.Unpacker, what: str) -> Any:
-    try:
-        return unpacker.unpack()
-    except msgpack.OutOfData:
-        raise WireError(f"{what} is incomplete: the body was truncated") from None
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError(
-            f"{what} is not valid msgpack within the limits: {str(error) or type(error).__name__}"
-        ) from None
-
-
-def _check_fields(fields: Mapping[str, Any]) -> None:
+def _check_fields(fields: Any) -> None:
+    if not isinstance(fields, dict):
+        raise WireError("fields must be a map")
     if _depth(fields) > MAX_DEPTH:
         raise WireError(f"the fields are nested more than {MAX_DEPTH} deep")
-    size = len(msgpack.packb(fields))
-    if size > MAX_FIELD_BYTES:
-        raise WireError(f"the fields take {size} bytes, at most {MAX_FIELD_BYTES} are accepted")
 
 
 def _depth(value: Any) -> int:
@@ -221,18 +314,41 @@ def _pack_tensor(tensor: Tensor) -> dict[str, Any]:
     return {"dtype": tensor.dtype, "shape": list(tensor.shape), "data": flat}
 
 
-def _unpack_section(kind: Any, section: Any) -> dict[str, Tensor]:
-    if not isinstance(kind, str) or not isinstance(section, dict):
-        raise WireError("each section must be a map under the name of its kind")
-    return {str(name): _unpack_tensor(f"{kind}.{name}", packed) for name, packed in section.items()}
+def _unpack_section(kind: str, reader: _Reader) -> dict[str, Tensor]:
+    names = reader.keys(f"the section {kind}", MAX_TENSORS)
+    return {name: _unpack_tensor(f"{kind}.{name}", reader) for name in names}
 
 
-def _unpack_tensor(name: str, packed: Any) -> Tensor:
-    if not isinstance(packed, dict) or set(packed) != {"dtype", "shape", "data"}:
+def _unpack_tensor(name: str, reader: _Reader) -> Tensor:
+    parts: dict[str, Any] = {}
+    for key in reader.keys(name, len(_TENSOR_PARTS)):
+        if key not in _TENSOR_PARTS:
+            break
+        what = f"the {key} of {name}"
+        if key == "dtype":
+            parts[key] = reader.text(what, _MAX_NAME_LENGTH)
+        else:
+            parts[key] = reader.binary(what) if key == "data" else reader.small(what, _MAX_SHAPE_BYTES)
+    if set(parts) != _TENSOR_PARTS:
         raise WireError(f"{name} is not a tensor: expected a map of dtype, shape and data")
-    dtype, shape, data = packed["dtype"], packed["shape"], packed["data"]
-    if not isinstance(dtype, str) or dtype not in _STORED_AS:
+    dtype, shape, data = parts["dtype"], parts["shape"], parts["data"]
+    if dtype not in _STORED_AS:
         raise WireError(f"{name} has the type {dtype!r}; known are {', '.join(_STORED_AS)}")
+    _check_shape(name, shape)
+    numbers = math.prod(shape)
+    expected = _size_bytes(dtype, numbers)
+    if len(data) != expected:
+        raise WireError(f"{name} of shape {shape} and type {dtype} needs {expected} bytes, found {len(data)}")
+    stored = np.frombuffer(data, _STORED_AS[dtype])
+    if dtype == "uint4":
+        stored = np.stack([stored & np.uint8(_LARGEST_UINT4), stored >> np.uint8(4)], axis=1).reshape(-1)
+        if stored[numbers:].any():
+            raise WireError(f"{name} holds {numbers} numbers of 4 bits, but the half byte after them is not 0")
+        stored = stored[:numbers]
+    return Tensor(dtype, stored.reshape(shape))
+
+
+def _check_shape(name: str, shape: Any) -> None:
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_RANK
@@ -241,15 +357,6 @@ def _unpack_tensor(name: str, packed: Any) -> Tensor:
         )
     ):
         raise WireError(f"{name} has no valid shape: {shape!r}")
-    numbers = math.prod(shape)
-    expected = _size_bytes(dtype, numbers)
-    if not isinstance(data, bytes) or len(data) != expected:
-        found = len(data) if isinstance(data, bytes) else type(data).__name__
-        raise WireError(f"{name} of shape {shape} and type {dtype} needs {expected} bytes, found {found}")
-    stored = np.frombuffer(data, _STORED_AS[dtype])
-    if dtype == "uint4":
-        stored = np.stack([stored & np.uint8(_LARGEST_UINT4), stored >> np.uint8(4)], axis=1).reshape(-1)
-        if stored[numbers:].any():
-            raise WireError(f"{name} holds {numbers} numbers of 4 bits, but the half byte after them is not 0")
-        stored = stored[:numbers]
-    return Tensor(dtype, stored.reshape(shape))
+    # A tensor without numbers needs no data, whatever its other extents claim.
+    if math.prod(extent for extent in shape if extent) > MAX_BODY_BYTES * 2:
+        raise WireError(f"{name} has the shape {shape}: its extents multiply to more than a body can hold")

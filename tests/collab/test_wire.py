@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import msgpack
 import numpy as np
@@ -115,7 +116,10 @@ def test_noise_is_refused_and_nothing_else_happens(body):
 
 
 def signed(inner: object, schema: str = "collab/1") -> bytes:
-    packed = msgpack.packb(inner)
+    return head_of(msgpack.packb(inner), schema)
+
+
+def head_of(packed: bytes, schema: str = "collab/1") -> bytes:
     return msgpack.packb({"schema": schema, "checksum": hashlib.sha256(packed).digest()}) + packed
 
 
@@ -136,29 +140,51 @@ def deep(levels: int) -> object:
         (signed({"fields": {}, "sections": {}}, "collab/0"), "schema 'collab/0', expected 'collab/1'"),
         (signed({"fields": {}, "sections": {}}) + b"\x01", "checksum does not match"),
         (signed({"fields": {}}), "not a map of fields and sections"),
-        (signed([1, 2]), "not a map of fields and sections"),
-        (signed({"fields": [], "sections": {}}), "must be maps"),
-        (signed({"fields": {}, "sections": {"x": 3}}), "each section must be a map"),
-        (signed({"fields": {}, "sections": {"x": {"a": 3}}}), "x.a is not a tensor"),
-        (signed({"fields": {}, "sections": {"x": {"a": tensor(extra=1)}}}), "x.a is not a tensor"),
+        (signed([1, 2]), "the content must be a map"),
+        (signed({"fields": [], "sections": {}}), "fields must be a map"),
+        (signed({"fields": {}, "sections": {"x": 3}}), "the section x must be a map"),
+        (signed({"fields": {}, "sections": {"x": {"a": 3}}}), "x.a must be a map"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(extra=1)}}}), "x.a has 4 entries, at most 3"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="object")}}}), "x.a has the type 'object'"),
-        (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype=7)}}}), "x.a has the type 7"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype=7)}}}), "the dtype of x.a must be a string"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[3])}}}), "needs 12 bytes, found 8"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[-2])}}}), "no valid shape"),
-        (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[2**30, 2**30])}}}), "needs"),
+        (
+            signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[2**30, 2**30])}}}),
+            "multiply to more than a body",
+        ),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[0, 2**63, 2**63], data=b"")}}}), "no valid shape"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[1] * 9)}}}), "no valid shape"),
-        (signed({"fields": {}, "sections": {"x": {"a": tensor(data="text")}}}), "found str"),
+        (signed({"fields": {}, "sections": {"x": {"a": tensor(data="text")}}}), "the data of x.a must be bytes"),
         (signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="uint4", shape=[3])}}}), "needs 2 bytes, found 8"),
         (
             signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="uint4", shape=[3], data=b"\x21\x13")}}}),
             "x.a holds 3 numbers of 4 bits, but the half byte after them is not 0",
         ),
         (signed({"fields": {"a": deep(20)}, "sections": {}}), "nested more than"),
-        (signed({"fields": {"a": "x" * 70_000}, "sections": {}}), "within the limits"),
-        (signed({"fields": {"a": ["x" * 1000] * 100}, "sections": {}}), "the fields take"),
-        (signed({"fields": {}, "sections": {}, "more": 1}), "not a map of fields and sections"),
+        (signed({"fields": {"a": "x" * 70_000}, "sections": {}}), "fields takes 70008 bytes, at most 65536"),
+        (signed({"fields": {"a": ["x" * 1000] * 100}, "sections": {}}), "fields takes 100306 bytes, at most 65536"),
+        (signed({"fields": {}, "sections": {}, "more": 1}), "the content has 3 entries, at most 2"),
+        (signed({"fields": {}, "section": {}}), "not a map of fields and sections"),
+        (signed({"fields": {}, "sections": {"x": {"a": {"dtype": "uint8", "shape": []}}}}), "x.a is not a tensor"),
+        (
+            signed({"fields": {}, "sections": {"x": {"a": tensor(dtype="x" * 300)}}}),
+            "the dtype of x.a has 300 characters",
+        ),
+        (signed({"fields": {}, "sections": {"x" * 300: {}}}), "a key of sections has 300 characters, at most 256"),
+        (signed({"fields": {}, "sections": {1: {}}}), "a key of sections must be a string"),
+        (signed({"fields": {1: 2}, "sections": {}}), "int is not allowed for map key"),
+        (signed({"fields": {}, "sections": {str(n): {} for n in range(17)}}), "sections has 17 entries, at most 16"),
+        (
+            signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[0] + [2**31 - 1] * 7, data=b"")}}}),
+            "multiply to",
+        ),
+        (head_of(b"\x82\xa6fields\x80\xa6fields\x80"), "the content has 'fields' twice"),
+        (head_of(b"\x82\xa6fields\x82\xa1a\x01\xa1a\x02\xa8sections\x80"), "a map has 'a' twice"),
+        (head_of(b"\x82\xa6fields\x80\xa8sections\x82\xa1x\x80\xa1x\x80"), "sections has 'x' twice"),
+        (head_of(b"\x82\xa6fields\x80\xa8sections"), "truncated"),
         (msgpack.packb({"schema": "collab/1"}), "the head has the keys"),
+        (msgpack.packb({"schema": "collab/1", "more": "x" * 300}), "the head takes 325 bytes, at most 256"),
         (b"\x91" * 100_000, "not valid msgpack"),
         (b"\xdd\xff\xff\xff\xff", "not valid msgpack|truncated"),
         (b"\xc6\xff\xff\xff\xff", "not valid msgpack|truncated"),
@@ -188,3 +214,36 @@ def test_size_limits_hold_both_ways(monkeypatch):
 def test_types_without_a_place_are_refused():
     with pytest.raises(WireError, match="type complex64 are not carried"):
         wire.encode(np.zeros(2, np.complex64))
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pytest.param(b"\x82\xa6fields" + b"\xdd\x00\x01\x86\xa0" * 1000, id="lists-that-claim-to-be-long"),
+        pytest.param(b"\x82\xa6fields\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\x80" * 1000) * 1000, id="empty-maps"),
+        pytest.param(b"\x82\xa6fields\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\xc0" * 1000) * 1000, id="nothings"),
+        pytest.param(
+            b"\x82\xa6fields\x80\xa8sections\x81\xa1x\x81\xa1a\x81\xa5shape\xdd\x00\x01\x86\xa0" + b"\x90" * 100_000,
+            id="a-shape",
+        ),
+        pytest.param(b"\x81\xdd\x00\x01\x86\xa0" + b"\x90" * 100_000, id="a-key"),
+        pytest.param(b"\x82\xa6fields\x80\xa8sections\xdf\x00\x00\xff\xff" + b"\xa1a\x80" * 65_535, id="sections"),
+    ],
+)
+def test_a_body_is_no_larger_in_memory_than_a_few_times_its_length(packed):
+    """An empty map takes 64 bytes, a list eight for each of the entries that its head claims."""
+    body = head_of(packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            wire.unpack(body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * len(body) + 100_000
+
+
+def test_a_map_of_many_keys_is_looked_through_once():
+    """Each key compared with each other would be 10^8 comparisons."""
+    fields = {f"{number:x}": None for number in range(11_000)}
+    assert wire.unpack(signed({"fields": fields, "sections": {}})).fields == fields
