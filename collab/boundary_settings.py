@@ -20,7 +20,9 @@ from simnet import Rate, Rule
 from simnet.errors import UnitError
 from simnet.units import format_size, size_bytes
 
-Kind = Literal["embeddings", "synthetic", "seeds", "model", "gradients", "stream"]
+Kind = Literal[
+    "embeddings", "synthetic", "seeds", "model", "gradients", "keys", "shares", "masked", "unmasking", "stream"
+]
 Tenants = Mapping[str, tuple[str, ...]]
 _WILD = frozenset("*?[")
 _RATE_EXAMPLE = 'e.g. "1 MB/s", "3 messages/min" or {size: 5 MB, per: 10 s, burst: 20 MB}'

@@ -55,7 +55,7 @@ def costs_of(settings: Any, images: ImageSpec, counts: Counts) -> Costs:
     for site, held in counts.items():
         kind = tuple(held)
         if kind not in seen:
-            facts = _facts(settings, held, share)
+            facts = _facts(settings, held, share, len(counts))
             seen[kind] = (
                 (_asked(method, "upload_bytes", settings, images, facts) if sum(held) else 0),
                 (_asked(method, "client_operations", settings, images, facts) if sum(held) else 0),
@@ -68,8 +68,8 @@ def costs_of(settings: Any, images: ImageSpec, counts: Counts) -> Costs:
     return Costs(sizes, operations, server, rounds, largest if weights else 0)
 
 
-def _facts(settings: Any, counts: Sequence[int], share: int) -> dict[str, Any]:
-    """What formulas may ask about a site."""
+def _facts(settings: Any, counts: Sequence[int], share: int, sites: int) -> dict[str, Any]:
+    """What formulas may ask about a site, one of `sites`."""
     served = getattr(settings, "networks_served", getattr(settings, "iterations", 0))
     return {
         "counts": list(counts),
@@ -77,6 +77,7 @@ def _facts(settings: Any, counts: Sequence[int], share: int) -> dict[str, Any]:
         "classes": sum(held > 0 for held in counts),
         "pictured": len(localdm.distillable(counts, share)),
         "share": share,
+        "sites": sites,
         "iterations": round(served * getattr(settings, "participation", 1.0)),
         "steps": getattr(settings, "steps", 0),
     }

@@ -7,7 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from collab.errors import RunFailedError
+from collab.expectations import MAX_ABSOLUTE
 from collab.matching import Moments
 from collab.nets import NetworkSpec
 from collab.quantisation import numbers
@@ -15,6 +18,7 @@ from collab.wire import Section
 
 _FIXED_POINT = 2.0**24  # float16 numbers are whole multiples of 2^-24, so their sums below are exact
 _MOST_SAMPLES = 2**27  # of one class at all sites together
+_LARGEST_MEAN = 3 * MAX_ABSOLUTE  # that of one restored from codes
 
 
 def largest_count(sites: int) -> int:
@@ -69,6 +73,44 @@ class EmbeddingSums:
         where = np.ix_(rows[used], classes)
         self._sums[where] += fixed[used] * weights[None, :, None]
         self._weights[where] += weights[None, :]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """A T, C, D."""
+        rows, classes, size = self._sums.shape
+        return rows, classes, size
+
+    def vector(self, sites: int) -> NDArray[np.int64]:
+        """The sums of one of `sites` sites as a vector: all sums, then the weights [C], the same under every network.
+
+        Raises `RunFailedError` for more samples of a class than keep the sum over all sites from overflowing.
+        """
+        most = int(self._weights.max(initial=0))
+        if most > largest_count(sites):
+            raise RunFailedError(
+                f"there are {most} samples of one class here; with {sites} sites each may bring {largest_count(sites)} "
+                "into a secure sum, so that it cannot overflow. Divide the data, or set weighting: uniform"
+            )
+        return np.concatenate([self._sums.reshape(-1), self._weights[0]])
+
+    def add_vector(self, vector: NDArray[np.int64]) -> None:
+        """Fold in what `vector` gave of other sums, or of many added up.
+
+        Raises `RunFailedError` for what no sites that keep to their bounds can have sent.
+        """
+        classes = self._sums.shape[1]
+        sums, weights = vector[:-classes].reshape(self._sums.shape), vector[-classes:]
+        largest = np.clip(weights, 0, _MOST_SAMPLES) * (_LARGEST_MEAN * _FIXED_POINT)
+        outside = (np.abs(sums.astype(np.float64)) > largest[:, None]).any(axis=(0, 2)) | (weights < 0)
+        outside |= weights > _MOST_SAMPLES
+        if outside.any():
+            label = int(np.flatnonzero(outside)[0])
+            raise RunFailedError(
+                f"the sum over sites of class {label} is impossible (weight {weights[label]}): a site has sent "
+                "something else than the sums of its means, and which one it was cannot be told"
+            )
+        self._sums += sums
+        self._weights += weights
 
     def classes(self) -> list[int]:
         """The classes of which some site sent a mean under some network, ascending."""

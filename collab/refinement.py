@@ -24,7 +24,14 @@ from collab.step_plan import Schedule, share_of_rate, step_order
 from simnet.draws import generator
 
 
-class RefinementSettings(Protocol):
+class AugmentationSettings(Protocol):
+    """What of a method's settings decides about augmentations."""
+
+    def strategy(self, images: ImageSpec) -> tuple[Operation, ...]:
+        """The augmentations in use."""
+
+
+class RefinementSettings(AugmentationSettings, Protocol):
     """What of a method's settings decides about the refinement."""
 
     @property
@@ -58,9 +65,6 @@ class RefinementSettings(Protocol):
     def network(self, images: ImageSpec) -> NetworkSpec:
         """The network that embeds such images."""
 
-    def strategy(self, images: ImageSpec) -> tuple[Operation, ...]:
-        """The augmentations in use."""
-
 
 def noise_set(images: ImageSpec, classes: Sequence[int], images_per_class: int, factor: int, seed: int) -> SyntheticSet:
     """Images of standard normal noise in normalised space, which tell nothing of anybody's data.
@@ -77,7 +81,7 @@ def noise_set(images: ImageSpec, classes: Sequence[int], images_per_class: int, 
 
 
 def class_augmentations(
-    settings: RefinementSettings, images: ImageSpec, network_seed: int, classes: Sequence[int], number: int = 0
+    settings: AugmentationSettings, images: ImageSpec, network_seed: int, classes: Sequence[int], number: int = 0
 ) -> list[Augmentation]:
     """The siamese augmentation of each class under one network, one of A: the same at every site and at the server."""
     strategy = settings.strategy(images)

@@ -98,6 +98,7 @@ COLLAB = [
     "step_plan",
     "embedding_sums",
     "refinement",
+    "class_means",
     "pooling",
     "gradient_matching",
     "meta_learning",

@@ -18,20 +18,20 @@ With `initial: noise` the server starts from seeded noise: the sites distil noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from collab.compute import report
-from collab.content_cache import remembered
+from collab.class_means import class_means
 from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums, largest_count
-from collab.matching import SyntheticSet, class_moments
+from collab.matching import SyntheticSet
 from collab.methods import (
     Ask,
     Expected,
@@ -45,9 +45,12 @@ from collab.methods import (
     localdm,
     read_synthetic,
 )
-from collab.nets import NetworkSpec, operations_per_image, reseeded, seeded_network
-from collab.quantisation import EmbeddingDtype, as_section, size_bytes
-from collab.refinement import class_augmentations, noise_set, refine
+from collab.nets import NetworkSpec, operations_per_image
+from collab.privacy.secure_sums import Participant
+from collab.privacy.site_secret import secret_for
+from collab.privacy.sum_rounds import KINDS_DOWN, KINDS_UP, SumRounds, SumShape, answer, answer_bytes, question_of
+from collab.quantisation import EmbeddingDtype, size_bytes
+from collab.refinement import noise_set, refine
 from collab.wire import Section, encode
 from simnet.draws import generator, key
 
@@ -95,6 +98,16 @@ class Settings(localdm.Settings):
         "list", description="send each site the seeds of its networks, or one from which it derives them"
     )
 
+    aggregation: Literal["plain", "secure"] = Field(
+        "plain",
+        description="what the server sees of the means: each site's, or by secure aggregation their sum over sites "
+        "alone, in four exchanges; then initial must be noise",
+    )
+    threshold: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="t: of secure aggregation, the sites that must stay to its end; more than two thirds if not given",
+    )
+
     @property
     def networks_served(self) -> int:
         """The networks under which the sites embed their data."""
@@ -110,6 +123,12 @@ class Settings(localdm.Settings):
             raise ValueError(
                 "initial is noise and iterations 0: nothing would ever turn the noise into images; set iterations to "
                 "the number of networks, or initial: random"
+            )
+        if self.aggregation == "secure" and (self.initial != "noise" or self.participation < 1):
+            raise ValueError(
+                f"aggregation is secure, initial {self.initial} and participation {self.participation:g}: images of "
+                "each site, or sums over few of them, would tell what the sum over all hides; set initial: noise and "
+                "participation: 1"
             )
         if self.augmentations > 1 and not self.augment:
             raise ValueError(
@@ -158,6 +177,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
     """The kinds of content that the sites send, no images if the server starts from noise, and the server's."""
+    if settings.aggregation == "secure":
+        return KINDS_UP, KINDS_DOWN
     return (UPLOADS - {"synthetic"} if settings.initial == "noise" else UPLOADS), TASKS
 
 
@@ -167,6 +188,8 @@ def kinds(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
 def client(task: Task, site: Site) -> Sections:
     """The site's own distillation, if images are asked for, and its class means under each network of the task."""
     settings: Settings = task.settings
+    if settings.aggregation == "secure":
+        return _secure_answer(task, site)
     if not site.data.classes_present:
         return {}
     local = {} if settings.initial == "noise" else localdm.client(task, site)
@@ -174,6 +197,33 @@ def client(task: Task, site: Site) -> Sections:
     if not seeds:
         return local
     return {**local, "embeddings": class_means(settings, site, iterations, seeds, task.seed)}
+
+
+def answered_once(task: Task) -> str | None:
+    """What a task of secure aggregation asks for, which a site must not answer twice in one run."""
+    question = question_of(task.sections) if task.settings.aggregation == "secure" else None
+    return question and f"{question} in the run {_run_of(task)[:16]}"
+
+
+def _secure_answer(task: Task, site: Site) -> Sections:
+    """A site's part of a secure sum. One without data takes part like any other, so that nobody can tell."""
+    settings: Settings = task.settings
+    sums = EmbeddingSums(settings, settings.network(site.data.spec))
+    participant = Participant(secret_for(site.secret, "secure sums", _run_of(task), site.data.digest))
+
+    def vector(sites: int) -> NDArray[np.int64]:
+        if site.data.classes_present:
+            iterations, seeds = networks_of(settings, task.sections["seeds"])
+            sums.add(class_means(settings, site, iterations, seeds, task.seed), iterations)
+        return sums.vector(sites)
+
+    return answer(participant, task.sections, settings.threshold, SumShape(*sums.shape), vector)
+
+
+def _run_of(task: Task) -> str:
+    """A digest of what was agreed on before the first task of a run."""
+    settings = task.settings.model_dump(mode="json", exclude={"name"})
+    return hashlib.sha256(json.dumps([task.seed, task.share, settings], sort_keys=True).encode()).hexdigest()
 
 
 def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[int]]:
@@ -186,37 +236,6 @@ def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[i
     return iterations, [derived[iteration] for iteration in iterations]
 
 
-def class_means(settings: Settings, site: Site, iterations: Iterable[int], seeds: Iterable[int], seed: int) -> Section:
-    """Mean embeddings [A T_k, C_k, D] of the classes that the site holds, and how many samples it has of each."""
-    served = [(int(iteration), int(network_seed)) for iteration, network_seed in zip(iterations, seeds, strict=True)]
-    drawn = (settings.batch_size, settings.augmentations, settings.strategy(site.data.spec), settings.embedding_dtype)
-    parts = (settings.network(site.data.spec), drawn, site.name, site.data.digest, served, seed)
-    return remembered("class means", site.device, parts, partial(_embedded, settings, site, served, seed))
-
-
-def _embedded(settings: Settings, site: Site, served: Sequence[tuple[int, int]], seed: int) -> Section:
-    data, classes = site.data, site.data.classes_present
-    fresh = seeded_network(settings.network(data.spec), 0, site.device)
-    size = None if settings.batch_size == "all" else settings.batch_size
-    rows = []
-    networks = reseeded(fresh, [network_seed for _, network_seed in served])
-    for position, ((iteration, network_seed), network) in enumerate(zip(served, networks, strict=True)):
-        for number in range(settings.augmentations):
-            again = (number,) if number else ()
-            draws = [generator(seed, "batch", site.name, iteration, label, *again) for label in classes]
-            batches = [
-                data.portions(label, size, draw, site.device.torch) for label, draw in zip(classes, draws, strict=True)
-            ]
-            augmentations = class_augmentations(settings, data.spec, network_seed, classes, number)
-            rows.append(class_moments(network, batches, classes, augmentations).means)
-        report(f"{site.name} embeds", position + 1, len(served))
-    return {
-        "classes": encode(np.asarray(classes), "uint8"),
-        "counts": encode(data.counts[classes], "int64"),
-        **as_section("means", torch.stack(rows).cpu().numpy(), settings.embedding_dtype),
-    }
-
-
 # -- at the server -------------------------------------------------------------------------------
 
 
@@ -227,6 +246,20 @@ async def server(fleet: Fleet) -> Outcome:
     seeds = network_seeds(fleet.seed, settings.networks_served)
     sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
+    if settings.aggregation == "secure":
+        await _sum_securely(fleet, sums, seeds)
+    else:
+        await _collect(fleet, spec, sums, pool, seeds)
+    initial, used = _start(settings, fleet, pool, sums), seeds[: settings.iterations]
+    refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
+    return Outcome(refined.synthetic, initial, matching_losses=refined.losses)
+
+
+async def _collect(
+    fleet: Fleet, spec: NetworkSpec, sums: EmbeddingSums, pool: localdm.InitialPool, seeds: Sequence[int]
+) -> None:
+    """Ask every site once for what it has, into the sums and the pool."""
+    settings: Settings = fleet.settings
     takers = participants(settings, fleet.sites, fleet.seed)
     asked = [site for site in fleet.sites if takers[site] or settings.initial != "noise"]
     asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in asked}
@@ -237,9 +270,19 @@ async def server(fleet: Fleet) -> Outcome:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
         if "embeddings" in upload.sections:
             sums.add(upload.sections["embeddings"], takers[upload.site])
-    initial, used = _start(settings, fleet, pool, sums), seeds[: settings.iterations]
-    refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
-    return Outcome(refined.synthetic, initial, matching_losses=refined.losses)
+
+
+async def _sum_securely(fleet: Fleet, sums: EmbeddingSums, seeds: Sequence[int]) -> None:
+    """Fold in the sum over the sites, of which no single summand is seen."""
+    settings: Settings = fleet.settings
+    ask = Ask({"seeds": _seeds_sent(seeds, range(settings.networks_served))})
+    sent = (_by_master(ask, settings, fleet.seed) if settings.seeds == "master" else ask).sections["seeds"]
+    rounds = SumRounds(fleet.sites, settings.threshold, SumShape(*sums.shape), sent)
+    for exchange in rounds.exchanges():
+        asks = {id(question): Ask(*question) for question in exchange.questions.values()}
+        async for upload in fleet.ask({site: asks[id(question)] for site, question in exchange.questions.items()}):
+            exchange.take(upload.site, upload.sections)
+    sums.add_vector(await fleet.compute("unmask", rounds.total))
 
 
 def _start(settings: Settings, fleet: Fleet, pool: localdm.InitialPool, sums: EmbeddingSums) -> SyntheticSet:
@@ -271,10 +314,7 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
     """
     settings: Settings = fleet.settings
     images = fleet.images
-    sent = {
-        "iterations": encode(np.asarray(iterations, dtype=np.uint32)),
-        "networks": encode(np.asarray([seeds[iteration] for iteration in iterations], dtype=np.uint64)),
-    }
+    sent = _seeds_sent(seeds, iterations)
     synthetic = dict(expected_synthetic(images, fleet.share, settings.image_dtype))
     if not iterations:  # then images are wanted, or the site would not be asked
         return Ask({"seeds": sent}, {"synthetic": synthetic})
@@ -290,6 +330,14 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
     return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": synthetic})
 
 
+def _seeds_sent(seeds: Sequence[int], iterations: Sequence[int]) -> Section:
+    """The iterations that a site serves, and the seeds of their networks."""
+    return {
+        "iterations": encode(np.asarray(iterations, dtype=np.uint32)),
+        "networks": encode(np.asarray([seeds[iteration] for iteration in iterations], dtype=np.uint64)),
+    }
+
+
 def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
     """The same ask with one seed in place of the networks'; the iterations go along only if they are not all."""
     sent = {"master": encode(np.asarray([seed], dtype=np.uint64))}
@@ -299,14 +347,25 @@ def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
 
 
 def upload_bytes(
-    settings: Settings, images: ImageSpec, *, iterations: int, classes: int, share: int, pictured: int | None = None
+    settings: Settings,
+    images: ImageSpec,
+    *,
+    iterations: int,
+    classes: int,
+    share: int,
+    pictured: int | None = None,
+    sites: int = 1,
 ) -> int:
     """Closed formula: bytes of the tensors in one upload, without the envelope (fact sheet, section 12).
 
     U = b_e D C A T_k + b_i n_k C px, with 8 B more for the range of each quantised vector or image, and beside it 9 B
     per class for its number and count, 1 B per image for its label. `pictured` is the number of classes of which images
     go along, if not all: those of which the site holds more samples than its share. With `initial: noise` none do.
+    With secure aggregation it is 8 (D C A T + C) + 64 + 115 K in all exchanges of K sites, see `answer_bytes`.
     """
+    if settings.aggregation == "secure":
+        rows, spec = settings.iterations * settings.augmentations, settings.network(images)
+        return answer_bytes(SumShape(rows, images.classes, spec.embedding_size), sites)
     pictures = 0 if settings.initial == "noise" else share * (classes if pictured is None else pictured)
     vectors = classes * iterations * settings.augmentations
     means = size_bytes(settings.embedding_dtype, vectors * settings.network(images).embedding_size, vectors)

@@ -27,6 +27,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from collab.augment import Augmentation, Operation, per_sample, siamese
+from collab.class_means import class_means
 from collab.compute import report
 from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums
@@ -127,6 +128,7 @@ class Settings(collabdm.Settings):
     initial: Literal["random", "union"] = Field(
         "random", description="what the server starts from, as in localdm: images of the sites, in a round of their own"
     )
+    aggregation: Literal["plain"] = Field("plain", description="the server sees the means of each site")
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = Field(
         GradientMatchingSettings(), description="settings of the instance gradient-matching"
@@ -157,7 +159,7 @@ def client(task: Task, site: Site) -> Sections:
     if "seeds" not in task.sections:
         return localdm.client(task, site)
     iterations, networks = collabdm.networks_of(settings, task.sections["seeds"])
-    return {"embeddings": collabdm.class_means(settings, site, iterations, networks, task.seed)}
+    return {"embeddings": class_means(settings, site, iterations, networks, task.seed)}
 
 
 def _gradients(settings: Settings, site: Site, model: Section, seed: int) -> Section:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from collab import wire
 from collab.errors import PrivateDataError, WireError
 from collab.privacy.guard import RawDataGuard
+from collab.privacy.secure_sums import PUBLIC_BYTES, SEALED_BYTES
+from collab.privacy.shamir import SHARE_BYTES
 from simnet.errors import InspectionError
 from simnet.tenancy import CONTROL, Point
 
@@ -35,13 +37,27 @@ KINDS: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
         "counts": (frozenset({"int64"}), 1),
         "sums": (_FLOATS, 2),
     },
+    # Secure sums, see `collab.privacy.sum_rounds`.
+    "keys": {"encryption": (frozenset({"uint8"}), 2), "masking": (frozenset({"uint8"}), 2)},
+    "shares": {"sealed": (frozenset({"uint8"}), 2)},
+    "masked": {"sums": (frozenset({"uint64"}), 3), "weights": (frozenset({"uint64"}), 1)},
+    "unmasking": {"shares": (frozenset({"uint8"}), 2)},
     # The weights of a network; beside its head it has layers, see `_check_layer`.
     "model": {"head.weight": (_FLOATS, 2), "head.bias": (_FLOATS, 1)},
 }
 _OPTIONAL: Mapping[str, Mapping[str, tuple[frozenset[str], int]]] = {
     "synthetic": {"soft_labels": (_FLOATS, 2), "step_sizes": (_FLOATS, 1)},
+    "keys": {"reached": (frozenset({"uint8"}), 1)},
 }
 """What a kind may hold beside what it consists of."""
+
+_WIDTHS: Mapping[tuple[str, str], int] = {
+    ("keys", "encryption"): PUBLIC_BYTES,
+    ("keys", "masking"): PUBLIC_BYTES,
+    ("shares", "sealed"): SEALED_BYTES,
+    ("unmasking", "shares"): SHARE_BYTES,
+}
+"""The extent that the last axis of a tensor must have: bytes of any other width could be images."""
 
 _NOTES: Mapping[str, str] = {"samples": "int64", "round": "uint32"}
 """What may be said beside the weights of a model, each a single number."""
@@ -93,6 +109,9 @@ def _check_kind(kind: str, section: wire.Section) -> None:
                 f"{kind}.{name} is {tensor.dtype} with {len(tensor.shape)} axes; "
                 f"expected {' or '.join(sorted(dtypes))} with {axes}"
             )
+        width = _WIDTHS.get((kind, name), tensor.shape[-1])
+        if tensor.shape[-1] != width:
+            raise WireError(f"{kind}.{name} has rows of {tensor.shape[-1]} B, expected {width}")
 
 
 def _check_layer(name: str, tensor: wire.Tensor) -> None:

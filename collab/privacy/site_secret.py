@@ -36,7 +36,12 @@ def kept_secret(disk: Disk) -> bytes:
 
 
 def secret_for(secret: bytes, purpose: str, *parts: str) -> bytes:
-    """32 bytes that follow from a site's secret for one purpose, and say nothing about it or about those for others."""
+    """32 bytes that follow from a site's secret for one purpose, and say nothing about it or about those for others.
+
+    Raises `ValueError` if the secret is none: what follows from it could be guessed.
+    """
+    if len(secret) != SECRET_BYTES:
+        raise ValueError(f"a site's secret has {SECRET_BYTES} B, found {len(secret)}; give the site one")
     context = "/".join((purpose, *(f"{len(part)}:{part}" for part in parts)))
     return hmac.new(secret, context.encode(), hashlib.sha256).digest()
 

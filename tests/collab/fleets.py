@@ -11,6 +11,7 @@ import numpy as np
 from collab.compute import CPU
 from collab.data import Dataset, GaussiansSettings, SiteData, load_dataset
 from collab.methods import Site, Task, Upload, check_sections
+from collab.privacy.site_secret import laboratory_secret
 
 
 def gaussians(**settings: Any) -> Dataset:
@@ -40,7 +41,7 @@ class LocalFleet:
         for site in (site for site in self.order if site in asks):
             ask = asks[site]
             task = Task("task", "method", self.settings, self.seed, self.share, ask.sections)
-            sections = self.method.client(task, Site(site, self.data[site], self.device))
+            sections = self.method.client(task, Site(site, self.data[site], self.device, laboratory_secret(1, site)))
             check_sections(sections, ask.expects)
             upload = Upload(site, sections)
             self.uploads.append(upload)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from collab.compute import CPU
 from collab.methods import Site
 from collab.privacy.site_secret import SECRET_BYTES, forget_secret, kept_secret, laboratory_secret, secret_for
@@ -40,3 +42,8 @@ def test_what_follows_from_it_differs_by_purpose_and_parts():
     assert len(set(derived)) == len(others)
     assert {len(each) for each in derived} == {32}
     assert secret_for(secret, "sums") == derived[1] != secret_for(b"1" * 32, "sums")
+
+
+def test_nothing_follows_from_a_secret_that_is_none():
+    with pytest.raises(ValueError, match=r"^a site's secret has 32 B, found 0; give the site one$"):
+        secret_for(b"", "sums")
