@@ -132,6 +132,12 @@ class StoreError(CollabError):
     exit_code = 21
 
 
+class CredentialsError(CollabError):
+    """A certificate, a key, a token or a list of revoked ones cannot be read, or is not what it should be."""
+
+    exit_code = 22
+
+
 class RefusedUploadError(CollabError, ValueError):
     """An upload is well formed but not what the task asked for."""
 

@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -51,6 +52,7 @@ from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
 from simnet import Host, Network, Reply, Request, Route, problem
 from simnet.errors import SimnetError
+from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.sessions import new_session
 from simnet.tenancy import Message
 
@@ -68,11 +70,12 @@ def serve_scenario(
     on_listening: Callable[[str], None],
     listener: Listener | None = None,
     store: Store | None = None,
+    ingress: Ingress = OPEN_INGRESS,
 ) -> dict[str, Any]:
     """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
 
     With a `store` the run goes on with what an earlier server has left there. Counted are then all uploads; of what was
-    sent to the sites, what this server sends.
+    sent to the sites, what this server sends. `ingress` says what sites must prove; else their names are believed.
 
     Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for,
     since the sites take part once, or if the method needs all data at one site.
@@ -97,11 +100,12 @@ def serve_scenario(
         material = prepare(scenario, log, real=True)
         log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
         options = {} if store is None else {"begun_s_ago": store.elapsed_s()}
-        network = make_network(scenario, {}, real=True, listen=(address, port), **options)
+        network = make_network(scenario, {}, real=True, listen=(address, port), ingress=ingress, **options)
         if store is not None:
             network.boundaries.ledger = store.ledger()
             _recall(store, network, settings.name)
-        result = _serve(scenario, material, network, on_listening, log, store)
+        desk = partial(_Reception, scenario, store=store, proved=ingress.authenticator is not None)
+        result = _serve(scenario, material, network, on_listening, log, store, desk)
         log.method_ended(result)
         return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
 
@@ -113,6 +117,7 @@ def _serve(
     on_listening: Callable[[str], None],
     listener: Listener,
     store: Store | None,
+    reception: Callable[[Callable[[str, str], None]], _Reception],
 ) -> MethodResult:
     """Be the server of the scenario's method on a network until its result is there; judge it."""
     settings, device = scenario.method, scenario.compute.torch_device()
@@ -131,8 +136,7 @@ def _serve(
             host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload,
             register=store, waiting=scenario.wait_for,
         )  # fmt: skip
-        desk = _Reception(scenario, agent.lose, store)
-        running = host.start(agent.run(body_limit_bytes(scenario), desk.routes()))
+        running = host.start(agent.run(body_limit_bytes(scenario), reception(agent.lose).routes()))
         serving = asyncio.create_task(agent.serving.wait())
         await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
         serving.cancel()
@@ -157,20 +161,29 @@ def _recall(store: Store, network: Network, method: str) -> None:
 
 
 class _Reception:
-    """Describes the experiment to newcomers and gives them the names of sites."""
+    """Describes the experiment to newcomers and gives them the names of sites; only their own if these are `proved`."""
 
-    def __init__(self, scenario: Scenario, lose: Callable[[str, str], None], store: Store | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        lose: Callable[[str, str], None],
+        store: Store | None = None,
+        *,
+        proved: bool = False,
+    ) -> None:
+        self._proved = proved
         self._scenario = scenario
         self._lose = lose
         self._store = store
         self._claimed: set[str] = set() if store is None else set(store.claimed())
 
     def routes(self) -> list[Route]:
-        """The routes of the reception, open to all."""
+        """The routes of the reception, open to all unless names are proved."""
+        to_all = not self._proved
         return [
-            Route("GET", EXPERIMENT_PATH, self._describe, open_to_all=True),
-            Route("POST", SITES_PATH, self._claim_any, open_to_all=True),
-            Route("POST", CLAIM_PATH, self._claim, open_to_all=True),
+            Route("GET", EXPERIMENT_PATH, self._describe, open_to_all=to_all),
+            Route("POST", SITES_PATH, self._claim_any, open_to_all=to_all),
+            Route("POST", CLAIM_PATH, self._claim, open_to_all=to_all),
             Route("DELETE", CLAIM_PATH, self._gives_up),
         ]
 
@@ -178,6 +191,10 @@ class _Reception:
         return Reply(200, message({"scenario": self._scenario.dump()}))
 
     async def _claim_any(self, request: Request) -> Reply:
+        if request.source in self._scenario.clients:
+            return self._claimed_by(request.source)
+        if self._proved:
+            return problem(403, "not-you", f"{request.source} is no site of this run")
         for site in self._scenario.clients:
             if site not in self._claimed:
                 return self._claimed_by(site)
@@ -185,7 +202,11 @@ class _Reception:
 
     async def _claim(self, request: Request) -> Reply:
         site = request.parameters["site"]
-        return self._claimed_by(site) if site in self._scenario.clients else not_found("site", site)
+        if site not in self._scenario.clients:
+            return not_found("site", site)
+        if request.source not in ((site,) if self._proved else (site, None)):
+            return problem(403, "not-you", f"{request.source} may not take part as {site}")
+        return self._claimed_by(site)
 
     async def _gives_up(self, request: Request) -> Reply:
         site = request.parameters["site"]
@@ -201,7 +222,7 @@ class _Reception:
         return Reply(200, message({"site": site}))
 
     def _claimed_by(self, site: str) -> Reply:
-        # A site may come back after a crash; who it really is, is not checked yet.
+        # A site may come back after a crash. Unless names are proved, nobody can tell it from another in its place.
         self._claimed.add(site)
         if self._store is not None:
             self._store.claim(site)
@@ -216,22 +237,23 @@ def join_run(
     patience_s: float = 60.0,
     on_joined: Callable[[str, Scenario], None] | None = None,
     listener: Listener | None = None,
+    egress: Egress = OPEN_EGRESS,
 ) -> str:
     """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
 
-    `scenario` is asked of the server if not given. Raises `RunFailedError` if the server cannot be reached for
-    `patience_s`, or refuses.
+    `scenario` is asked of the server if not given; `egress` is what proves who this site is. Raises
+    `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
-    text, name = asyncio.run(_introduce(url, site, patience_s))
+    text, name = asyncio.run(_introduce(url, site, patience_s, egress))
     scenario = scenario or parse(text, f"{url}{EXPERIMENT_PATH}")
     material = prepare(scenario, listener, real=True)
     if name not in material.holdings:
         raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
     device = scenario.compute.torch_device()
     me = Site(name, material.site_data(name), device)
-    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url})
+    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url}, egress=egress)
     disk = network.host(name).disk
     me = replace(me, secret=kept_secret(disk))
     if on_joined is not None:
@@ -266,16 +288,20 @@ async def _give_up(host: Host, error: Exception) -> None:
             await host.request(SERVER, "DELETE", CLAIM_PATH.format(site=host.name), told)
 
 
-async def _introduce(url: str, site: str | None, patience_s: float) -> tuple[str, str]:
+async def _introduce(url: str, site: str | None, patience_s: float, egress: Egress) -> tuple[str, str]:
     """The text of the scenario, and the name of the site to be; waits for a server that is not up yet."""
     deadline_s = time.monotonic() + patience_s
     claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
-    async with new_session() as session:
+    async with new_session(tls=egress.tls, headers=egress.headers(url)) as session:
         while True:
             try:
                 experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
                 claimed = await _ask(session, "POST", claim)
                 return str(experiment["scenario"]), str(claimed["site"])
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise RunFailedError(
+                    f"what answers at {url} is not to be trusted: {error.certificate_error}"
+                ) from error
             except aiohttp.ClientConnectionError as error:
                 if time.monotonic() > deadline_s:
                     raise RunFailedError(f"nobody answers at {url}: {error}") from error
@@ -285,7 +311,7 @@ async def _introduce(url: str, site: str | None, patience_s: float) -> tuple[str
 
 
 async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any:
-    async with session.request(method, address) as response:
+    async with session.request(method, address, allow_redirects=False) as response:
         body = await response.read()
         if response.status >= 400:
             reply = Reply(response.status, Message(body, content_type=response.content_type))

@@ -35,6 +35,7 @@ SHUTDOWN_S = 0.5
 # What frames a message is the carriage's business; an agent that set these could smuggle one inside another.
 _OWN_HEADERS = frozenset(
     {
+        "authorization",
         "boundary-from",
         "boundary-kind",
         "connection",
@@ -43,10 +44,11 @@ _OWN_HEADERS = frozenset(
         "content-type",
         "host",
         "transfer-encoding",
+        "www-authenticate",
     }
 )
-# What HTTP software adds by itself; everything else counts as the agents' own.
-_USUAL_HEADERS = _OWN_HEADERS | {"accept", "accept-encoding", "date", "server", "user-agent"}
+# What HTTP software adds by itself; everything else counts as the agents' own. So does a token: nothing else bounds it.
+_USUAL_HEADERS = _OWN_HEADERS - {"authorization"} | {"accept", "accept-encoding", "date", "server", "user-agent"}
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 

@@ -81,3 +81,19 @@ class InspectionError(SimnetError, ValueError):
 
 class TraceFileError(SimnetError, ValueError):
     """A file is no trace, is damaged, or was changed since it was written. The message names it."""
+
+
+class IdentityError(SimnetError, PermissionError):
+    """A request does not prove who sends it, or proves somebody who may not. `code` is for programs.
+
+    `status` is that of the answer: 401 if other credentials could help, 403 if not.
+    """
+
+    def __init__(self, code: str, reason: str, status: int = 401) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.status = status
+
+
+class UntrustedError(UnreachableError):
+    """Whoever answers at the peer's address cannot prove to be the peer: its certificate is not to be trusted."""

@@ -1,8 +1,9 @@
 """The carriage by real bytes: unmodified aiohttp, in both worlds, over simulated streams or over sockets.
 
-The sender declares itself and what it sends in two headers, `Boundary-From` and `Boundary-Kind`.
+The sender declares itself and what it sends in two headers, `Boundary-From` and `Boundary-Kind`. On sockets an
+`Ingress` makes it prove the former.
 
-Not modelled: TLS, proxies, HTTP/2.
+Not modelled: TLS in virtual time, proxies, HTTP/2.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from simnet.carriage import (
     kinds_in_words,
     nowhere,
 )
-from simnet.errors import BoundaryError, PortInUseError, UnreachableError
+from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
+from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
 from simnet.services import Reply, Request, Route, no_room, too_large
 from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
@@ -43,15 +45,27 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class HttpCarriage(Carriage):
     """Carries the messages of one host by HTTP."""
 
-    def __init__(self, place: Place, boundaries: Boundaries, trace: Trace) -> None:
+    def __init__(
+        self,
+        place: Place,
+        boundaries: Boundaries,
+        trace: Trace,
+        *,
+        ingress: Ingress = OPEN_INGRESS,
+        egress: Egress = OPEN_EGRESS,
+    ) -> None:
         super().__init__(place, boundaries, trace)
+        self._ingress = ingress
+        self._egress = egress
         self._session: aiohttp.ClientSession | None = None
         self._runners: list[web.AppRunner] = []
 
     async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
         place = self._place
+        url = place.url_of(peer)
         sent_headers = {
             **headers,
+            **self._egress.headers(url),
             FROM_HEADER: place.name,
             KIND_HEADER: kinds_in_words(message.kinds),
             "Content-Type": message.content_type,
@@ -60,11 +74,13 @@ class HttpCarriage(Carriage):
             # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.
             with self._at_home(), setting(inspected, peer):
                 async with self._client().request(
-                    method, place.url_of(peer) + path, data=_payload(message), headers=sent_headers,
+                    method, url + path, data=_payload(message), headers=sent_headers,
                     allow_redirects=False,
                 ) as response:  # fmt: skip
                     answer = Message(await response.read(), declared_kinds(response.headers), response.content_type)
                     return Reply(response.status, answer, dict(response.headers))
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UntrustedError(f"{place.name} does not trust {peer} at {url}: {error.certificate_error}") from error
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, BoundaryError):
                 raise error.os_error from error
@@ -79,7 +95,7 @@ class HttpCarriage(Carriage):
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             # A jar would bring back, with later messages, what nobody has inspected.
-            self._session = new_session(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = new_session(tls=self._egress.tls, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
     async def serve(self, routes: Sequence[Route], address: str | None, port: int, body_limit_bytes: int) -> int:
@@ -100,7 +116,7 @@ class HttpCarriage(Carriage):
         )
         await runner.setup()
         self._runners.append(runner)
-        site = web.TCPSite(runner, address, port)
+        site = web.TCPSite(runner, address, port, ssl_context=self._ingress.tls)
         try:
             with self._at_home():
                 await site.start()
@@ -112,13 +128,32 @@ class HttpCarriage(Carriage):
 
     def _handler(self, route: Route, body_limit_bytes: int) -> Handler:
         async def handle(http: web.Request) -> web.Response:
-            source = self._place.name_of(http.remote) or http.headers.get(FROM_HEADER)
+            try:
+                source = self._sender(route, http)
+            except IdentityError as error:
+                # Not in the trace: whoever knocks without a name must not fill the memory of a server.
+                return _respond(self._ingress.refusal(error))
             reply = self._turned_away(route, source, http, has_body=_has_body(http))
             if reply is None:
                 reply = await self._read_and_served(route, source, http, body_limit_bytes)
             return _respond(self._told(reply, source, http))
 
         return handle
+
+    def _sender(self, route: Route, http: web.Request) -> str | None:
+        """Who sends a request. Raises `IdentityError` if that is not proved though it must be."""
+        known = self._place.name_of(http.remote)
+        if known is not None:
+            return known
+        tls = http.get_extra_info("ssl_object")
+        brought = Credentials(
+            certificate=None if tls is None else tls.getpeercert(binary_form=True),
+            authorization=http.headers.get("Authorization"),
+        )
+        source = self._ingress.sender(brought, http.headers.get(FROM_HEADER), self._boundaries.tenant_of)
+        if source is None and self._ingress.authenticator is not None and not route.open_to_all:
+            raise IdentityError("no-identity", "prove who you are, by a certificate or a token of this deployment")
+        return source
 
     async def _read_and_served(
         self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int

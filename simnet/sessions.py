@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ssl
 from collections.abc import Iterator, MutableSet
 from typing import Any
 
@@ -17,14 +18,19 @@ from simnet.pieces import PIECE_BYTES
 CONNECT_TIMEOUT_S = 60.0
 
 
-def new_session(**options: Any) -> aiohttp.ClientSession:
+def new_session(*, tls: ssl.SSLContext | None = None, **options: Any) -> aiohttp.ClientSession:
     """A client session whose timeouts were set on purpose: none but for connecting (60 s).
+
+    `tls` says whom to trust behind https URLs, and with which certificate to answer for oneself.
 
     aiohttp would give up any exchange after 300 s, which a slow link needs for one upload, allow 100 connections at a
     time, and resolve names with aiodns where that is installed, past the event loop.
     """
     options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S))
-    options.setdefault("connector", aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), limit=0))
+    if "connector" not in options:
+        options["connector"] = aiohttp.TCPConnector(
+            resolver=aiohttp.ThreadedResolver(), limit=0, ssl=True if tls is None else tls
+        )
     return aiohttp.ClientSession(**options)
 
 

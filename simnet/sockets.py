@@ -1,8 +1,8 @@
 """The same interface on the machine's own sockets: agents run for real, in real time.
 
 All hosts of a run may live in one process (every one that this process starts agents on), or each in its own.
-Boundaries are enforced as in virtual time, by each process for its own hosts. Not here yet: TLS, identities (a
-sender's name is believed) and durable state.
+Boundaries are enforced as in virtual time, by each process for its own hosts. A sender's name is believed, unless the
+network has an `Ingress` that makes it prove who it is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
+from simnet.carriage import Carriage
 from simnet.devices import Job
 from simnet.disk import Disk, FolderDisk, MemoryDisk
 from simnet.errors import BoundaryError, SimnetError, UnreachableError
 from simnet.executors import Executor, ThreadExecutor
+from simnet.http import HttpCarriage
+from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.network import Host, Network, ProgramFactory
 from simnet.tcp import Tcp
 from simnet.topology import Topology
@@ -36,7 +39,8 @@ class SocketNetwork(Network):
 
     `urls` says where hosts of other processes are ("http://10.0.0.7:8080"); `listen` is the address and port on
     which services of this process listen, port 0 for any free one; `disk_folder` where hosts keep what is to outlast
-    this process; `begun_s_ago` when the run began, of which an earlier process has done a part.
+    this process; `begun_s_ago` when the run began, of which an earlier process has done a part; `ingress` and `egress`
+    what this process asks of senders, and what it brings itself.
     """
 
     def __init__(
@@ -48,11 +52,15 @@ class SocketNetwork(Network):
         carriage: str = "http",
         disk_folder: Path | None = None,
         begun_s_ago: float = 0.0,
+        ingress: Ingress = OPEN_INGRESS,
+        egress: Egress = OPEN_EGRESS,
         **options: Any,
     ) -> None:
         super().__init__(topology, **options)
         if carriage != "http":
             raise SimnetError(f"carriage is {carriage!r}: what crosses real sockets are bytes, so it must be http")
+        self._ingress = ingress
+        self._egress = egress
         self._disk_folder = disk_folder
         self._disks: dict[str, Disk] = {}
         self._urls = dict(urls or {})
@@ -61,6 +69,10 @@ class SocketNetwork(Network):
         self._listen = listen
         self._begun_s_ago = begun_s_ago
         self._started_s = time.monotonic() - begun_s_ago
+
+    def carriage_of(self, host: Host) -> Carriage:
+        """HTTP, with what this process asks of those who come, and brings where it goes."""
+        return HttpCarriage(host, self.boundaries, self.trace, ingress=self._ingress, egress=self._egress)
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` on an ordinary event loop."""
@@ -135,7 +147,8 @@ class SocketNetwork(Network):
 
     def listening_at(self, host: str, port: int) -> None:
         """Remember the port, so that hosts in this process find the service."""
-        self._urls[host] = f"http://{self._listen[0]}:{port}"
+        scheme = "http" if self._ingress.tls is None else "https"
+        self._urls[host] = f"{scheme}://{self._listen[0]}:{port}"
 
     def site_at(self, host: str, port: int) -> None:
         """Remember whose the port is: sessions of other tenants are held to the boundary."""

@@ -8,7 +8,8 @@ another kind's name. What the bodies mean is not known here: the program hands i
 A message is counted where it is first seen: as a rule where it leaves, also if it never arrives; where it arrives only
 if it left from another process. A refusal's reason is a message too, though it needs no rule.
 
-Not modelled: who a host really is. In virtual time the network knows; on real sockets the sender's name is believed.
+Not modelled: who a host really is. In virtual time the network knows; on real sockets `simnet.ingress` makes senders
+prove it, or believes their names.
 """
 
 from __future__ import annotations

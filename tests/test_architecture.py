@@ -59,6 +59,7 @@ SIMNET = [
     "energy",
     "spool",
     "services",
+    "ingress",
     "sessions",
     "carriage",
     "http",

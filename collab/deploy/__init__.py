@@ -1,1 +1,1 @@
-"""What only a real deployment has: the durable store of a server."""
+"""What only a real deployment has: certificates, who is who, the durable store of a server."""

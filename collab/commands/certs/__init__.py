@@ -1,0 +1,1 @@
+"""Certificates for a server and its sites, by an authority of one's own."""

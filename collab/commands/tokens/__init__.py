@@ -1,0 +1,1 @@
+"""Signed tokens, for sites that cannot have certificates."""
