@@ -30,7 +30,7 @@ from simnet.carriage import (
 from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
-from simnet.services import Reply, Request, Route, no_room, too_large
+from simnet.services import Reply, Request, Route, no_room, problem, too_large
 from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
 from simnet.spool import SMALLEST_SPOOLED_BYTES, SpooledMessage, SpoolError, SpoolFile
 from simnet.streams import inspected
@@ -158,6 +158,12 @@ class HttpCarriage(Carriage):
     async def _read_and_served(
         self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int
     ) -> Reply:
+        try:
+            return await self._taken_in(route, source, http, body_limit_bytes)
+        except web.RequestPayloadError as error:  # as aiohttp says it, this would be an error of the service
+            return problem(400, "unreadable", f"the body is not framed or compressed as its headers say: {error}")
+
+    async def _taken_in(self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int) -> Reply:
         kinds = declared_kinds(http.headers)
         if route.spool is None or not _is_long(http, body_limit_bytes):
             body = await _body_of(http, body_limit_bytes)

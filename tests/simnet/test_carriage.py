@@ -319,3 +319,30 @@ def test_a_foreign_program_may_compress_its_body(make_network):
 
     assert network.run(main) == b"HTTP/1.1 200 OK\r\n"
     assert taken == [300_000]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", id="not-gzip"),
+        pytest.param(b"Content-Encoding: deflate\r\nContent-Length: 3\r\n\r\nabc", id="not-deflate"),
+        pytest.param(b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc", id="not-brotli"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", id="no-size-of-a-chunk"),
+    ],
+)
+def test_a_body_that_is_not_as_its_headers_say_is_no_failure_of_the_service(make_network, rest):
+    network = make_network()
+
+    async def main():
+        await network.host("server").serve([Route("PUT", "/", count)])
+
+        async def ask():
+            reader, writer = await asyncio.open_connection("server", 8080)
+            writer.write(b"PUT / HTTP/1.1\r\nHost: server\r\n" + rest)
+            line = await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+            return line
+
+        return await network.host("client-0").start(ask())
+
+    assert network.run(main).split(b" ")[1] == b"400"
