@@ -178,3 +178,12 @@ def test_digits_in_the_form_of_svhn_can_be_read_as_svhn(tmp_path):
         middle = painted[:, 2:30, 2:30].reshape(3, -1)
         correlations = np.corrcoef(np.vstack([image.reshape(1, -1), middle]))[0, 1:]
         assert correlations.min() > 0.99
+
+
+def test_secure_sums_cost_what_the_formula_says():
+    rows = benchmark("secure_sums", "--sites", "2,5", "--sizes", "0.02")["costs"]
+    assert [row["sites"] for row in rows] == [2, 5]
+    for row in rows:
+        assert row["secure_bytes"] == 8 * (2 * 10 * 512 + 10) + 64 + 115 * row["sites"]
+        assert row["bytes_x"] == row["secure_bytes"] / row["plain_bytes"]
+        assert min(row[f"{way}_{where}_s"] for way in ("plain", "secure") for where in ("site", "server")) >= 0
