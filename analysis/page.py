@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from analysis.style import PAGE_WIDTH_IN, PHONE_WIDTH_IN
 from collab.store.missing import missing_in_words
+from collab.store.privacy import privacy_in_words
 from simnet.units import format_energy, format_size
 
 MOST_BYTES = 3_000_000
@@ -32,13 +33,18 @@ _ICON = (
 def render(template: str, content: Mapping[str, Any]) -> str:
     """The page that `template`, which extends base.html.j2, makes of `content`.
 
-    In templates: the filters `size`, `percent`, `energy`, `times` and `missing`, and `source(NAME)`, the text of a file
-    beside the templates (a script, a style) as it is. Raises `jinja2.TemplateError` for a template that is wrong.
+    In templates: the filters `size`, `percent`, `energy`, `times`, `missing` and `privacy`, and `source(NAME)`, the
+    text of a file beside the templates (a script, a style) as it is. Raises `jinja2.TemplateError`.
     """
     loader = PackageLoader("analysis", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(
-        size=format_size, percent=percent, energy=format_energy, times=times, missing=missing_in_words
+        size=format_size,
+        percent=percent,
+        energy=format_energy,
+        times=times,
+        missing=missing_in_words,
+        privacy=privacy_in_words,
     )
     environment.globals.update(
         source=lambda name: Markup(loader.get_source(environment, name)[0]),

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collab.store.missing import missing_in_words
+from collab.store.privacy import privacy_in_words
 from simnet.units import format_energy, format_size
 
 if TYPE_CHECKING:  # they need torch, which is slow to import
@@ -154,6 +155,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for name, row in summary["methods"].items():
         if missing := missing_in_words(row.get("missing", {})):
             output.print(f"{name} went on {missing}", soft_wrap=True)
+        if privacy := privacy_in_words(row.get("privacy", {})):
+            output.print(f"{name} is {privacy}", soft_wrap=True)
     if deviations := _deviations_in_words(summary["methods"]):
         output.print(deviations, soft_wrap=True)
     _print_accuracies(summary["methods"])

@@ -56,8 +56,9 @@ def costs_of(settings: Any, images: ImageSpec, counts: Counts) -> Costs:
         kind = tuple(held)
         if kind not in seen:
             facts = _facts(settings, held, share, len(counts))
+            gives = sum(held) > 0 or _hides_what_it_holds(settings)
             seen[kind] = (
-                (_asked(method, "upload_bytes", settings, images, facts) if sum(held) else 0),
+                (_asked(method, "upload_bytes", settings, images, facts) if gives else 0),
                 (_asked(method, "client_operations", settings, images, facts) if sum(held) else 0),
             )
         sizes[site], operations[site] = seen[kind]
@@ -66,6 +67,11 @@ def costs_of(settings: Any, images: ImageSpec, counts: Counts) -> Costs:
     largest = max((size or 0 for size in sizes.values()), default=0)
     server = _asked(method, "server_operations", settings, images, {"teachers": len(counts)}) or 0
     return Costs(sizes, operations, server, rounds, largest if weights else 0)
+
+
+def _hides_what_it_holds(settings: Any) -> bool:
+    """Whether a site without data sends as much as any other, so that nobody can tell."""
+    return getattr(settings, "privacy", None) is not None or getattr(settings, "aggregation", "plain") == "secure"
 
 
 def _facts(settings: Any, counts: Sequence[int], share: int, sites: int) -> dict[str, Any]:

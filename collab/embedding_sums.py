@@ -62,16 +62,23 @@ class EmbeddingSums:
         self._weights = np.zeros((rows, spec.classes), dtype=np.int64)
 
     def add(self, section: Section, iterations: Sequence[int]) -> None:
-        """Fold in one site's means, which answer to `iterations` in this order."""
-        classes = section["classes"].values().astype(np.int64)
+        """Fold in one site's means, which answer to `iterations` in this order, or its sums of all classes."""
         counts = section["counts"].values()
+        if "sums" in section:
+            self._fold(_fixed(section, "sums"), counts, np.arange(len(counts)), iterations)
+            return
         weights = counts if self._by_counts else np.ones_like(counts)
-        fixed = np.rint(numbers(section, "means").astype(np.float64) * _FIXED_POINT).astype(np.int64)
+        classes = section["classes"].values().astype(np.int64)
+        self._fold(_fixed(section, "means") * weights[None, :, None], weights, classes, iterations)
+
+    def _fold(
+        self, sums: NDArray[np.int64], weights: NDArray[np.int64], classes: NDArray[np.int64], iterations: Sequence[int]
+    ) -> None:
         rows = np.repeat(np.asarray(iterations, dtype=np.int64), self._augmentations) * self._augmentations
         rows += np.tile(np.arange(self._augmentations), len(iterations))
         used = rows < len(self._sums)
         where = np.ix_(rows[used], classes)
-        self._sums[where] += fixed[used] * weights[None, :, None]
+        self._sums[where] += sums[used]
         self._weights[where] += weights[None, :]
 
     @property
@@ -93,16 +100,18 @@ class EmbeddingSums:
             )
         return np.concatenate([self._sums.reshape(-1), self._weights[0]])
 
-    def add_vector(self, vector: NDArray[np.int64]) -> None:
+    def add_vector(self, vector: NDArray[np.int64], noise: tuple[float, float] = (0.0, 0.0)) -> None:
         """Fold in what `vector` gave of other sums, or of many added up.
 
-        Raises `RunFailedError` for what no sites that keep to their bounds can have sent.
+        `noise` is the most that there may be on each entry of the sums, and on each weight. Raises `RunFailedError` for
+        what no sites that keep to their bounds can have sent.
         """
         classes = self._sums.shape[1]
         sums, weights = vector[:-classes].reshape(self._sums.shape), vector[-classes:]
-        largest = np.clip(weights, 0, _MOST_SAMPLES) * (_LARGEST_MEAN * _FIXED_POINT)
-        outside = (np.abs(sums.astype(np.float64)) > largest[:, None]).any(axis=(0, 2)) | (weights < 0)
-        outside |= weights > _MOST_SAMPLES
+        samples = np.clip(weights + noise[1], 0, _MOST_SAMPLES)  # at most so many, if all noise was against us
+        largest = (samples * _LARGEST_MEAN + noise[0]) * _FIXED_POINT
+        outside = (np.abs(sums.astype(np.float64)) > largest[:, None]).any(axis=(0, 2)) | (weights < -noise[1])
+        outside |= weights > _MOST_SAMPLES + noise[1]
         if outside.any():
             label = int(np.flatnonzero(outside)[0])
             raise RunFailedError(
@@ -112,9 +121,9 @@ class EmbeddingSums:
         self._sums += sums
         self._weights += weights
 
-    def classes(self) -> list[int]:
-        """The classes of which some site sent a mean under some network, ascending."""
-        return [int(label) for label in np.flatnonzero(self._weights.any(axis=0))]
+    def classes(self, least: int = 1) -> list[int]:
+        """The classes whose weights come to `least` or more under some network, ascending."""
+        return [int(label) for label in np.flatnonzero((self._weights >= least).any(axis=0))]
 
     def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
         """The mean embeddings at one iteration, of those classes in `present` that some site held."""
@@ -123,3 +132,8 @@ class EmbeddingSums:
         classes = [label for label in present if weights[label] > 0]
         means = self._sums[row, classes] / (weights[classes, None] * _FIXED_POINT)
         return Moments(classes, torch.from_numpy(means.astype(np.float32)))
+
+
+def _fixed(section: Section, name: str) -> NDArray[np.int64]:
+    fixed: NDArray[np.int64] = np.rint(numbers(section, name).astype(np.float64) * _FIXED_POINT).astype(np.int64)
+    return fixed

@@ -60,7 +60,9 @@ class Expected:
         if not np.isfinite(values).all():
             raise RefusedUploadError(f"{name} holds numbers that are not finite")
         low, high = values.min(), values.max()
-        if not (self.low <= low and high <= self.high):
+        with np.errstate(over="ignore"):  # a bound beyond a small type is none, all of its numbers are within
+            within = self.low <= low and high <= self.high
+        if not within:
             raise RefusedUploadError(
                 f"{name} lies in [{_shown(low)}, {_shown(high)}], "
                 f"expected within [{_shown(self.low)}, {_shown(self.high)}]"
@@ -119,14 +121,19 @@ def _check_among(name: str, tensor: Tensor, sections: Sections, kind: str, other
 
 
 def expected_numbers(
-    name: str, dtype: str, shape: tuple[int | str, ...], axes: int = 1, longest: int | None = None
+    name: str,
+    dtype: str,
+    shape: tuple[int | str, ...],
+    axes: int = 1,
+    longest: int | None = None,
+    largest: float = MAX_ABSOLUTE,
 ) -> dict[str, Expected]:
-    """What `collab.quantisation.as_section` makes of numbers of such a shape."""
+    """What `collab.quantisation.as_section` makes of numbers of such a shape, between -`largest` and `largest`."""
     if dtype not in CODES:
-        return {name: Expected(dtype, shape, longest=longest)}
+        return {name: Expected(dtype, shape, -largest, largest, longest)}
     outer = shape[: len(shape) - axes]
     return {
         name: Expected(CODES[dtype], shape, 0, levels(dtype), longest),
-        "lows": Expected("float32", outer),
-        "steps": Expected("float32", outer, 0, 2 * MAX_ABSOLUTE / levels(dtype)),
+        "lows": Expected("float32", outer, -largest, largest),
+        "steps": Expected("float32", outer, 0, 2 * largest / levels(dtype)),
     }

@@ -318,7 +318,11 @@ def _says(settings: Any) -> str:
     told = ". ".join(sentences[: 2 if len(sentences[0]) < _SHORT_SENTENCE else 1])
     preset = [f"{key} {getattr(settings, key)}" for key in methods.preset_settings(settings.name)]
     more = f" and {len(preset) - _MOST_SETTINGS} more" if len(preset) > _MOST_SETTINGS else ""
-    return f"{told}." + (f" Its preset sets {', '.join(preset[:_MOST_SETTINGS])}{more}." if preset else "")
+    privacy = getattr(settings, "privacy", None)
+    hidden = (
+        "" if privacy is None else f" Each site adds noise for epsilon {privacy.epsilon:g}, delta {privacy.delta:g}."
+    )
+    return f"{told}.{hidden}" + (f" Its preset sets {', '.join(preset[:_MOST_SETTINGS])}{more}." if preset else "")
 
 
 def _judging(scenario: Scenario) -> str:

@@ -20,6 +20,7 @@ from collab.run_listener import Listener
 from collab.settings import Scenario
 from collab.store import LOG, RunWriter
 from collab.store.missing import missing_in_words
+from collab.store.privacy import privacy_in_words
 from simnet import Network
 from simnet.units import format_size
 
@@ -122,6 +123,7 @@ class Logbook:
             f"{format_size(row['bytes_up_per_client'])} up and {format_size(row['bytes_down_per_client'])} down per "
             f"client, last upload at {row['last_upload_s']:.6f} s, result at {row['result_s']:.6f} s"
             + (f"; {missing_in_words(result.missing)}" if result.missing else "")
+            + (f"; {privacy_in_words(row['privacy'])}" if "privacy" in row else "")
             + (f"; {_count(refused, 'message')} refused at a boundary" if refused else "")
         )
         self._listener.method_ended(result)

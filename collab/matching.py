@@ -125,22 +125,47 @@ def class_moments(
     sums = torch.zeros(shape, dtype=torch.float64, device=device)
     squares = torch.zeros_like(sums) if deviations else None
     counts = torch.zeros(len(classes), 1, dtype=torch.float64)
-    embedder = Embedder(network)
-    with torch.no_grad():
-        for images, runs in _portions(images_of, augmentations):
-            pieces = embedder.pieces(images)
-            for number, rows in _by_run(pieces, runs):
-                wide = rows.double()
-                counts[number] += len(wide)
-                sums[number] += wide.sum(dim=0)
-                if squares is not None:
-                    squares[number] += wide.square_().sum(dim=0)
+    for number, rows in _embeddings(network, images_of, augmentations):
+        counts[number] += len(rows)
+        sums[number] += rows.sum(dim=0)
+        if squares is not None:
+            squares[number] += rows.square_().sum(dim=0)
     counts = counts.to(device)
     means = sums / counts
     if squares is None:
         return Moments(classes, means.float())
     variances = (squares - counts * means.square()).clamp_min(0) / (counts - 1).clamp_min(1)
     return Moments(classes, means.float(), variances.sqrt().float())
+
+
+def clipped_sums(
+    network: Network,
+    images_of: Sequence[Iterable[Tensor]],
+    augmentations: Sequence[Augmentation],
+    clip_norm: float,
+) -> Tensor:
+    """Sums, float64 [C, D], of the embeddings of real images, each shortened to `clip_norm` if it is longer.
+
+    So one image more or less changes one row, by no more than `clip_norm`: a sum has to be hidden by noise of that
+    size. Images and augmentations as for `class_moments`; a class may have no image.
+    """
+    shape = (len(images_of), network.spec.embedding_size)
+    sums = torch.zeros(shape, dtype=torch.float64, device=network.device.torch)
+    for number, rows in _embeddings(network, images_of, augmentations):
+        lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        sums[number] += (rows * (clip_norm / lengths.clamp_min(clip_norm))).sum(dim=0)
+    return sums
+
+
+def _embeddings(
+    network: Network, images_of: Sequence[Iterable[Tensor]], augmentations: Sequence[Augmentation]
+) -> Iterator[tuple[int, Tensor]]:
+    """Numbers of classes, ascending, with embeddings of some of their images, float64 [n, D]."""
+    embedder = Embedder(network)
+    with torch.no_grad():
+        for images, runs in _portions(images_of, augmentations):
+            for number, rows in _by_run(embedder.pieces(images), runs):
+                yield number, rows.double()
 
 
 def _portions(

@@ -131,6 +131,7 @@ class MethodResult:
             "result_s": trace.of_kind("result")[-1].at_s,
             "result_digest": result_digest(self.outcome),
             **({"missing": self.missing} if self.missing else {}),
+            **({"privacy": self.outcome.privacy.described()} if self.outcome.privacy is not None else {}),
         }
 
     @cached_property
@@ -181,6 +182,9 @@ class MethodResult:
             if spent.counted:
                 for part in ("compute_j", "idle_j", "transmit_j", "receive_j"):
                     yield Metric(name, part, _rounded(getattr(spent, part)), host=host)
+        if self.outcome.privacy is not None:
+            for metric in ("epsilon", "delta", "noise_multiplier"):
+                yield Metric(name, metric, getattr(self.outcome.privacy, metric))
         for step, loss in enumerate(self.outcome.matching_losses, 1):
             if not math.isnan(loss):
                 yield Metric(name, "matching_loss", loss, step=step)
@@ -276,6 +280,7 @@ def _write_method(writer: RunWriter, result: MethodResult, identity: Identity, d
         "bytes_down": result.bytes_down,
         "capacity_bps": _capacities(result.network),
         "energy": result.energy(),
+        **({} if outcome.privacy is None else {"privacy": outcome.privacy.described()}),
         "trace_digest": result.network.trace.digest(),
     }
     network = result.network

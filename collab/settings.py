@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import yaml
@@ -289,9 +290,12 @@ def _spelt_out(entry: Any, method: Mapping[str, Any], sections: Mapping[str, Any
 def _is_foreign(key: str, value: object, name: str, source: str) -> bool:
     """Whether a value is a choice that the method `source` offers and the method `name` does not.
 
-    Sites that distil cannot start from the noise that a server may start from (`initial`).
+    Sites that distil cannot start from the noise that a server may start from (`initial`); many rounds are not one
+    private release (`privacy`).
     """
     ours, theirs = (methods.get(each).Settings.model_fields[key].annotation for each in (name, source))
+    if ours is NoneType:  # what the method may have, and the other one never
+        return value is not None
     if get_origin(ours) is not Literal or get_origin(theirs) is not Literal:
         return False
     return value in get_args(theirs) and value not in get_args(ours)

@@ -37,39 +37,17 @@ from collab.data import ImageSpec, SiteData
 from collab.expectations import MAX_ABSOLUTE, Expectations, Expected, Sections, check_sections, expected_numbers
 from collab.matching import SyntheticSet
 from collab.nets import ArchitectureName, Network, NetworkSpec, full_layout
+from collab.privacy.gaussian_mechanism import Release
 from collab.quantisation import as_section, numbers
 from collab.wire import Section, encode
 from simnet.draws import generator
 
 __all__ = [
-    "Ask",
-    "Expectations",
-    "Expected",
-    "Fleet",
-    "Method",
-    "MethodSettings",
-    "Outcome",
-    "Predictor",
-    "Sections",
-    "Site",
-    "Start",
-    "Task",
-    "Upload",
-    "base_of",
-    "check_sections",
-    "expected_model",
-    "expected_numbers",
-    "expected_synthetic",
-    "get",
-    "model_section",
-    "names",
-    "needs_one_site",
-    "preset_settings",
-    "read_model",
-    "read_synthetic",
-    "share_of_site",
-    "synthetic_section",
-]
+    "Ask", "Expectations", "Expected", "Fleet", "Method", "MethodSettings", "Outcome", "Predictor", "Sections",
+    "Site", "Start", "Task", "Upload", "base_of", "check_sections", "expected_model", "expected_numbers",
+    "expected_synthetic", "get", "model_section", "names", "needs_one_site", "preset_settings", "read_model",
+    "read_synthetic", "share_of_site", "synthetic_section",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -185,6 +163,7 @@ class Outcome:
         initial: the set that it was refined from, where there is one.
         networks: trained networks by name, the method's result first; judged as they are.
         start: where networks should start that train on the set; they are judged beside freshly drawn ones.
+        privacy: what was promised of each site's samples, and by how much noise; None where nothing was.
         matching_losses: of the set before each step of its refinement, in order; NaN where a step matched nothing.
     """
 
@@ -193,6 +172,7 @@ class Outcome:
     networks: Mapping[str, Predictor] = field(default_factory=dict)
     start: Start | None = None
     matching_losses: Sequence[float] = ()
+    privacy: Release | None = None
 
     def __post_init__(self) -> None:
         if self.synthetic is None and not self.networks:

@@ -14,6 +14,8 @@ Beyond the paper, and still one round, each a setting that is off: means over al
 choose from; a learning rate that falls; one master seed in place of T seeds. The preset `lean` is all that pays.
 
 With `initial: noise` the server starts from seeded noise: the sites distil nothing, and class means are all they send.
+With `privacy`, beside it, they send noisy sums of clipped embeddings in their place, of all classes: one differentially
+private release (`collab.class_sums`). A class is refined if the noisy counts say that somebody holds it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,15 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from collab.class_means import class_means
+from collab.class_sums import (
+    check_private,
+    expected_sums,
+    most_noise,
+    private_sums,
+    release_of,
+    sums_bytes,
+    sums_section,
+)  # fmt: skip
 from collab.data import ImageSpec
 from collab.embedding_sums import EmbeddingSums, largest_count
 from collab.matching import SyntheticSet
@@ -46,13 +57,14 @@ from collab.methods import (
     read_synthetic,
 )
 from collab.nets import NetworkSpec, operations_per_image
+from collab.network_seeds import by_master, network_seeds, networks_of, participants, seeds_sent
+from collab.privacy.gaussian_mechanism import PrivacySettings
 from collab.privacy.secure_sums import Participant
 from collab.privacy.site_secret import secret_for
 from collab.privacy.sum_rounds import KINDS_DOWN, KINDS_UP, SumRounds, SumShape, answer, answer_bytes, question_of
 from collab.quantisation import EmbeddingDtype, size_bytes
 from collab.refinement import noise_set, refine
-from collab.wire import Section, encode
-from simnet.draws import generator, key
+from collab.wire import Section
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
 TASKS = frozenset({"seeds"})
@@ -97,7 +109,9 @@ class Settings(localdm.Settings):
     seeds: Literal["list", "master"] = Field(
         "list", description="send each site the seeds of its networks, or one from which it derives them"
     )
-
+    privacy: PrivacySettings | None = Field(
+        None, description="differential privacy of each site's samples, at the site; null for none"
+    )
     aggregation: Literal["plain", "secure"] = Field(
         "plain",
         description="what the server sees of the means: each site's, or by secure aggregation their sum over sites "
@@ -119,6 +133,8 @@ class Settings(localdm.Settings):
 
     @model_validator(mode="after")
     def _uses_what_is_sent(self) -> Self:
+        if self.privacy is not None:
+            check_private(self)
         if self.initial == "noise" and self.iterations == 0:
             raise ValueError(
                 "initial is noise and iterations 0: nothing would ever turn the noise into images; set iterations to "
@@ -190,18 +206,31 @@ def client(task: Task, site: Site) -> Sections:
     settings: Settings = task.settings
     if settings.aggregation == "secure":
         return _secure_answer(task, site)
-    if not site.data.classes_present:
-        return {}
     local = {} if settings.initial == "noise" else localdm.client(task, site)
-    iterations, seeds = networks_of(settings, task.sections["seeds"])
-    if not seeds:
-        return local
-    return {**local, "embeddings": class_means(settings, site, iterations, seeds, task.seed)}
+    own = _embeddings(task, site)
+    return local if own is None else {**local, "embeddings": own}
+
+
+def _embeddings(task: Task, site: Site) -> Section | None:
+    """Means of the classes that the site holds, or noisy sums of all classes; None if there is nothing to tell."""
+    settings: Settings = task.settings
+    iterations, seeds = networks_of(task.sections["seeds"], settings.networks_served)
+    if settings.privacy is not None:
+        release, served = release_of(settings, settings.privacy), list(zip(iterations, seeds, strict=True))
+        noisy = private_sums(settings, release, site.data, site.device, served, site.secret)
+        return sums_section(*noisy, settings.embedding_dtype)
+    if not (seeds and site.data.classes_present):
+        return None
+    return class_means(settings, site, iterations, seeds, task.seed)
 
 
 def answered_once(task: Task) -> str | None:
-    """What a task of secure aggregation asks for, which a site must not answer twice in one run."""
-    question = question_of(task.sections) if task.settings.aggregation == "secure" else None
+    """What a task asks for that a site must not answer twice in one run: the noise of two answers hides less, and so do
+    masks.
+    """
+    if task.settings.aggregation == "plain":
+        return None if task.settings.privacy is None else "noisy sums of its samples"
+    question = question_of(task.sections)
     return question and f"{question} in the run {_run_of(task)[:16]}"
 
 
@@ -212,9 +241,8 @@ def _secure_answer(task: Task, site: Site) -> Sections:
     participant = Participant(secret_for(site.secret, "secure sums", _run_of(task), site.data.digest))
 
     def vector(sites: int) -> NDArray[np.int64]:
-        if site.data.classes_present:
-            iterations, seeds = networks_of(settings, task.sections["seeds"])
-            sums.add(class_means(settings, site, iterations, seeds, task.seed), iterations)
+        if (own := _embeddings(task, site)) is not None:
+            sums.add(own, range(settings.networks_served))
         return sums.vector(sites)
 
     return answer(participant, task.sections, settings.threshold, SumShape(*sums.shape), vector)
@@ -224,16 +252,6 @@ def _run_of(task: Task) -> str:
     """A digest of what was agreed on before the first task of a run."""
     settings = task.settings.model_dump(mode="json", exclude={"name"})
     return hashlib.sha256(json.dumps([task.seed, task.share, settings], sort_keys=True).encode()).hexdigest()
-
-
-def networks_of(settings: Settings, section: Section) -> tuple[list[int], list[int]]:
-    """The iterations that a task asks a site for, and the seeds of their networks: told, or derived from a master."""
-    told: list[int] | None = section["iterations"].values().tolist() if "iterations" in section else None
-    if "master" not in section:
-        return told or [], section["networks"].values().tolist()
-    derived = network_seeds(int(section["master"].values()[0]), settings.networks_served)
-    iterations = list(range(settings.networks_served)) if told is None else told
-    return iterations, [derived[iteration] for iteration in iterations]
 
 
 # -- at the server -------------------------------------------------------------------------------
@@ -247,65 +265,59 @@ async def server(fleet: Fleet) -> Outcome:
     sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
     if settings.aggregation == "secure":
-        await _sum_securely(fleet, sums, seeds)
+        sites = await _sum_securely(fleet, sums, seeds)
     else:
-        await _collect(fleet, spec, sums, pool, seeds)
-    initial, used = _start(settings, fleet, pool, sums), seeds[: settings.iterations]
+        sites = await _collect(fleet, spec, sums, pool, seeds)
+    release = None if settings.privacy is None else release_of(settings, settings.privacy)
+    held = sums.classes(1 if release is None else release.least_count(sites))
+    initial, used = _start(settings, fleet, pool, held), seeds[: settings.iterations]
     refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
-    return Outcome(refined.synthetic, initial, matching_losses=refined.losses)
+    return Outcome(refined.synthetic, initial, matching_losses=refined.losses, privacy=release)
 
 
 async def _collect(
     fleet: Fleet, spec: NetworkSpec, sums: EmbeddingSums, pool: localdm.InitialPool, seeds: Sequence[int]
-) -> None:
-    """Ask every site once for what it has, into the sums and the pool."""
+) -> int:
+    """Ask every site once for what it has, into the sums and the pool; returns how many have answered."""
     settings: Settings = fleet.settings
     takers = participants(settings, fleet.sites, fleet.seed)
     asked = [site for site in fleet.sites if takers[site] or settings.initial != "noise"]
     asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in asked}
     if settings.seeds == "master":
-        asks = {site: _by_master(ask, settings, fleet.seed) for site, ask in asks.items()}
+        asks = {
+            site: replace(ask, sections=by_master(ask.sections, settings, fleet.seed)) for site, ask in asks.items()
+        }
+    answered = 0
     async for upload in fleet.ask(asks):
+        answered += 1
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
         if "embeddings" in upload.sections:
             sums.add(upload.sections["embeddings"], takers[upload.site])
+    return answered
 
 
-async def _sum_securely(fleet: Fleet, sums: EmbeddingSums, seeds: Sequence[int]) -> None:
-    """Fold in the sum over the sites, of which no single summand is seen."""
+async def _sum_securely(fleet: Fleet, sums: EmbeddingSums, seeds: Sequence[int]) -> int:
+    """Fold in the sum over the sites, of which no single summand is seen; returns of how many at most."""
     settings: Settings = fleet.settings
-    ask = Ask({"seeds": _seeds_sent(seeds, range(settings.networks_served))})
-    sent = (_by_master(ask, settings, fleet.seed) if settings.seeds == "master" else ask).sections["seeds"]
-    rounds = SumRounds(fleet.sites, settings.threshold, SumShape(*sums.shape), sent)
+    sent: Sections = {"seeds": seeds_sent(seeds, range(settings.networks_served))}
+    sent = by_master(sent, settings, fleet.seed) if settings.seeds == "master" else sent
+    rounds = SumRounds(fleet.sites, settings.threshold, SumShape(*sums.shape), sent["seeds"])
     for exchange in rounds.exchanges():
         asks = {id(question): Ask(*question) for question in exchange.questions.values()}
         async for upload in fleet.ask({site: asks[id(question)] for site, question in exchange.questions.items()}):
             exchange.take(upload.site, upload.sections)
-    sums.add_vector(await fleet.compute("unmask", rounds.total))
+    total, sites = await fleet.compute("unmask", rounds.total), len(fleet.sites)
+    release = None if settings.privacy is None else release_of(settings, settings.privacy)
+    sums.add_vector(total, (0.0, 0.0) if release is None else most_noise(release, sites))
+    return sites
 
 
-def _start(settings: Settings, fleet: Fleet, pool: localdm.InitialPool, sums: EmbeddingSums) -> SyntheticSet:
-    """What is refined: the sites' images, or noise for each class that a site has sent means of."""
+def _start(settings: Settings, fleet: Fleet, pool: localdm.InitialPool, held: Sequence[int]) -> SyntheticSet:
+    """What is refined: the sites' images, or noise for each class that a site holds."""
     if settings.initial != "noise":
         return pool.synthetic()
-    return noise_set(fleet.images, sums.classes(), settings.images_per_class, settings.expand, fleet.seed)
-
-
-def network_seeds(seed: int, iterations: int) -> list[int]:
-    """The seeds alpha_1 ... alpha_T of the networks."""
-    return [key(seed, "network", iteration) for iteration in range(iterations)]
-
-
-def participants(settings: Settings, sites: Sequence[str], seed: int) -> Mapping[str, list[int]]:
-    """The iterations that each site serves: Z_t holds max(int(epsilon K), 1) sites, drawn without replacement."""
-    size = max(int(settings.participation * len(sites)), 1)
-    takers: dict[str, list[int]] = {site: [] for site in sites}
-    for iteration in range(settings.networks_served):
-        chosen = generator(seed, "participants", iteration).choice(len(sites), size, replace=False)
-        for index in sorted(chosen.tolist()):
-            takers[sites[index]].append(iteration)
-    return takers
+    return noise_set(fleet.images, held, settings.images_per_class, settings.expand, fleet.seed)
 
 
 def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequence[int]) -> Ask:
@@ -314,36 +326,23 @@ def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: S
     """
     settings: Settings = fleet.settings
     images = fleet.images
-    sent = _seeds_sent(seeds, iterations)
+    sent = seeds_sent(seeds, iterations)
     synthetic = dict(expected_synthetic(images, fleet.share, settings.image_dtype))
     if not iterations:  # then images are wanted, or the site would not be asked
         return Ask({"seeds": sent}, {"synthetic": synthetic})
-    rows = len(iterations) * settings.augmentations
+    rows, most = len(iterations) * settings.augmentations, largest_count(len(fleet.sites))
+    if settings.privacy is not None:
+        noisy = expected_sums(release_of(settings, settings.privacy), rows, spec, settings.embedding_dtype, most)
+        return Ask({"seeds": sent}, {"embeddings": noisy})
     expected = {
         "classes": Expected("uint8", ("classes",), 0, images.classes - 1, unique=True),
-        "counts": Expected("int64", ("classes",), 1, largest_count(len(fleet.sites))),
+        "counts": Expected("int64", ("classes",), 1, most),
         **expected_numbers("means", settings.embedding_dtype, (rows, "classes", spec.embedding_size)),
     }
     if settings.initial == "noise":
         return Ask({"seeds": sent}, {"embeddings": expected})
     synthetic["labels"] = replace(synthetic["labels"], among=("embeddings", "classes"))
     return Ask({"seeds": sent}, {"embeddings": expected, "synthetic": synthetic})
-
-
-def _seeds_sent(seeds: Sequence[int], iterations: Sequence[int]) -> Section:
-    """The iterations that a site serves, and the seeds of their networks."""
-    return {
-        "iterations": encode(np.asarray(iterations, dtype=np.uint32)),
-        "networks": encode(np.asarray([seeds[iteration] for iteration in iterations], dtype=np.uint64)),
-    }
-
-
-def _by_master(ask: Ask, settings: Settings, seed: int) -> Ask:
-    """The same ask with one seed in place of the networks'; the iterations go along only if they are not all."""
-    sent = {"master": encode(np.asarray([seed], dtype=np.uint64))}
-    if settings.participation < 1:
-        sent["iterations"] = ask.sections["seeds"]["iterations"]
-    return replace(ask, sections={"seeds": sent})
 
 
 def upload_bytes(
@@ -361,11 +360,14 @@ def upload_bytes(
     U = b_e D C A T_k + b_i n_k C px, with 8 B more for the range of each quantised vector or image, and beside it 9 B
     per class for its number and count, 1 B per image for its label. `pictured` is the number of classes of which images
     go along, if not all: those of which the site holds more samples than its share. With `initial: noise` none do.
-    With secure aggregation it is 8 (D C A T + C) + 64 + 115 K in all exchanges of K sites, see `answer_bytes`.
+    With `privacy` see `sums_bytes`. With secure aggregation it is 8 (D C A T + C) + 64 + 115 K in all exchanges of K
+    sites, see `answer_bytes`.
     """
     if settings.aggregation == "secure":
         rows, spec = settings.iterations * settings.augmentations, settings.network(images)
         return answer_bytes(SumShape(rows, images.classes, spec.embedding_size), sites)
+    if settings.privacy is not None:
+        return sums_bytes(settings.embedding_dtype, iterations * settings.augmentations, settings.network(images))
     pictures = 0 if settings.initial == "noise" else share * (classes if pictured is None else pictured)
     vectors = classes * iterations * settings.augmentations
     means = size_bytes(settings.embedding_dtype, vectors * settings.network(images).embedding_size, vectors)

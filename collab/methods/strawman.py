@@ -48,6 +48,7 @@ from collab.methods import (
     read_model,
 )
 from collab.nets import Network, seeded_network
+from collab.network_seeds import network_seeds, networks_of, participants
 from collab.refinement import Refinement
 from collab.step_plan import share_of_rate, step_order
 from collab.unrolling import AUGMENTATIONS
@@ -129,6 +130,7 @@ class Settings(collabdm.Settings):
         "random", description="what the server starts from, as in localdm: images of the sites, in a round of their own"
     )
     aggregation: Literal["plain"] = Field("plain", description="the server sees the means of each site")
+    privacy: None = Field(None, description="none: noise hides a sample in one release, not in one for each round")
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = Field(
         GradientMatchingSettings(), description="settings of the instance gradient-matching"
@@ -158,7 +160,7 @@ def client(task: Task, site: Site) -> Sections:
         return {"gradients": answer(settings, site, task.sections["model"], task.seed)}
     if "seeds" not in task.sections:
         return localdm.client(task, site)
-    iterations, networks = collabdm.networks_of(settings, task.sections["seeds"])
+    iterations, networks = networks_of(task.sections["seeds"], settings.networks_served)
     return {"embeddings": class_means(settings, site, iterations, networks, task.seed)}
 
 
@@ -236,8 +238,8 @@ async def server(fleet: Fleet) -> Outcome:
 async def _match_distributions(fleet: Fleet) -> Outcome:
     settings: Settings = fleet.settings
     spec = settings.network(fleet.images)
-    seeds = collabdm.network_seeds(fleet.seed, settings.iterations)
-    takers = collabdm.participants(settings, fleet.sites, fleet.seed)
+    seeds = network_seeds(fleet.seed, settings.iterations)
+    takers = participants(settings, fleet.sites, fleet.seed)
     initial = await localdm.union_of(fleet, settings)  # a round of its own
     refinement = Refinement(initial, settings, fleet.images, fleet.device)
     plan = step_order(seeds, settings.server_epochs)

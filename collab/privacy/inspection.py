@@ -63,6 +63,11 @@ _NOTES: Mapping[str, str] = {"samples": "int64", "round": "uint32"}
 """What may be said beside the weights of a model, each a single number."""
 _LARGEST_KERNEL = 11
 
+# Embeddings as sums over samples, of every class: what differential privacy puts noise on.
+_SUMS: Mapping[str, tuple[frozenset[str], int]] = {
+    "counts": (frozenset({"int64"}), 1),
+    "sums": (_FLOATS | _CODES, 3),
+}
 _MASTER = (frozenset({"uint64"}), 1)
 # kind -> the tensor that may be quantised, and the axes of its ranges, without which bytes could be raw data
 _RANGES: Mapping[str, tuple[str, int]] = {"embeddings": ("means", 2), "synthetic": ("images", 1)}
@@ -135,12 +140,14 @@ def _check_layer(name: str, tensor: wire.Tensor) -> None:
 
 def _wanted(kind: str, section: wire.Section) -> Mapping[str, tuple[frozenset[str], int]]:
     """What a section of this kind consists of; ranges, too, where its numbers are quantised, and a master in place of
-    seeds where it has one.
+    seeds where it has one, sums in place of means.
     """
     if kind == "seeds" and "master" in section:
         return {**{name: KINDS[kind][name] for name in section if name == "iterations"}, "master": _MASTER}
+    consists = _SUMS if kind == "embeddings" and "sums" in section else KINDS[kind]
     name, axes = _RANGES.get(kind, ("", 0))
+    name = "sums" if consists is _SUMS else name
     if name not in section or section[name].dtype not in _CODES:
-        return KINDS[kind]
+        return consists
     ranges = (frozenset({"float32"}), axes)
-    return {**KINDS[kind], "lows": ranges, "steps": ranges}
+    return {**consists, "lows": ranges, "steps": ranges}

@@ -20,7 +20,8 @@ row an upload), ``bytes_up`` and ``bytes_down`` (all bodies of a site), ``last_u
 ``idle_j``, ``transmit_j``, ``receive_j`` (of hosts whose energy is counted), and ``matching_loss`` (the loss
 that the server's set was moved by, before each step, of methods that refine one); where the data says which class is
 benign, ``false_alarm_rate`` (of the benign test samples, those taken for an attack) and ``detection_rate`` (of the
-attacks, those taken for an attack, whichever).
+attacks, those taken for an attack, whichever); ``epsilon``, ``delta`` and ``noise_multiplier`` of methods that promise
+differential privacy.
 """
 
 from __future__ import annotations
