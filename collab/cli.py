@@ -119,15 +119,23 @@ def run(
 @app.command()
 @ending_cleanly
 def serve(
-    scenario: ScenarioPath,
+    scenario: Annotated[
+        Path | None, typer.Argument(help="Scenario file (YAML), unless --config names one.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration file (YAML): TLS, who may come, limits.", show_default=False),
+    ] = None,
     overrides: Overrides = None,
-    address: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8080,
+    address: Annotated[str | None, typer.Option("--host", help="Address to listen on; 127.0.0.1 if not given.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one, 8080 if not given.")
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(help="Where accepted uploads are kept until the run is written; hidden in --runs if not given."),
     ] = None,
-    runs_dir: RunsDir = RUNS_DIR,
+    runs_dir: Annotated[Path | None, typer.Option(help="Where run directories are; runs if not given.")] = None,
     name: RunName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -135,26 +143,30 @@ def serve(
     with importing():
         from collab import scenario as scenarios
         from collab.console import LiveProgress
+        from collab.deploy.configuration import serving
         from collab.deploy.store import Store, place_beside, run_identity
         from collab.standalone import serve_scenario
         from collab.store import open_run
 
-    chosen = scenarios.load(scenario, overrides or [])
+    _check_one_of(scenario, config, "SCENARIO")
+    how = serving(scenario, config, address=address, port=port, store=store, runs_dir=runs_dir)
+    chosen = scenarios.load(how.scenario, overrides or [])
     identity = run_identity(chosen.name, chosen.seed, chosen.dump())
-    with Store(store or place_beside(runs_dir, identity), identity) as kept:
+    with Store(how.store or place_beside(how.runs_dir, identity), identity) as kept:
         kept.clear_partial()
         with (
-            open_run(runs_dir, chosen.name, name) as writer,
+            open_run(how.runs_dir, chosen.name, name) as writer,
             LiveProgress(f"{chosen.name}, serving", [chosen.method.name], virtual=False) as progress,
         ):
             summary = serve_scenario(
                 chosen,
                 writer,
-                address=address,
-                port=port,
-                on_listening=lambda url: _say(f"listening on {url}; each site: collab join {url}"),
+                address=how.address,
+                port=how.port,
+                on_listening=lambda url: _say(f"listening on {url}; each site: collab join {how.joined_by or url}"),
                 listener=progress,
                 store=kept,
+                ingress=how.ingress,
             )
         kept.run_is_over()
     _present(summary, as_json)
@@ -163,28 +175,43 @@ def serve(
 @app.command()
 @ending_cleanly
 def join(
-    url: Annotated[str, typer.Argument(help="Where the server is, e.g. http://10.0.0.7:8080.", show_default=False)],
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            help="Where the server is, e.g. http://10.0.0.7:8080, unless --config says it.", show_default=False
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration file (YAML): server, certificate or token.", show_default=False),
+    ] = None,
     site: Annotated[str | None, typer.Option(help="Which site to be; the next free one if not given.")] = None,
     scenario: Annotated[Path | None, typer.Option(help="The scenario; asked of the server if not given.")] = None,
     overrides: Overrides = None,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that is not up yet.")] = 60.0,
+    patience: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to wait for a server that is not up yet; 60 if not given.")
+    ] = None,
 ) -> None:
     """Take part, as one site, in a run that a server offers."""
-    if not re.match(r"https?://[^/]", url):
+    _check_one_of(url, config, "URL")
+    if url is not None and not re.match(r"https?://[^/]", url):
         raise typer.BadParameter(f'"{url}" is no URL of a server; expected one like http://10.0.0.7:8080')
     if overrides and scenario is None:
         raise typer.BadParameter("--set changes a scenario of your own; name it with --scenario")
     with importing():
         from collab import scenario as scenarios
+        from collab.deploy.configuration import joining
         from collab.standalone import join_run
 
-    chosen = None if scenario is None else scenarios.load(scenario, overrides or [])
+    how = joining(url, config, site=site, scenario=scenario, patience_s=patience)
+    chosen = None if how.scenario is None else scenarios.load(how.scenario, overrides or [])
     name = join_run(
-        url,
-        site=site,
+        how.url,
+        site=how.site,
         scenario=chosen,
-        patience_s=patience,
+        patience_s=how.patience_s,
         on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}"),
+        egress=how.egress,
     )
     _say(f"{name} is done")
 
@@ -196,6 +223,13 @@ def schema() -> None:
     from collab.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))
+
+
+def _check_one_of(given: object, config: Path | None, name: str) -> None:
+    """Refuse both or neither of an argument and a configuration file. Raises `BadParameter`."""
+    if (given is None) == (config is None):
+        found = "neither" if given is None else "both"
+        raise typer.BadParameter(f"expected {name} or --config, found {found}")
 
 
 def _present(summary: dict[str, Any], as_json: bool) -> None:

@@ -1,0 +1,109 @@
+"""Configuration files: what they say, and what is said of their mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from collab.deploy.configuration import Serving, joining, load_server, load_site, serving
+from collab.errors import CredentialsError, ScenarioError
+from simnet.ingress import OPEN_INGRESS, Credentials
+from tests.collab.deploy.deployments import AUDIENCE, Deployment
+
+SERVER = """\
+scenario: ../tiny.yaml
+listen: {host: 0.0.0.0, port: 0}
+tls:
+  certificate: server.pem
+  key: server.key
+  client_authority: authority.pem
+tokens: {public_key: tokens.pub, audience: this run}
+revoked: revoked.txt
+"""
+SITE = """\
+server: https://collab.example:8443
+authority: authority.pem
+token: site.token
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    deployment = Deployment(tmp_path)
+    (tmp_path / "site.token").touch(0o600)
+    (tmp_path / "site.token").write_text(deployment.token() + "\n")
+    return tmp_path
+
+
+def written(folder, text):
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_server_as_it_says(folder):
+    config = written(folder, SERVER)
+    how = serving(None, config, address=None, port=None, store=None, runs_dir=None)
+    assert (how.scenario, how.runs_dir, how.store) == (folder / "../tiny.yaml", folder / "runs", None)
+    assert (how.address, how.port) == ("0.0.0.0", 0)
+    assert how.ingress.authenticator.challenge == f'Bearer realm="{AUDIENCE}"'
+    token = (folder / "site.token").read_text().strip()
+    found = how.ingress.authenticator.identify(Credentials(None, f"Bearer {token}"))
+    assert (found.host, found.tenant) == ("client-0", "north")
+    assert serving(None, config, address="::1", port=9, store=None, runs_dir=None).port == 9
+
+
+def test_the_laboratory_without_a_configuration(tmp_path):
+    scenario = tmp_path / "a.yaml"
+    how = serving(scenario, None, address=None, port=None, store=None, runs_dir=None)
+    assert how == Serving(scenario, "127.0.0.1", 8080, None, how.runs_dir, OPEN_INGRESS, "")
+    assert joining("http://a", None, site=None, scenario=None, patience_s=None).patience_s == 60.0
+
+
+def test_a_site_as_it_says_with_a_token_that_may_change(folder):
+    how = joining(None, written(folder, SITE), site="client-0", scenario=None, patience_s=0.0)
+    assert (how.url, how.site, how.patience_s) == ("https://collab.example:8443", "client-0", 0.0)
+    (folder / "site.token").write_text("next\n")
+    assert how.egress.headers(how.url) == {"Authorization": "Bearer next"}
+    (folder / "site.token").write_text("two words\n")
+    with pytest.raises(CredentialsError, match=r"site\.token holds no token; expected one line"):
+        how.egress.headers(how.url)
+    (folder / "site.token").chmod(0o644)
+    with pytest.raises(CredentialsError, match=r"others may read it \(644\): chmod 600"):
+        joining(None, folder / "config.yaml", site=None, scenario=None, patience_s=None)
+
+
+WRONG_SERVERS = [
+    (SERVER.replace("tls:", "tsl:"), r':3:1: tsl: there is no setting "tsl" here; did you mean "tls"'),
+    (SERVER.replace("port: 0", "port: 70000"), r":2:31: listen.port: found 70000, expected at most 65535"),
+    (SERVER.replace("  key: server.key\n", ""), r':3:1: tls.key: the setting "key" is missing'),
+    (
+        SERVER.replace("  client_authority: authority.pem\n", "").replace("tokens:", "#"),
+        r":3:1: tls: nothing would prove who a site is: name tls.client_authority",
+    ),
+    (SERVER.replace("scenario: ../tiny.yaml\n", ""), r':1:1: scenario: the setting "scenario" is missing'),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_SERVERS)
+def test_mistakes_of_a_server_are_told_with_their_line(folder, text, message):
+    with pytest.raises(ScenarioError, match=r"config\.yaml" + message):
+        load_server(written(folder, text))
+
+
+WRONG_SITES = [
+    (SITE.replace("https", "http"), r":1:9: server: found \"http://collab.example:8443\", expected"),
+    (SITE.replace("token: site.token\n", ""), r"nothing proves who this site is: give certificate and key, or token"),
+    (SITE + "key: a.key\n", r":4:6: key: a certificate and its key go together; give both or neither"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_SITES)
+def test_mistakes_of_a_site_are_told_with_their_line(folder, text, message):
+    with pytest.raises(ScenarioError, match=message):
+        load_site(written(folder, text))
+
+
+def test_files_that_are_not_there_are_told_before_anything_begins(folder):
+    (folder / "revoked.txt").unlink()
+    with pytest.raises(CredentialsError, match=r"revoked\.txt cannot be read: No such file"):
+        load_server(written(folder, SERVER)).ingress()
