@@ -16,6 +16,7 @@ from collab.fault_settings import FaultSettings, PartitionSettings
 from collab.methods import MethodSettings
 from collab.nets import ArchitectureName, NetworkSpec
 from collab.network_contradictions import network_contradictions
+from collab.privacy.secure_sums import FEWEST_SITES
 from collab.settings import SERVER, Scenario
 from collab.tenancy_contradictions import Contradiction, tenancy_contradictions
 from simnet import DEVICES, RADIOS, Topology
@@ -32,6 +33,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
     yield from _waiting_contradictions(scenario)
+    yield from _threshold_contradictions(scenario)
     yield from _tile_contradictions(scenario)
     yield from _architecture_contradictions(scenario)
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
@@ -48,6 +50,21 @@ def _waiting_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
         if number > clients:
             message = f"found {number} uploads, but there are {clients} clients, who send one each; at most {clients}"
             yield ("wait_for", name), message, ScenarioError
+
+
+def _threshold_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """A threshold of secure aggregation that so many clients cannot meet, or that half of them can."""
+    clients = len(scenario.clients)
+    settings: Any = scenario.method
+    if getattr(settings, "aggregation", "plain") != "secure":
+        return
+    if clients < FEWEST_SITES:
+        message = f"secure sums need at least {FEWEST_SITES} clients, found {clients}"
+        yield ("method", "aggregation"), message, ScenarioError
+    elif settings.threshold is not None and not clients < 2 * settings.threshold <= 2 * clients:
+        least = clients // 2 + 1
+        message = f"found {settings.threshold}, expected {least} to {clients}: more than half of {clients} clients"
+        yield ("method", "threshold"), message, ScenarioError
 
 
 def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

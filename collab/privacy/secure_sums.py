@@ -33,8 +33,9 @@ believed to be:
 - A server that invents sites or swaps keys learns everything: keys are not signed. Nor is it kept from asking for the
   sums of two runs whose sites differ by one. Nothing here hides what the sum itself tells, such as the data of the only
   site that holds a class; that is what differential privacy is for.
-- A dishonest site can add any vector to the sum, or spoil it, and goes unnoticed unless the sum is implausible. It
-  learns nothing of other sites' vectors.
+- A dishonest site can add any vector to the sum, or spoil it, and goes unnoticed unless the sum is implausible. Keys
+  that are none, and shares that cannot be opened, do not stop the others as long as t of them remain. It learns nothing
+  of other sites' vectors.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ PUBLIC_BYTES = 32
 SEALED_BYTES = 2 * shamir.SHARE_BYTES + 16
 """Of two shares under authenticated encryption."""
 FEWEST_SITES = 2
+_NO_SHARE = bytes(shamir.SHARE_BYTES)
 _DOMAIN = b"collab secure sums 1"
 
 
@@ -173,7 +175,7 @@ class Participant:
 
     def unmasking(self, roster: Roster, members: Sequence[int], survivors: Sequence[int], sealed: Bytes) -> Bytes:
         """The shares that this site reveals, uint8 [n, 33]: of b_v for rows v in `survivors` (U3), of s_v for the other
-        `members` (U2), zeros for the rest. `sealed` [n, 82] holds e_vu of the members, by row.
+        `members` (U2), zeros for the rest and where e_vu cannot be opened. `sealed` [n, 82] holds e_vu, by row.
         """
         self._checked(roster, members, "shared their secrets")
         me = self._checked(roster, survivors, "sent masked sums")
@@ -189,8 +191,7 @@ class Participant:
             if other == me:
                 share = self._split(roster, *own[kept])[me]
             else:
-                both = self._opened(roster, other, me, sealed[other].tobytes())
-                share = both[kept * shamir.SHARE_BYTES :][: shamir.SHARE_BYTES]
+                share = self._opened(roster, other, me, sealed[other].tobytes())[kept]
             revealed[other] = np.frombuffer(share, np.uint8)
         return revealed
 
@@ -215,14 +216,14 @@ class Participant:
         ends = sender.to_bytes(4, "little") + receiver.to_bytes(4, "little")
         return _derived(_agreed(self._encryption, roster.keys.encryption, other), b"share", roster.context + ends)
 
-    def _opened(self, roster: Roster, sender: int, me: int, sealed: bytes) -> bytes:
+    def _opened(self, roster: Roster, sender: int, me: int, sealed: bytes) -> tuple[bytes, bytes]:
+        """Shares of both secrets of a sender; zeros if they were altered on their way, or never right."""
         key = self._seal_key(roster, sender, sender=sender, receiver=me)
         try:
-            return ChaCha20Poly1305(key).decrypt(bytes(12), sealed, None)
+            both = ChaCha20Poly1305(key).decrypt(bytes(12), sealed, None)
         except InvalidTag:
-            raise RunFailedError(
-                f"the shares from the site in row {sender} were altered on their way, or are not meant for this site"
-            ) from None
+            return _NO_SHARE, _NO_SHARE
+        return both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :]
 
 
 class Collector:
@@ -250,18 +251,35 @@ class Collector:
         Raises `RunFailedError` if fewer than t are left, or shares do not give the secrets that they should.
         """
         self.roster.check_members(self.survivors, "sent masked sums")
-        holders = sorted(revealed)
-        self.roster.check_members(holders, "helped to unmask")
-        chosen = holders[: self.roster.threshold]
-        recovery = shamir.Recovery([row + 1 for row in chosen])
+        self.roster.check_members(sorted(revealed), "helped to unmask")
         ring, total = self.roster.ring, self._sum.copy()
+        recoveries: dict[tuple[int, ...], shamir.Recovery] = {}
         for row in self._members:
-            secret = _restored(recovery, {holder: revealed[holder][row] for holder in chosen}, row)
+            secret = self._restored(row, revealed, recoveries)
             if row in self.survivors:
                 ring.add_mask(total, secret, -1)
             else:
                 self._take_away_pairwise(total, row, secret)
         return ring.integers(total)
+
+    def _restored(
+        self, row: int, revealed: Mapping[int, Bytes], recoveries: dict[tuple[int, ...], shamir.Recovery]
+    ) -> bytes:
+        """The secret of a row, by the first t holders that have a share of it; `recoveries` keeps their weights."""
+        holders = [holder for holder in sorted(revealed) if revealed[holder][row].any()]
+        if len(holders) < self.roster.threshold:
+            raise RunFailedError(
+                f"{len(holders)} sites have a share of the secret of the site in row {row}, fewer than the threshold "
+                f"of {self.roster.threshold}: what it sent the others cannot be opened. Start anew without it"
+            )
+        chosen = tuple(holder + 1 for holder in holders[: self.roster.threshold])
+        if chosen not in recoveries:
+            recoveries[chosen] = shamir.Recovery(chosen)
+        recovery = recoveries[chosen]
+        try:
+            return recovery.secret({holder: revealed[holder - 1][row].tobytes() for holder in chosen})
+        except ValueError as error:
+            raise RunFailedError(f"the secret of the site in row {row} cannot be restored: {error}") from error
 
     def _take_away_pairwise(self, total: NDArray[Any], dropped: int, secret: bytes) -> None:
         """What the survivors masked against a site that dropped out, with its masking secret."""
@@ -270,6 +288,19 @@ class Collector:
             raise RunFailedError(f"the shares of row {dropped}'s masking key give another key: a site sent a wrong one")
         for row in self.survivors:
             self.roster.ring.add_mask(total, self.roster.mask_key(masking, row), -1 if row < dropped else 1)
+
+
+def usable(keys: PublicKeys, others: Iterable[PublicKeys]) -> bool:
+    """Whether one site's keys, each [1, 32], can be agreed with and are nobody else's."""
+    probe = X25519PrivateKey.from_private_bytes(_DOMAIN.ljust(KEY_BYTES))
+    try:
+        for key in (keys.encryption[0], keys.masking[0]):
+            probe.exchange(X25519PublicKey.from_public_bytes(key.tobytes()))
+    except ValueError:
+        return False
+    taken = {octets for other in others for octets in (*_each(other.encryption), *_each(other.masking))}
+    own = {*_each(keys.encryption), *_each(keys.masking)}
+    return len(own) == 2 and not own & taken
 
 
 def _check_keys(keys: PublicKeys) -> None:
@@ -281,13 +312,6 @@ def _check_keys(keys: PublicKeys) -> None:
     everyone = [*_each(keys.encryption), *_each(keys.masking)]
     if len(set(everyone)) != len(everyone):
         raise RunFailedError("two of the public keys are the same: each site has two keys of its own")
-
-
-def _restored(recovery: shamir.Recovery, shares: Mapping[int, Bytes], row: int) -> bytes:
-    try:
-        return recovery.secret({holder + 1: share.tobytes() for holder, share in shares.items()})
-    except ValueError as error:
-        raise RunFailedError(f"the secret of the site in row {row} cannot be restored: {error}") from error
 
 
 def _derived(secret: bytes, purpose: bytes, context: bytes, size_bytes: int = KEY_BYTES) -> bytes:

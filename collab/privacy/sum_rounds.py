@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 from collab.errors import RunFailedError
 from collab.expectations import Expectations, Expected, Sections
 from collab.privacy.ring import Ring
-from collab.privacy.secure_sums import PUBLIC_BYTES, SEALED_BYTES, Bytes, Collector, Participant, PublicKeys, Roster
+from collab.privacy.secure_sums import (
+    PUBLIC_BYTES,
+    SEALED_BYTES,
+    Bytes,
+    Collector,
+    Participant,
+    PublicKeys,
+    Roster,
+    usable,
+)
 from collab.privacy.shamir import SHARE_BYTES
 from collab.wire import Section, encode
 
@@ -179,7 +188,9 @@ class SumRounds:
     def _take_keys(self, site: str, sections: Sections) -> None:
         if "keys" in sections:
             section = sections["keys"]
-            self._keys[site] = PublicKeys(section["encryption"].values(), section["masking"].values())
+            keys = PublicKeys(section["encryption"].values(), section["masking"].values())
+            if usable(keys, self._keys.values()):  # else the site counts as one that has dropped out
+                self._keys[site] = keys
 
     def _take_shares(self, site: str, sections: Sections) -> None:
         if "shares" in sections:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from collab.errors import RunFailedError
+from collab.privacy.sum_rounds import SumRounds
 from collab.store import find_run
+from collab.wire import encode
 from tests.collab.test_run import TEXT, go
 
 SECURE = TEXT.replace("baselines: [localdm, {name: central, steps: 4}]\n", "").replace(
@@ -85,3 +90,27 @@ def test_nothing_but_keys_shares_and_masked_sums_crosses(secure):
     up = {entry.kind for entry in ledger if entry.target == "server" and not entry.answer}
     assert up == {"control", "keys", "shares", "masked", "unmasking"}
     assert {entry.kind for entry in ledger if entry.answer} == {"control", "keys", "keys+seeds", "keys+shares"}
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_server_that_asks_again_with_another_account_of_who_is_left_gets_no_answer(tmp_path, monkeypatch, number):
+    """The sites remember what they have answered, and give the whole up rather than tell more."""
+    honest = SumRounds.exchanges
+    names = {2: "shares of its secrets", 3: "masked sums", 4: "shares to unmask"}
+
+    def curious(rounds):
+        for exchange_number, exchange in enumerate(honest(rounds), start=1):
+            yield exchange
+            if exchange_number == number:
+                yield replace(exchange, questions={site: told_otherwise(q) for site, q in exchange.questions.items()})
+
+    def told_otherwise(question):
+        keys = question.sections["keys"]
+        name = "reached" if "reached" in keys else "masking"
+        lie = np.array(keys[name].values())
+        lie[-1] = 1
+        return question._replace(sections={**question.sections, "keys": {**keys, name: encode(lie)}})
+
+    monkeypatch.setattr(SumRounds, "exchanges", curious)
+    with pytest.raises(RunFailedError, match=f"asks for {names[number]} in the run [0-9a-f]{{16}} a second time"):
+        go(tmp_path, *ON, text=SECURE)

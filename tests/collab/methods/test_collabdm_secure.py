@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 from collab import methods
 from collab.costs import costs_of
 from collab.embedding_sums import EmbeddingSums, largest_count
-from collab.errors import BoundaryMissingError, RunFailedError
+from collab.errors import BoundaryMissingError, RunFailedError, ScenarioError
 from collab.methods import Site, Task, collabdm
 from collab.methods.collabdm import Settings, answered_once, upload_bytes
 from collab.privacy.site_secret import laboratory_secret
@@ -269,3 +271,42 @@ def test_nobody_answering_is_told():
     next(exchanges)
     with pytest.raises(RunFailedError, match="at least 2 sites, 0 published keys"):
         next(exchanges)
+
+
+def test_a_site_with_keys_that_are_none_is_left_out():
+    """It cannot stop the others: low-order points, from which everybody knows what is agreed, count as no answer."""
+
+    class Sabotaged(LocalFleet):
+        async def ask(self, asks):
+            first = not self.asked  # the exchange of keys
+            async for upload in super().ask(asks):
+                section = {**upload.sections.get("keys", {}), "masking": methods.encode(np.zeros((1, 32), np.uint8))}
+                bad = first and upload.site == "client-1"
+                yield replace(upload, sections={"keys": section}) if bad else upload
+
+    dataset = gaussians()
+    parts = even_parts(dataset, 4)
+    sabotaged = fleet(dataset, parts, Sabotaged)
+    result = sabotaged.run()
+    assert [sorted(asks) for asks in sabotaged.asked[1:]] == [["client-0", "client-2", "client-3"]] * 3
+    plain = fleet(dataset, [parts[0], parts[2], parts[3]], aggregation="plain")
+    plain.data = dict(zip(("client-0", "client-2", "client-3"), plain.data.values(), strict=True))
+    plain.sites = tuple(plain.data)
+    plain.order = list(plain.data)
+    assert torch.equal(result.synthetic.images, plain.run().synthetic.images)
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(2, "found 2, expected 3 to 4"), (5, "found 5, expected 3 to 4")])
+def test_a_threshold_that_cannot_be_met_is_told_before_the_run(threshold, told):
+    wide = "partition.clients=4"
+    with pytest.raises(ScenarioError, match=rf"threshold={threshold}: {told}: more than half of 4 clients"):
+        parse(TEXT, *SECURE, ALLOWED, wide, f"method.threshold={threshold}")
+    assert parse(TEXT, *SECURE, ALLOWED, wide, "method.threshold=3").method.threshold == 3
+
+
+def test_one_site_alone_has_nobody_to_hide_among():
+    alone = "dataset: {name: gaussians}\npartition: {clients: 1, scheme: iid}\nmethod: {name: collabdm}\n"
+    alone += "network: {topology: star, access: {bandwidth: 1 Mbit/s, latency: 1 ms}, "
+    alone += "server: {bandwidth: 1 Mbit/s, latency: 1 ms}}\n"
+    with pytest.raises(ScenarioError, match="secure sums need at least 2 clients, found 1"):
+        parse(alone, *SECURE)

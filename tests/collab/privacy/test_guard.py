@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -187,3 +189,31 @@ def test_the_inspector_reports_what_it_finds(data):
         inspector.inspect("anyone", message({}, {"control": {}}).body, "arriving")
     with pytest.raises(InspectionError, match="truncated"):
         inspector.inspect("anyone", body[:50], "arriving")
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "told"),
+    [
+        ("keys", {"encryption": np.zeros((3, 33), np.uint8)}, "keys.encryption has rows of 33 B, expected 32"),
+        ("shares", {"sealed": np.zeros((2, 784), np.uint8)}, "shares.sealed has rows of 784 B, expected 82"),
+        ("unmasking", {"shares": np.zeros((2, 82), np.uint8)}, "unmasking.shares has rows of 82 B, expected 33"),
+        ("masked", {"sums": np.zeros((2, 1, 1), np.int64)}, "masked.sums is int64 with 3 axes; expected uint64 with 3"),
+        ("masked", {"means": np.zeros((2, 1, 1), np.uint64)}, "masked consists of sums, weights"),
+    ],
+)
+def test_what_secure_sums_send_has_a_form(kind, section, told):
+    """Rows of bytes of any other width could be images."""
+    right = {
+        "keys": {"encryption": np.zeros((3, 32), np.uint8), "masking": np.zeros((3, 32), np.uint8)},
+        "shares": {"sealed": np.zeros((2, 82), np.uint8)},
+        "unmasking": {"shares": np.zeros((2, 33), np.uint8)},
+        "masked": {"sums": np.zeros((2, 1, 1), np.uint64), "weights": np.zeros(1, np.uint64)},
+    }[kind]
+
+    def inspected(tensors):
+        sections = {kind: {name: wire.encode(values) for name, values in tensors.items()}}
+        return ContentInspector().inspect("anyone", message({}, sections).body, "arriving")
+
+    assert inspected(right) == {kind}
+    with pytest.raises(InspectionError, match=re.escape(told)):
+        inspected({**right, **section})
