@@ -34,6 +34,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from _fault_contradictions(scenario)
     yield from _waiting_contradictions(scenario)
     yield from _threshold_contradictions(scenario)
+    yield from _group_contradictions(scenario)
     yield from _tile_contradictions(scenario)
     yield from _architecture_contradictions(scenario)
     names = [settings.name for settings in (scenario.method, *scenario.baselines)]
@@ -65,6 +66,17 @@ def _threshold_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
         least = clients // 2 + 1
         message = f"found {settings.threshold}, expected {least} to {clients}: more than half of {clients} clients"
         yield ("method", "threshold"), message, ScenarioError
+
+
+def _group_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """More groups of sites than sites. What a baseline has from the method is told there."""
+    clients, named = len(scenario.clients), [("method",), *(("baselines", i) for i in range(len(scenario.baselines)))]
+    for where, settings in zip(named, scenario.all_methods(), strict=True):
+        groups = getattr(getattr(settings, "robust", None), "groups", None) or 0
+        if groups > clients:
+            message = f"found {groups} groups, but there are {clients} clients to divide into them; at most {clients}"
+            yield (*where, "robust", "groups"), message, ScenarioError
+            return
 
 
 def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:

@@ -54,7 +54,9 @@ class EmbeddingSums:
     samples than `largest_count`.
     """
 
-    def __init__(self, settings: SumSettings, spec: NetworkSpec) -> None:
+    def __init__(self, settings: SumSettings, spec: NetworkSpec, clip_norm: float | None = None) -> None:
+        """`clip_norm`: to what longer means of a site are shortened; None for no limit."""
+        self._clip_norm = clip_norm
         self._by_counts = settings.weighting == "counts"
         self._augmentations = settings.augmentations
         rows = settings.iterations * settings.augmentations
@@ -69,7 +71,11 @@ class EmbeddingSums:
             return
         weights = counts if self._by_counts else np.ones_like(counts)
         classes = section["classes"].values().astype(np.int64)
-        self._fold(_fixed(section, "means") * weights[None, :, None], weights, classes, iterations)
+        self._fold(_fixed(section, "means", self._clip_norm) * weights[None, :, None], weights, classes, iterations)
+
+    def of(self, site: str) -> EmbeddingSums:
+        """The sums to which the means of a site are added: these."""
+        return self
 
     def _fold(
         self, sums: NDArray[np.int64], weights: NDArray[np.int64], classes: NDArray[np.int64], iterations: Sequence[int]
@@ -134,6 +140,10 @@ class EmbeddingSums:
         return Moments(classes, torch.from_numpy(means.astype(np.float32)))
 
 
-def _fixed(section: Section, name: str) -> NDArray[np.int64]:
-    fixed: NDArray[np.int64] = np.rint(numbers(section, name).astype(np.float64) * _FIXED_POINT).astype(np.int64)
+def _fixed(section: Section, name: str, clip_norm: float | None = None) -> NDArray[np.int64]:
+    values = numbers(section, name).astype(np.float64)
+    if clip_norm is not None:
+        lengths = np.linalg.norm(values, axis=2, keepdims=True)
+        values *= clip_norm / np.maximum(lengths, clip_norm)
+    fixed: NDArray[np.int64] = np.rint(values * _FIXED_POINT).astype(np.int64)
     return fixed

@@ -17,7 +17,6 @@ from torch import Tensor
 from collab.augment import Augmentation, Operation, siamese
 from collab.compute import Device, report
 from collab.data import ImageSpec
-from collab.embedding_sums import EmbeddingSums
 from collab.matching import Descent, Moments, SyntheticSet, follow
 from collab.nets import Network, NetworkSpec, reseeded, seeded_network
 from collab.step_plan import Schedule, share_of_rate, step_order
@@ -66,6 +65,13 @@ class RefinementSettings(AugmentationSettings, Protocol):
         """The network that embeds such images."""
 
 
+class Targets(Protocol):
+    """Where the class means of the sites are."""
+
+    def target(self, iteration: int, present: Sequence[int], augmentation: int = 0) -> Moments:
+        """The mean embeddings at one iteration, of those classes in `present` that some site held."""
+
+
 def noise_set(images: ImageSpec, classes: Sequence[int], images_per_class: int, factor: int, seed: int) -> SyntheticSet:
     """Images of standard normal noise in normalised space, which tell nothing of anybody's data.
 
@@ -98,7 +104,7 @@ class Refined(NamedTuple):
 
 def refine(
     initial: SyntheticSet,
-    sums: EmbeddingSums,
+    sums: Targets,
     seeds: Sequence[int],
     settings: RefinementSettings,
     images: ImageSpec,

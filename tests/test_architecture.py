@@ -99,6 +99,7 @@ COLLAB = [
     "step_plan",
     "network_seeds",
     "embedding_sums",
+    "robust_sums",
     "refinement",
     "class_means",
     "class_sums",

@@ -24,6 +24,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -41,8 +42,8 @@ from collab.class_sums import (
     sums_section,
 )  # fmt: skip
 from collab.data import ImageSpec
+from collab.document import PlacedError
 from collab.embedding_sums import EmbeddingSums, largest_count
-from collab.matching import SyntheticSet
 from collab.methods import (
     Ask,
     Expected,
@@ -64,6 +65,7 @@ from collab.privacy.site_secret import secret_for
 from collab.privacy.sum_rounds import KINDS_DOWN, KINDS_UP, SumRounds, SumShape, answer, answer_bytes, question_of
 from collab.quantisation import EmbeddingDtype, size_bytes
 from collab.refinement import noise_set, refine
+from collab.robust_sums import GroupedSums, RobustSettings, sums_for
 from collab.wire import Section
 
 UPLOADS = frozenset({"embeddings", "synthetic"})
@@ -112,6 +114,7 @@ class Settings(localdm.Settings):
     privacy: PrivacySettings | None = Field(
         None, description="differential privacy of each site's samples, at the site; null for none"
     )
+    robust: RobustSettings | None = Field(None, description="against sites that lie; null for the mean over all")
     aggregation: Literal["plain", "secure"] = Field(
         "plain",
         description="what the server sees of the means: each site's, or by secure aggregation their sum over sites "
@@ -135,6 +138,8 @@ class Settings(localdm.Settings):
     def _uses_what_is_sent(self) -> Self:
         if self.privacy is not None:
             check_private(self)
+        if self.robust is not None and (self.privacy is not None or self.aggregation == "secure"):
+            raise PlacedError("a mean of each site is needed, but privacy or secure hides it; take one out", "robust")
         if self.initial == "noise" and self.iterations == 0:
             raise ValueError(
                 "initial is noise and iterations 0: nothing would ever turn the noise into images; set iterations to "
@@ -262,24 +267,26 @@ async def server(fleet: Fleet) -> Outcome:
     settings: Settings = fleet.settings
     spec = settings.network(fleet.images)
     seeds = network_seeds(fleet.seed, settings.networks_served)
-    sums = EmbeddingSums(settings, spec)
     pool = localdm.InitialPool(fleet.images, settings, fleet.seed)
+    sums: EmbeddingSums | GroupedSums
     if settings.aggregation == "secure":
-        sites = await _sum_securely(fleet, sums, seeds)
+        sums, sites = await _sum_securely(fleet, spec, seeds)
     else:
-        sites = await _collect(fleet, spec, sums, pool, seeds)
+        sums, sites = await _collect(fleet, spec, pool, seeds)
     release = None if settings.privacy is None else release_of(settings, settings.privacy)
     held = sums.classes(1 if release is None else release.least_count(sites))
-    initial, used = _start(settings, fleet, pool, held), seeds[: settings.iterations]
+    noise = partial(noise_set, fleet.images, held, settings.images_per_class, settings.expand, fleet.seed)
+    initial, used = noise() if settings.initial == "noise" else pool.synthetic(), seeds[: settings.iterations]
     refined = await fleet.compute("refine", refine, initial, sums, used, settings, fleet.images, fleet.device)
     return Outcome(refined.synthetic, initial, matching_losses=refined.losses, privacy=release)
 
 
 async def _collect(
-    fleet: Fleet, spec: NetworkSpec, sums: EmbeddingSums, pool: localdm.InitialPool, seeds: Sequence[int]
-) -> int:
-    """Ask every site once for what it has, into the sums and the pool; returns how many have answered."""
+    fleet: Fleet, spec: NetworkSpec, pool: localdm.InitialPool, seeds: Sequence[int]
+) -> tuple[EmbeddingSums | GroupedSums, int]:
+    """Ask every site once for what it has, images into the pool; returns sums, and how many sites have answered."""
     settings: Settings = fleet.settings
+    sums = sums_for(settings, spec, fleet.sites, fleet.seed)
     takers = participants(settings, fleet.sites, fleet.seed)
     asked = [site for site in fleet.sites if takers[site] or settings.initial != "noise"]
     asks = {site: ask_for(fleet, spec, seeds, takers[site]) for site in asked}
@@ -293,13 +300,14 @@ async def _collect(
         if "synthetic" in upload.sections:
             pool.add(upload.site, *read_synthetic(upload.sections["synthetic"]))
         if "embeddings" in upload.sections:
-            sums.add(upload.sections["embeddings"], takers[upload.site])
-    return answered
+            sums.of(upload.site).add(upload.sections["embeddings"], takers[upload.site])
+    return sums, answered
 
 
-async def _sum_securely(fleet: Fleet, sums: EmbeddingSums, seeds: Sequence[int]) -> int:
-    """Fold in the sum over the sites, of which no single summand is seen; returns of how many at most."""
+async def _sum_securely(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int]) -> tuple[EmbeddingSums, int]:
+    """The sums over the sites, of which no single summand is seen, and of how many sites they are at most."""
     settings: Settings = fleet.settings
+    sums = EmbeddingSums(settings, spec)
     sent: Sections = {"seeds": seeds_sent(seeds, range(settings.networks_served))}
     sent = by_master(sent, settings, fleet.seed) if settings.seeds == "master" else sent
     rounds = SumRounds(fleet.sites, settings.threshold, SumShape(*sums.shape), sent["seeds"])
@@ -310,14 +318,7 @@ async def _sum_securely(fleet: Fleet, sums: EmbeddingSums, seeds: Sequence[int])
     total, sites = await fleet.compute("unmask", rounds.total), len(fleet.sites)
     release = None if settings.privacy is None else release_of(settings, settings.privacy)
     sums.add_vector(total, (0.0, 0.0) if release is None else most_noise(release, sites))
-    return sites
-
-
-def _start(settings: Settings, fleet: Fleet, pool: localdm.InitialPool, held: Sequence[int]) -> SyntheticSet:
-    """What is refined: the sites' images, or noise for each class that a site holds."""
-    if settings.initial != "noise":
-        return pool.synthetic()
-    return noise_set(fleet.images, held, settings.images_per_class, settings.expand, fleet.seed)
+    return sums, sites
 
 
 def ask_for(fleet: Fleet, spec: NetworkSpec, seeds: Sequence[int], iterations: Sequence[int]) -> Ask:

@@ -131,6 +131,7 @@ class Settings(collabdm.Settings):
     )
     aggregation: Literal["plain"] = Field("plain", description="the server sees the means of each site")
     privacy: None = Field(None, description="none: noise hides a sample in one release, not in one for each round")
+    robust: None = Field(None, description="none: what a round is asked of is the mean over all sites")
     instance: Instance = Field("distribution-matching", description="which statistic of the real data is asked for")
     gradient_matching: GradientMatchingSettings = Field(
         GradientMatchingSettings(), description="settings of the instance gradient-matching"
