@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from collab.errors import RunFailedError
 from collab.expectations import MAX_ABSOLUTE
+from collab.half_floats import multiples
 from collab.matching import Moments
 from collab.nets import NetworkSpec
 from collab.quantisation import numbers
@@ -67,25 +68,34 @@ class EmbeddingSums:
         """Fold in one site's means, which answer to `iterations` in this order, or its sums of all classes."""
         counts = section["counts"].values()
         if "sums" in section:
-            self._fold(_fixed(section, "sums"), counts, np.arange(len(counts)), iterations)
+            ones = np.ones_like(counts)
+            self._fold(numbers(section, "sums"), ones, counts, np.arange(len(counts)), iterations)
             return
         weights = counts if self._by_counts else np.ones_like(counts)
         classes = section["classes"].values().astype(np.int64)
-        self._fold(_fixed(section, "means", self._clip_norm) * weights[None, :, None], weights, classes, iterations)
+        self._fold(numbers(section, "means"), weights, weights, classes, iterations, self._clip_norm)
 
     def of(self, site: str) -> EmbeddingSums:
         """The sums to which the means of a site are added: these."""
         return self
 
     def _fold(
-        self, sums: NDArray[np.int64], weights: NDArray[np.int64], classes: NDArray[np.int64], iterations: Sequence[int]
+        self,
+        values: NDArray[Any],
+        factors: NDArray[np.int64],
+        weights: NDArray[np.int64],
+        classes: NDArray[np.int64],
+        iterations: Sequence[int],
+        clip_norm: float | None = None,
     ) -> None:
+        """Add `values` [A T_k, C_k, D] times `factors` [C_k] to the sums, and the weights [C_k] to theirs."""
         rows = np.repeat(np.asarray(iterations, dtype=np.int64), self._augmentations) * self._augmentations
         rows += np.tile(np.arange(self._augmentations), len(iterations))
-        used = rows < len(self._sums)
-        where = np.ix_(rows[used], classes)
-        self._sums[where] += sums[used]
-        self._weights[where] += weights[None, :]
+        # One network at a time: all at once, 9 MB would take 150 MB for a moment.
+        for row, of_network in zip(rows, values, strict=True):
+            if row < len(self._sums):
+                self._sums[row, classes] += _fixed(of_network, clip_norm) * factors[:, None]
+                self._weights[row, classes] += weights
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -140,10 +150,12 @@ class EmbeddingSums:
         return Moments(classes, torch.from_numpy(means.astype(np.float32)))
 
 
-def _fixed(section: Section, name: str, clip_norm: float | None = None) -> NDArray[np.int64]:
-    values = numbers(section, name).astype(np.float64)
+def _fixed(values: NDArray[Any], clip_norm: float | None) -> NDArray[np.int64]:
+    """The vectors [C, D] in fixed point, none longer than `clip_norm`."""
     if clip_norm is not None:
-        lengths = np.linalg.norm(values, axis=2, keepdims=True)
-        values *= clip_norm / np.maximum(lengths, clip_norm)
-    fixed: NDArray[np.int64] = np.rint(values * _FIXED_POINT).astype(np.int64)
+        lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
+        values = values * (clip_norm / np.maximum(lengths, clip_norm))
+    elif values.dtype == np.float16:
+        return multiples()[values.view(np.uint16)]
+    fixed: NDArray[np.int64] = np.rint(values.astype(np.float64) * _FIXED_POINT).astype(np.int64)
     return fixed

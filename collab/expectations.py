@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collab.errors import RefusedUploadError
+from collab.half_floats import extremes
 from collab.quantisation import CODES, levels
 from collab.wire import Section, Tensor
 
@@ -57,9 +59,10 @@ class Expected:
         values = tensor.values()
         if values.size == 0:
             return
-        if not np.isfinite(values).all():
+        found = _extremes(values)
+        if found is None:
             raise RefusedUploadError(f"{name} holds numbers that are not finite")
-        low, high = values.min(), values.max()
+        low, high = found
         with np.errstate(over="ignore"):  # a bound beyond a small type is none, all of its numbers are within
             within = self.low <= low and high <= self.high
         if not within:
@@ -80,6 +83,13 @@ class Expected:
         if self.among is not None:
             described["among"] = ".".join(self.among)
         return described
+
+
+def _extremes(values: NDArray[Any]) -> tuple[Any, Any] | None:
+    """The smallest and the largest value; None if not all are finite."""
+    if values.dtype == np.float16:
+        return extremes(values)
+    return (values.min(), values.max()) if np.isfinite(values).all() else None
 
 
 def _shown(value: Any) -> str:

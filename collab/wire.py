@@ -154,8 +154,24 @@ def unpack(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Content:
     schema, or in any way not as the module describes. What it takes up in memory is a small multiple of the body's
     length, whatever that holds: small things are measured before they are made.
     """
+    global _latest  # noqa: PLW0603 (a boundary and then a service look at the same body, one right after the other)
     if len(body) > limit_bytes:
         raise WireError(f"the body has {len(body)} bytes, at most {limit_bytes} are accepted")
+    if _latest is not None and _latest[0] is body:
+        return _latest[1]
+    _latest = None  # before there is another in memory
+    content = _unpacked(body)
+    # Nobody can have changed what is read-only; of small ones none need be remembered.
+    if len(body) >= _WORTH_REMEMBERING_BYTES and memoryview(body).readonly:
+        _latest = body, content
+    return content
+
+
+_WORTH_REMEMBERING_BYTES = 64 * 1024
+_latest: tuple[bytes, Content] | None = None
+
+
+def _unpacked(body: bytes) -> Content:
     reader = _Reader(body)
     head = reader.small("the head", _MAX_HEAD_BYTES)
     if not isinstance(head, dict) or "schema" not in head:

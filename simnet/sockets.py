@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
+from asyncio import selector_events
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from simnet.topology import Topology
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
+_READ_BYTES = 64 * 1024
 _SENDS, _RECEIVES = ("request", "answer"), ("arrival", "reply")  # events of the carriage that count bytes
 
 
@@ -79,6 +81,9 @@ class SocketNetwork(Network):
         if self._ran:
             raise SimnetError("a network runs once; make a new one")
         self._ran = True
+
+        # How much asyncio takes from a socket at a time, by itself 256 KiB: from hundreds at once, a lot of memory.
+        selector_events._SelectorTransport.max_size = _READ_BYTES  # type: ignore[attr-defined]
 
         async def whole() -> T:
             self._started_s = time.monotonic() - self._begun_s_ago

@@ -7,10 +7,12 @@ it until it is read.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mmap
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +21,7 @@ from simnet.tenancy import Message
 
 SMALLEST_SPOOLED_BYTES = 64 * 1024
 """Bodies that are announced to be shorter stay in memory: a file for each would cost more than it saves."""
+_LULL_S, _LULL_BYTES = 0.2, 1_000_000
 
 
 class SpoolError(SimnetError):
@@ -33,11 +36,20 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.received_bytes = 0
+        """Of all bodies so far."""
+        self._before_bytes = 0  # when `lull` looked last
 
     def open(self) -> SpoolFile:
         """A new file for one body. Raises `OSError`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return SpoolFile(self.folder)
+        return SpoolFile(self)
+
+    async def lull(self) -> None:
+        """Return when no more than 5 MB/s come in: what can be done later would hold up who is sending."""
+        while self.received_bytes - self._before_bytes > _LULL_BYTES:
+            self._before_bytes = self.received_bytes
+            await asyncio.sleep(_LULL_S)
 
     def clear(self) -> None:
         """Delete what lies there. Only while nobody else uses the folder."""
@@ -48,8 +60,9 @@ class Spool:
 class SpoolFile:
     """One body as it comes. Deleted by `discard`, unless `settle` has given it a place before."""
 
-    def __init__(self, folder: Path) -> None:
-        descriptor, path = tempfile.mkstemp(dir=folder, prefix="body-")
+    def __init__(self, spool: Spool) -> None:
+        descriptor, path = tempfile.mkstemp(dir=spool.folder, prefix="body-")
+        self._spool = spool
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
         self.path = Path(path)
@@ -65,6 +78,7 @@ class SpoolFile:
         except OSError as error:
             raise SpoolError(error.strerror or str(error)) from error
         self.size_bytes += len(piece)
+        self._spool.received_bytes += len(piece)
 
     @property
     def digest(self) -> str:
@@ -89,17 +103,21 @@ class SpoolFile:
 
 
 class SpooledMessage(Message):
-    """A message whose body is a file. `body` maps the file anew at each look, so that nothing stays in memory."""
+    """A message whose body is a file. `body` maps the file while somebody looks, so that nothing stays in memory."""
 
     file: SpoolFile
 
     def __init__(self, file: SpoolFile, kinds: frozenset[str], content_type: str) -> None:
-        self.__dict__.update(file=file, kinds=kinds, content_type=content_type)
+        self.__dict__.update(file=file, kinds=kinds, content_type=content_type, _view=lambda: None)
 
     @property
     def body(self) -> bytes:
-        """The body: a read-only `memoryview`."""
-        return mapped(self.file.path)
+        """The body: a read-only `memoryview`, the same one as long as anybody holds it."""
+        view: bytes | None = self.__dict__["_view"]()
+        if view is None:
+            view = mapped(self.file.path)
+            self.__dict__["_view"] = weakref.ref(cast("memoryview", view)) if view else (lambda: b"")
+        return view
 
     def _hashed(self) -> str:
         return self.file.digest

@@ -85,6 +85,7 @@ COLLAB = [
     "complaints",
     "wire",
     "quantisation",
+    "half_floats",
     "expectations",
     "compute",
     "content_cache",

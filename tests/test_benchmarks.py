@@ -187,3 +187,15 @@ def test_secure_sums_cost_what_the_formula_says():
         assert row["secure_bytes"] == 8 * (2 * 10 * 512 + 10) + 64 + 115 * row["sites"]
         assert row["bytes_x"] == row["secure_bytes"] / row["plain_bytes"]
         assert min(row[f"{way}_{where}_s"] for way in ("plain", "secure") for where in ("site", "server")) >= 0
+
+
+def test_serving_takes_uploads_beside_a_bare_handler_and_lets_sites_wait():
+    """Small, and without its goals: those are for a machine of one's own."""
+    found = benchmark(
+        "serving", "--sites", "3", "--size", "1000000", "--pollers", "5", "--seconds", "0.2", "--repeats", "1"
+    )
+    assert found["body_bytes"] == pytest.approx(1e6, rel=0.05)
+    assert found["ratios"] == [found["ratio"]]
+    assert found["ratio"] > 0
+    assert found["idle_mb"] < found["peak_mb"] < 400
+    assert 0 <= found["core_share"] < 1

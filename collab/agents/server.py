@@ -50,6 +50,7 @@ from simnet.spool import SpooledMessage
 T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
 FAREWELL_S = 30.0
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class ServerAgent:
         self._on_round = on_round
         self._register = register
         self._accepting = asyncio.Lock()
+        self._unanswered = 0  # uploads that are in and not confirmed
         self._at_hand: dict[tuple[str, str], Upload] = {}  # accepted, not yet folded, and not to be read again
         self._waiting = waiting
         self._lost: dict[str, str] = {}
@@ -169,7 +171,10 @@ class ServerAgent:
             yield upload
         position = len(kept)
         async for site in this.arrivals():
-            arrived = self._at_hand.pop((this.identity, site), None) or self._read_again(this, site)
+            arrived = self._at_hand.pop((this.identity, site), None)
+            if arrived is None:
+                await self._lull()
+                arrived = self._read_again(this, site)
             position += 1
             if self._on_upload is not None:
                 self._on_upload(Arrival(arrived, number, position, len(this.asks)))
@@ -190,6 +195,13 @@ class ServerAgent:
     def _keep_closed(self, this: Round) -> None:
         if self._register is not None:
             self._register.close_task(this.identity)
+
+    async def _lull(self) -> None:
+        """Let uploads come in, and be confirmed, before those that are in are worked on: whoever sends holds a link."""
+        if self._register is not None and self._register.spool is not None:
+            await self._register.spool.lull()
+            while self._unanswered > 0:
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _read_again(self, this: Round, site: str) -> Upload:
         """An upload as it was accepted."""
@@ -267,14 +279,11 @@ class ServerAgent:
             return problem(503, "catching-up", f"after a crash the server has not come to the task {task} again yet")
         if this is None or site not in this.asks:
             return not_found("task", task)
-        async with self._accepting:
-            return await self._accept(this, site, request.message)
-
-    async def _accept(self, this: Round, site: str, upload: Message) -> Reply:
-        """Check an upload and keep it, one at a time: each is in memory several times over while it is looked at."""
+        upload = request.message
         refusal = self._closed_to(this, site, upload)
         if refusal is not None:
             return refusal
+        # Without a pause between the boundary's look at it, this one and the end of it: it is in memory meanwhile.
         try:
             content = read_upload(upload.body, this.identity, site)
             check_sections(content.sections, this.asks[site].expects)
@@ -284,19 +293,33 @@ class ServerAgent:
             return problem(422, "not-as-asked", str(error))
         if isinstance(upload, SpooledMessage):
             del content  # as large as the body; it is read again when its turn has come
-        else:
-            self._at_hand[this.identity, site] = content
+            return await self._keep(this, site, upload, None)
+        return await self._keep(this, site, upload, content)
+
+    async def _keep(self, this: Round, site: str, upload: Message, content: Upload | None) -> Reply:
+        """Accept an upload that is as it should be; `content` is what is in it, if that is kept in memory."""
+        self._unanswered += 1
+        try:
+            async with self._accepting:
+                return await self._keep_one(this, site, upload, content)
+        finally:
+            self._unanswered -= 1
+
+    async def _keep_one(self, this: Round, site: str, upload: Message, content: Upload | None) -> Reply:
+        refusal = self._closed_to(this, site, upload)  # to one that was sent twice, at the same time
+        if refusal is not None:
+            return refusal
         if self._register is not None:
             try:
                 await self._register.accept(this.identity, site, upload)
             except OSError as error:
-                self._at_hand.pop((this.identity, site), None)
                 return no_room(error.strerror or str(error))
             refusal = self._closed_to(this, site, upload)
             if refusal is not None:  # a deadline has passed meanwhile
-                self._at_hand.pop((this.identity, site), None)
                 self._register.take_back(this.identity, site)
                 return refusal
+        if content is not None:
+            self._at_hand[this.identity, site] = content
         this.take_in(site, upload.digest)
         self._host.record("upload", site=site, method=self._method, bytes=len(upload.body))
         return Reply(201, message({"accepted": True}))

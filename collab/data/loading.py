@@ -10,7 +10,6 @@ from collab.data import cifar, cifar_jpeg, digits, gaussians, idx, image_folder,
 from collab.data.catalogue import ANY, KNOWN
 from collab.data.dataset import Dataset, ImageSpec, Samples
 from collab.data.decoded import Parts
-from collab.data.flows import sources
 from collab.data.flows.settings import FlowCsvSettings, NiddSettings, SyntheticNiddSettings
 from collab.data.progress import Progress, silence
 from collab.data.settings import (
@@ -60,6 +59,8 @@ def load_dataset(
 def _flows(
     settings: NiddSettings | SyntheticNiddSettings | FlowCsvSettings, directory: Path, progress: Progress
 ) -> Dataset:
+    from collab.data.flows import sources  # here: its readers of columns take 50 MB, and few data sets need them
+
     made = sources.load(settings, directory, progress)
     form, (train, test) = made.recipe.format, made.parts
     spec = sources.spec_of(form, settings.side)

@@ -1,0 +1,157 @@
+"""Large bodies go to files as they come; what nobody takes over is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from simnet import LinkSpec, Message, Route, SimulatedNetwork, SocketNetwork, star
+from simnet.services import Reply
+from simnet.spool import SMALLEST_SPOOLED_BYTES, Spool, SpooledMessage, SpoolError
+
+TOPOLOGY = star(["client-0", "client-1"], access=LinkSpec(1e8, 0.001), server=LinkSpec(1e9, 0.001))
+LARGE = bytes(range(256)) * 4000
+
+
+def exchange(network, spool, bodies, *, take=None, limit_bytes=10_000_000):
+    """Send bodies to a spooled route; what it saw of each, and the answers."""
+    seen = []
+
+    async def handler(request):
+        message = request.message
+        seen.append((type(message), bytes(message.body), message.digest, len(message.body)))
+        if take is not None:
+            message.file.settle(take)
+        return Reply(201)
+
+    async def main():
+        server, client = network.host("server"), network.host("client-0")
+        await server.serve([Route("PUT", "/x", handler, spool=spool)], body_limit_bytes=limit_bytes)
+
+        async def send():
+            return [await client.request("server", "PUT", "/x", Message(body)) for body in bodies]
+
+        return await client.start(send())
+
+    return seen, network.run(main)
+
+
+@pytest.mark.parametrize("network", [SocketNetwork, SimulatedNetwork])
+def test_a_large_body_is_in_a_file_and_a_small_one_in_memory(tmp_path, network):
+    small = b"x" * (SMALLEST_SPOOLED_BYTES - 1)
+    seen, replies = exchange(network(TOPOLOGY), Spool(tmp_path), [LARGE, small, b""])
+    assert [reply.status for reply in replies] == [201] * 3
+    assert [kind for kind, *_ in seen] == [SpooledMessage, Message, Message]
+    for (_, body, digest, size), sent in zip(seen, [LARGE, small, b""], strict=True):
+        assert body == sent
+        assert digest == hashlib.sha256(sent).hexdigest()
+        assert size == len(sent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_serves_may_take_the_file_over(tmp_path):
+    exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path / "spool"), [LARGE], take=tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == LARGE
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_body_that_is_too_large_is_refused_and_leaves_nothing(tmp_path):
+    seen, (reply,) = exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path), [LARGE], limit_bytes=500_000)
+    assert (seen, reply.status, reply.code) == ([], 413, "too-large")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, piece):
+        raise SpoolError("No space left on device")
+
+    monkeypatch.setattr("simnet.spool.SpoolFile.write", full)
+    seen, (reply,) = exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path), [LARGE])
+    assert (seen, reply.status, reply.code) == ([], 507, "no-room")
+    assert "No space left on device" in reply.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    _, (reply,) = exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path / "file"), [LARGE])
+    assert (reply.status, reply.code) == (507, "no-room")
+
+
+def test_a_sender_that_goes_away_leaves_nothing(tmp_path):
+    network = SocketNetwork(TOPOLOGY)
+    seen = []
+
+    async def handler(request):
+        seen.append(request)
+        return Reply(201)
+
+    async def main():
+        await network.host("server").serve([Route("PUT", "/x", handler, spool=Spool(tmp_path))])
+        port = int(network.url_of("server").rsplit(":", 1)[1])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"PUT /x HTTP/1.1\r\nHost: x\r\nBoundary-From: client-0\r\nContent-Length: 1000000\r\n\r\n" + LARGE[:99_999]
+        )
+        await writer.drain()
+        while not any(path.stat().st_size for path in Path(tmp_path).iterdir()):
+            await asyncio.sleep(0.01)
+        writer.close()
+        while list(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+
+    network.run(main)
+    assert seen == []
+
+
+def test_a_write_that_fails_says_why(tmp_path, monkeypatch):
+    file = Spool(tmp_path).open()
+    file._file.close()
+    with pytest.raises(ValueError, match="closed file"):
+        file.write(b"x")
+
+    class Full:
+        closed = False
+
+        def write(self, _piece):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    file._file = Full()
+    with pytest.raises(SpoolError, match="No space left on device"):
+        file.write(b"x")
+
+
+def test_the_view_of_a_body_is_one_while_it_is_held(tmp_path):
+    file = Spool(tmp_path).open()
+    file.write(LARGE)
+    message = SpooledMessage(file, frozenset({"control"}), "application/msgpack")
+    first = message.body
+    assert message.body is first
+    assert first == LARGE
+    assert memoryview(first).readonly
+    file.discard()
+
+
+def test_a_spool_is_cleared(tmp_path):
+    spool = Spool(tmp_path / "incoming")
+    spool.clear()
+    file = spool.open()
+    file._file.close()
+    spool.clear()
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_nothing_to_come_is_a_lull(tmp_path):
+    async def wait():
+        spool = Spool(tmp_path)
+        spool.received_bytes = 10_000_000
+        began = asyncio.get_running_loop().time()
+        await spool.lull()
+        assert asyncio.get_running_loop().time() - began > 0
+        await asyncio.wait_for(spool.lull(), 1e-3)  # at once: nothing has come since
+
+    asyncio.run(wait())
