@@ -199,3 +199,30 @@ def test_serving_takes_uploads_beside_a_bare_handler_and_lets_sites_wait():
     assert found["ratio"] > 0
     assert found["idle_mb"] < found["peak_mb"] < 400
     assert 0 <= found["core_share"] < 1
+
+
+def test_the_curve_of_privacy_is_read_from_a_sweep(tmp_path):
+    """Two epsilons and two seeds of a sweep that was run elsewhere, and one run without noise."""
+    from collab.store.sweeps import write_definition
+
+    cells = [(f"cell{index}", {"method.privacy.epsilon": epsilon, "seed": seed})
+             for index, (epsilon, seed) in enumerate([(1, 1), (1, 2), (10, 1), (10, 2)])]  # fmt: skip
+    sweep = write_definition(tmp_path / "curve", "curve", {}, cells, "")
+    for (name, point), accuracy in zip(cells, (0.5, 0.7, 0.9, 0.9), strict=True):
+        noise = {"epsilon": point["method.privacy.epsilon"], "delta": 1e-6, "noise_multiplier": 2.0,
+                 "sum_deviation": 5.0, "count_deviation": 8.0}  # fmt: skip
+        write_summary(sweep.path / "cells" / name, {"accuracy": accuracy, "privacy": noise})
+    write_summary(tmp_path / "plain", {"accuracy": 0.95})
+    found = benchmark("privacy_curve", str(sweep.path), "--plain", str(tmp_path / "plain"), "--figure",
+                      str(tmp_path / "curve.png"))  # fmt: skip
+    assert [(row["epsilon"], row["mean"], row["deviation"]) for row in found["points"]] == [
+        (1, pytest.approx(60), pytest.approx(10)),
+        (10, pytest.approx(90), 0),
+    ]
+    assert found["plain"]["mean"] == pytest.approx(95)
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def write_summary(path, row):
+    path.mkdir(parents=True)
+    (path / "summary.json").write_text(json.dumps({"methods": {"collabdm": row}}))
