@@ -191,6 +191,7 @@ def join(
     patience: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for a server that is not up yet; 60 if not given.")
     ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write what the site did, and when, to this Parquet file.")] = None,
 ) -> None:
     """Take part, as one site, in a run that a server offers."""
     _check_one_of(url, config, "URL")
@@ -212,6 +213,7 @@ def join(
         patience_s=how.patience_s,
         on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}"),
         egress=how.egress,
+        trace_path=trace,
     )
     _say(f"{name} is done")
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -50,7 +51,7 @@ from collab.run import (
 from collab.run_listener import Listener, Silence
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
-from simnet import Host, Network, Reply, Request, Route, problem
+from simnet import Host, Network, Reply, Request, Route, problem, trace_file
 from simnet.errors import SimnetError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.sessions import new_session
@@ -238,11 +239,13 @@ def join_run(
     on_joined: Callable[[str, Scenario], None] | None = None,
     listener: Listener | None = None,
     egress: Egress = OPEN_EGRESS,
+    trace_path: Path | None = None,
 ) -> str:
     """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
 
-    `scenario` is asked of the server if not given; `egress` is what proves who this site is. Raises
-    `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
+    `scenario` is asked of the server if not given; `egress` is what proves who this site is. What the site sends,
+    receives and computes, and when, counted from its start, is written to `trace_path` (`simnet.trace_file`), also if
+    it fails. Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
@@ -269,8 +272,12 @@ def join_run(
             await host.start(_give_up(host, error), "give up")
             raise
 
-    with reporting_to(listener.progress):
-        run_network(network, main)
+    try:
+        with reporting_to(listener.progress):
+            run_network(network, main)
+    finally:
+        if trace_path is not None:
+            trace_file.write(network.trace, trace_path)
     return name
 
 

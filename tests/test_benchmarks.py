@@ -226,3 +226,22 @@ def test_the_curve_of_privacy_is_read_from_a_sweep(tmp_path):
 def write_summary(path, row):
     path.mkdir(parents=True)
     (path / "summary.json").write_text(json.dumps({"methods": {"collabdm": row}}))
+
+
+@pytest.mark.slow
+def test_uploads_between_network_namespaces_take_what_the_simulated_run_says():
+    command = [sys.executable, "benchmarks/namespaces.py", "--repeats", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    for site, ratio in json.loads(done.stdout)["ratio"].items():
+        assert ratio == pytest.approx(1, abs=0.05), site
+
+
+def test_namespaces_refuse_what_they_cannot_emulate():
+    command = [sys.executable, "benchmarks/namespaces.py", "scenarios/two-tier.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "cannot be emulated by namespaces: " in done.stderr
+    assert "a latency above 1 ms" in done.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from simnet import trace_file
 from tests.collab.test_run import TEXT
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +186,7 @@ def test_serve_and_join_in_six_processes_end_like_one(here):
     url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
     joins = [
         subprocess.Popen(command("join", url, *which), cwd=here, env=environment(), stderr=subprocess.PIPE, text=True)
-        for which in ((), (), (), ("--site", "client-3", "--scenario", "tiny.yaml"))
+        for which in ((), (), (), ("--site", "client-3", "--scenario", "tiny.yaml", "--trace", "t"))
     ]
     try:
         stdout, stderr = server.communicate(timeout=120)
@@ -199,6 +200,8 @@ def test_serve_and_join_in_six_processes_end_like_one(here):
     for field in ("result_digest", "bytes_up_per_client", "bytes_down_per_client"):
         assert ours[field] == theirs[field]
     assert [join.returncode for join in joins] == [0, 0, 0, 0], messages
+    kinds = [event.kind for event in trace_file.read(here / "t") if event.kind != "reply"]
+    assert kinds == ["request", "compute", "request", "request"]  # for a task, of it, of what came of it, until the end
     assert {re.search(r"(client-\d) takes part in tiny", text)[1] for text in messages} == {
         "client-0", "client-1", "client-2", "client-3",
     }  # fmt: skip
