@@ -244,10 +244,8 @@ def main() -> None:
         return
     print(f"{'site':12} {'simulated':>10} {'real, median':>13} {'ratio':>7}")
     for site, ratio in found["ratio"].items():
-        print(
         real_s = statistics.median(found["real_s"][site])
         print(f"{site:12} {found['simulated_s'][site]:8.3f} s {real_s:11.3f} s {ratio:7.3f}")
-        )
 
 
 if __name__ == "__main__":
