@@ -15,6 +15,7 @@ from typing import Any
 from collab import methods
 from collab.data import ImageSpec
 from collab.methods import localdm
+from collab.privacy.sum_rounds import EXCHANGES
 
 Counts = Mapping[str, Sequence[int]]
 """Samples of each class, by site."""
@@ -25,6 +26,7 @@ class Costs:
     """The expected costs of one method: for each site in one round, for the server in all; None where nothing is known.
 
     `task_bytes` is what the server sends a site with its task, if that is a network; headers and envelopes are extra.
+    In a round there may be several `exchanges`, of which all but one are small.
     """
 
     upload_bytes: Mapping[str, int | None]
@@ -32,6 +34,7 @@ class Costs:
     server_operations: int
     rounds: int = 1
     task_bytes: int = 0
+    exchanges: int = 1
 
     @property
     def bytes_per_client(self) -> float | None:
@@ -66,12 +69,17 @@ def costs_of(settings: Any, images: ImageSpec, counts: Counts) -> Costs:
     weights = "model" in methods.kinds(settings)[1]
     largest = max((size or 0 for size in sizes.values()), default=0)
     server = _asked(method, "server_operations", settings, images, {"teachers": len(counts)}) or 0
-    return Costs(sizes, operations, server, rounds, largest if weights else 0)
+    exchanges = EXCHANGES if _sums_securely(settings) else 1
+    return Costs(sizes, operations, server, rounds, largest if weights else 0, exchanges)
 
 
 def _hides_what_it_holds(settings: Any) -> bool:
     """Whether a site without data sends as much as any other, so that nobody can tell."""
-    return getattr(settings, "privacy", None) is not None or getattr(settings, "aggregation", "plain") == "secure"
+    return getattr(settings, "privacy", None) is not None or _sums_securely(settings)
+
+
+def _sums_securely(settings: Any) -> bool:
+    return getattr(settings, "aggregation", "plain") == "secure"
 
 
 def _facts(settings: Any, counts: Sequence[int], share: int, sites: int) -> dict[str, Any]:

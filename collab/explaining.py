@@ -288,7 +288,7 @@ def _expected(scenario: Scenario, images: ImageSpec, data: _Data) -> list[Expect
         rows.append(
             Expected(
                 settings.name, f"{_says(settings)}{_pace(costs, at)}",
-                costs.rounds if at else None, costs.bytes_per_client,
+                costs.rounds * costs.exchanges if at else None, costs.bytes_per_client,
                 at.last_upload_s if at else None, at.last if at else None, at.result_s if at else None,
                 forecast.wall_s(scenario, settings, costs, judging, machine) if known else None,
                 judging / machine.operations_per_s, costs,

@@ -56,6 +56,7 @@ def arrivals(scenario: Scenario, costs: Costs) -> Arrivals | None:
     fixed_s = scenario.compute.duration if scenario.compute.time == "fixed" else None
     ways = {site: way_of(topology, site) for site in costs.upload_bytes}
     ready: dict[str, float] = {}
+    small_s = 0.0  # an exchange in which next to nothing is sent, and all are waited for
     computing: dict[str, float] = {}
     for site, operations in costs.operations.items():
         size = costs.upload_bytes[site]
@@ -67,6 +68,7 @@ def arrivals(scenario: Scenario, costs: Costs) -> Arrivals | None:
         asked_s = transfer_time_s(_HEADERS_BYTES, way.up_bps, way.latency_s, tcp)
         task_s = _sent_s(_TASK_BYTES + costs.task_bytes, way.down_bps, way.latency_s, tcp)
         ready[site] = asked_s + task_s + computing[site]
+        small_s = max(small_s, asked_s + task_s + _sent_s(_HEADERS_BYTES, way.up_bps, way.latency_s, tcp))
     arrived = {
         site: start + _sent_s(_body(costs, site), ways[site].up_bps, ways[site].latency_s, tcp)
         for site, start in ready.items()
@@ -79,7 +81,7 @@ def arrivals(scenario: Scenario, costs: Costs) -> Arrivals | None:
     )
     if not costs.server_operations:
         refining_s = 0.0
-    whole_s = costs.rounds * round_s
+    whole_s = costs.rounds * (round_s + (costs.exchanges - 1) * small_s)
     return Arrivals(last, whole_s, whole_s + refining_s, computing[last], round_s - ready[last])
 
 

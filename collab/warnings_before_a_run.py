@@ -169,10 +169,11 @@ def _limits(scenario: Scenario, settings: Any, costs: Costs) -> Iterator[Warned]
                 f"boundary lets pass (the largest has {format_size(crossing[largest])}): it will be refused",
             )
         count = rule.at_most_count
-        if crossing and count is not None and costs.rounds > count:
+        uploads = costs.rounds * costs.exchanges
+        if crossing and count is not None and uploads > count:
             yield Warned(
                 ("boundaries", index, "at_most_count"),
-                f"{settings.name}: a site sends {costs.rounds} uploads, but a tenant may send {count}",
+                f"{settings.name}: a site sends {uploads} uploads, but a tenant may send {count}",
             )
     for tenant, budget in scenario.budget_bytes().items():
         needed = costs.rounds * sum(size or 0 for site, size in costs.upload_bytes.items() if tenant_of[site] == tenant)

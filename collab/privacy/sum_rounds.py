@@ -39,6 +39,7 @@ from collab.privacy.secure_sums import (
 from collab.privacy.shamir import SHARE_BYTES
 from collab.wire import Section, encode
 
+EXCHANGES = 4
 KINDS_UP = frozenset({"keys", "shares", "masked", "unmasking"})
 KINDS_DOWN = frozenset({"keys", "shares", "seeds"})
 _KEYS, _SHARES, _MASKED, _UNMASKING = "public keys", "shares of its secrets", "masked sums", "shares to unmask"

@@ -45,6 +45,21 @@ def test_bytes_and_virtual_seconds_are_those_of_the_run(name, tmp_path):
         assert expected[method].result_s == pytest.approx(row["result_s"], rel=0.1)
 
 
+def test_the_four_exchanges_of_secure_sums_count(tmp_path):
+    """Three of them are small, but each takes its round trips; an at_most_count has to let four uploads pass."""
+    changes = ["faults=[]", "wait_for=null", "evaluation.epochs=1", "method.server_epochs=1"]
+    text = (SCENARIOS / "secure-sums.yaml").read_text()
+    (expected,) = explain(scenario.parse(text, "sums.yaml", changes)).methods
+    with open_run(tmp_path, "sums", None) as writer:
+        row = run_scenario(scenario.parse(text, "sums.yaml", changes), writer)["methods"]["collabdm"]
+    assert expected.rounds == 4
+    assert 0 < row["bytes_up_per_client"] - expected.bytes_up_per_client < 4 * 300  # envelopes
+    assert expected.last_upload_s == pytest.approx(row["last_upload_s"], rel=0.1)
+    assert warned(told(text, "boundaries.0.at_most_count=3")) == {
+        "boundaries.0.at_most_count": "collabdm: a site sends 4 uploads, but a tenant may send 3"
+    }
+
+
 def test_rounds_count(tmp_path):
     changes = [
         "method={name: fedavg, rounds: 3, width: 4, local_epochs: 1}",
