@@ -220,8 +220,17 @@ def join(
 
 @app.command()
 @ending_cleanly
-def schema() -> None:
+def schema(
+    api: Annotated[
+        bool, typer.Option("--api", help="Of what a server offers to its sites instead: OpenAPI 3.1.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of a scenario file, for editors."""
+    if api:
+        from collab.api_description import api_description
+
+        print(json.dumps(api_description(), indent=2))
+        return
     from collab.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +32,9 @@ from collab.agents.messages import (
     message,
     not_found,
 )
+from collab.agents.operations import CLAIM, CLAIM_ANY, DESCRIBE_API, DESCRIBE_EXPERIMENT, GIVE_UP
 from collab.agents.server import Arrival, ServerAgent
+from collab.api_description import api_description
 from collab.compute import reporting_to
 from collab.deploy.store import Store
 from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
@@ -54,6 +57,7 @@ from collab.store import RunWriter
 from simnet import Host, Network, Reply, Request, Route, problem, trace_file
 from simnet.errors import SimnetError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
+from simnet.services import route_of
 from simnet.sessions import new_session
 from simnet.tenancy import Message
 
@@ -182,14 +186,18 @@ class _Reception:
         """The routes of the reception, open to all unless names are proved."""
         to_all = not self._proved
         return [
-            Route("GET", EXPERIMENT_PATH, self._describe, open_to_all=to_all),
-            Route("POST", SITES_PATH, self._claim_any, open_to_all=to_all),
-            Route("POST", CLAIM_PATH, self._claim, open_to_all=to_all),
-            Route("DELETE", CLAIM_PATH, self._gives_up),
+            route_of(DESCRIBE_EXPERIMENT, self._describe, open_to_all=to_all),
+            route_of(CLAIM_ANY, self._claim_any, open_to_all=to_all),
+            route_of(CLAIM, self._claim, open_to_all=to_all),
+            route_of(GIVE_UP, self._gives_up),
+            route_of(DESCRIBE_API, self._describe_api, fixed=True),
         ]
 
     async def _describe(self, request: Request) -> Reply:
         return Reply(200, message({"scenario": self._scenario.dump()}))
+
+    async def _describe_api(self, request: Request) -> Reply:
+        return Reply(200, Message(json.dumps(api_description()).encode(), content_type="application/json"))
 
     async def _claim_any(self, request: Request) -> Reply:
         if request.source in self._scenario.clients:

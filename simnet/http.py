@@ -127,6 +127,11 @@ class HttpCarriage(Carriage):
         return int(runner.addresses[-1][1])
 
     def _handler(self, route: Route, body_limit_bytes: int) -> Handler:
+        async def handle_fixed(http: web.Request) -> web.Response:
+            return _respond(
+                await route.handler(Request(None, http.method, http.path, http.match_info, http.headers, Message()))
+            )
+
         async def handle(http: web.Request) -> web.Response:
             try:
                 source = self._sender(route, http)
@@ -138,7 +143,7 @@ class HttpCarriage(Carriage):
                 reply = await self._read_and_served(route, source, http, body_limit_bytes)
             return _respond(self._told(reply, source, http))
 
-        return handle
+        return handle_fixed if route.fixed else handle
 
     def _sender(self, route: Route, http: web.Request) -> str | None:
         """Who sends a request. Raises `IdentityError` if that is not proved though it must be."""
@@ -268,7 +273,18 @@ def with_nowhere(routes: Sequence[Route]) -> list[Route]:
 def add_routes(router: web.UrlDispatcher, routes: Mapping[Handler, Route]) -> None:
     """Let a router find the handlers of routes."""
     for handler, route in routes.items():
-        router.add_route(route.method, route.path, handler)
+        router.add_route(route.method, route.path, handler, expect_handler=_expectation_met)
+
+
+async def _expectation_met(http: web.Request) -> web.Response | None:
+    """Tell who waits for it to go on with the body; aiohttp repeats any other expectation, also one that is no text."""
+    if http.version < aiohttp.HttpVersion11:
+        return None
+    if http.headers["Expect"].lower() != "100-continue":
+        return _respond(problem(417, "unmet-expectation", "of all that can be expected only 100-continue is met"))
+    await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    http.writer.output_size = 0  # the answer itself has not begun
+    return None
 
 
 def _has_body(http: web.Request) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from simnet.errors import BoundaryError, RateError
+from simnet.operations import Operation
 from simnet.spool import Spool
 from simnet.tenancy import Message
 
@@ -104,7 +105,8 @@ class Route:
     """One operation of a service: `path` may have parameters, as in "/tasks/{task}".
 
     An `open_to_all` route takes control messages from callers that do not say who they are. With a `spool`, large
-    bodies go to a file there as they come, on real sockets.
+    bodies go to a file there as they come, on real sockets. `about` describes the operation to others.
+    The answer of a `fixed` route is the same for everybody and known before the run: no boundary has to look into it.
     """
 
     method: str
@@ -112,3 +114,18 @@ class Route:
     handler: Callable[[Request], Awaitable[Reply]]
     open_to_all: bool = False
     spool: Spool | None = None
+    about: Operation | None = None
+    fixed: bool = False
+
+
+def route_of(
+    about: Operation,
+    handler: Callable[[Request], Awaitable[Reply]],
+    *,
+    open_to_all: bool | None = None,
+    spool: Spool | None = None,
+    fixed: bool = False,
+) -> Route:
+    """The route of an operation that describes itself; open to all as it says, unless said otherwise."""
+    is_open = about.open_to_all if open_to_all is None else open_to_all
+    return Route(about.method, about.path, handler, is_open, spool, about, fixed)

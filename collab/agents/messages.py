@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from collab import wire
+from collab.agents.operations import (
+    ALREADY_ACCEPTED,
+    CLAIM_PATH,
+    EXPERIMENT_PATH,
+    LATE,
+    SITES_PATH,
+    TASK_PATH,
+    UPLOAD_PATH,
+)
 from collab.errors import RefusedUploadError, WireError
 from collab.methods import Ask, MethodSettings, Sections, Task, Upload, get, names
 from collab.privacy.guard import MAX_CONTROL_BYTES
 from simnet import Message, Reply, problem
-
-PREFIX = "/v1"
-TASK_PATH = PREFIX + "/sites/{site}/task"
-UPLOAD_PATH = PREFIX + "/tasks/{task}/uploads/{site}"
-EXPERIMENT_PATH = PREFIX + "/experiment"
-SITES_PATH = PREFIX + "/sites"
-CLAIM_PATH = PREFIX + "/sites/{site}"
-ALREADY_ACCEPTED = "already-accepted"
-LATE = "late"
 
 
 def message(fields: Mapping[str, Any], sections: Sections | None = None) -> Message:

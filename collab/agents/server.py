@@ -28,13 +28,12 @@ from collab.agents.keeping import kept
 from collab.agents.messages import (
     ALREADY_ACCEPTED,
     LATE,
-    TASK_PATH,
-    UPLOAD_PATH,
     message,
     not_found,
     read_upload,
     task_message,
 )
+from collab.agents.operations import GIVE_TASK, TAKE_UPLOAD
 from collab.agents.register import Register
 from collab.agents.rounds import Round
 from collab.compute import Device, counted_job
@@ -44,7 +43,7 @@ from collab.methods import Ask, MethodSettings, Outcome, Task, Upload, check_sec
 from collab.waiting_settings import WaitingSettings
 from simnet import Host, Message, Reply, Request, Route, problem
 from simnet.draws import key
-from simnet.services import no_room
+from simnet.services import no_room, route_of
 from simnet.spool import SpooledMessage
 
 T = TypeVar("T")
@@ -126,8 +125,8 @@ class ServerAgent:
     async def run(self, body_limit_bytes: int, extra_routes: Sequence[Route] = ()) -> Outcome:
         """Serve until the method has its result and the sites know; returns the result."""
         routes = [
-            Route("GET", TASK_PATH, self._give_task),
-            Route("PUT", UPLOAD_PATH, self._take_upload, spool=self._register.spool if self._register else None),
+            route_of(GIVE_TASK, self._give_task),
+            route_of(TAKE_UPLOAD, self._take_upload, spool=self._register.spool if self._register else None),
             *extra_routes,
         ]
         await self._host.serve(routes, body_limit_bytes=body_limit_bytes)

@@ -346,3 +346,26 @@ def test_a_body_that_is_not_as_its_headers_say_is_no_failure_of_the_service(make
         return await network.host("client-0").start(ask())
 
     assert network.run(main).split(b" ")[1] == b"400"
+
+
+@pytest.mark.parametrize(
+    ("expectation", "first"),
+    [(b"100-continue", b"HTTP/1.1 100 Continue"), (b"miracles", b"HTTP/1.1 417 "), (b"\xa5", b"HTTP/1.1 417 ")],
+)
+def test_whoever_expects_to_be_told_to_go_on_is_told_so(make_network, expectation, first):
+    """curl does with large bodies; what is no UTF-8 must not fail."""
+    network = make_network()
+
+    async def main():
+        await network.host("server").serve([Route("PUT", "/", count)])
+
+        async def ask():
+            reader, writer = await asyncio.open_connection("server", 8080)
+            writer.write(b"PUT / HTTP/1.1\r\nHost: server\r\nContent-Length: 3\r\nExpect: " + expectation + b"\r\n\r\n")
+            line = await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+            return line
+
+        return await network.host("client-0").start(ask())
+
+    assert network.run(main).startswith(first)

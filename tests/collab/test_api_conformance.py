@@ -1,0 +1,92 @@
+"""A server that really runs, asked by its own OpenAPI description: no answer is a failure, none is undescribed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from collab import scenario
+from collab.agents.operations import OPERATIONS
+from collab.data import load_dataset
+from tests.fuzzing.requests import SCENARIO, Service
+from tests.fuzzing.targets import TARGETS, framed
+
+EXAMPLES = 60
+MESSAGES = [framed(seed) for seed in TARGETS["wire"].seeds("wire")]
+SITES = ("client-0", "client-2", "client-9", "server")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The address of a server on a socket, in a thread of its own, and the task that it has given out."""
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
+    chosen = scenario.parse(SCENARIO, "fuzzed.yaml")
+    spec = load_dataset(chosen.dataset, chosen.seed).spec
+    begun, failures = Future(), []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, context: failures.append(context))
+
+    def live():
+        served = Service(chosen, spec, tmp_path_factory.mktemp("store"), failures)
+        loop.run_until_complete(served.begin())
+        begun.set_result(served)
+        loop.run_forever()
+        loop.run_until_complete(served.end())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    yield begun.result(timeout=60)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=60)
+    assert not [failure for failure in failures if "failed to answer" in failure["message"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_no_request_makes_the_server_fail_or_say_what_it_does_not_describe(service, operation):
+    schemathesis = pytest.importorskip("schemathesis")
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    schemathesis.openapi.media_type("application/msgpack", st.binary(max_size=200) | st.sampled_from(MESSAGES))
+    schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
+    asked, seen = schema[operation.path][operation.method.lower()], set()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=asked.as_strategy(), site=st.sampled_from(SITES) | st.none(), kinds=st.sampled_from(["control", None]))
+    def ask(case, site, kinds):
+        if site is not None:  # a name by chance is never that of a site
+            case.headers["Boundary-From"] = site
+            case.path_parameters = {"site": site, "task": service.task} if operation.parameters else {}
+        if kinds is not None and operation.sends:
+            case.headers["Boundary-Kind"] = kinds
+        answer = case.call()
+        seen.add(answer.status_code)
+        case.validate_response(
+            answer,
+            checks=[
+                not_a_server_error,
+                checks.status_code_conformance,
+                checks.content_type_conformance,
+                checks.response_headers_conformance,
+                checks.response_schema_conformance,
+            ],
+        )
+
+    ask()
+    assert seen & {answer.status for answer in operation.answers if not answer.code}
