@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint docs clean
+.PHONY: install demo test test-slow lint docs fuzz clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ test: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(TEST) -m slow
+
+# A minute of bad input, from the seeds in tests/fuzzing; the full run: benchmarks/fuzz.py --bodies 1000000
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py --seconds 60
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
