@@ -90,6 +90,7 @@ def test_scale_prints_what_it_promises():
     assert result["last_arrival_s"] > 10
 
 
+@pytest.mark.slow
 def test_flows_counts_images_in_processes_of_their_own():
     result = benchmark("flows", "--share", "0.01", "--copies", "2", "--set", "most_images=200")
     assert result["paper"] == [5081, 1497, 777, 4865, 706]
@@ -189,6 +190,7 @@ def test_secure_sums_cost_what_the_formula_says():
         assert min(row[f"{way}_{where}_s"] for way in ("plain", "secure") for where in ("site", "server")) >= 0
 
 
+@pytest.mark.slow
 def test_serving_takes_uploads_beside_a_bare_handler_and_lets_sites_wait():
     """Small, and without its goals: those are for a machine of one's own."""
     found = benchmark(

@@ -179,6 +179,7 @@ def test_numbered_classes_have_a_folded_table(made, tmp_path):
     assert '<td style="--share: 0.750" class="right">15</td>' in found
 
 
+@pytest.mark.slow
 def test_very_many_numbered_classes_have_none(tmp_path):
     many = detection.MOST_CLASSES + 1
     overrides = (f"dataset={{name: gaussians, classes: {many}, samples_per_class: 4}}", "baselines=[]")
@@ -194,6 +195,7 @@ def gaussians_of(classes):
     return load_dataset(GaussiansSettings(name="gaussians", classes=classes, samples_per_class=4), 0)
 
 
+@pytest.mark.slow
 def test_older_runs_have_a_report_all_the_same(made, tmp_path):
     run = changed(made, tmp_path, "collabdm/outcome.json", lambda data: data.pop("confusions"))
     found = section(page_of(run, tmp_path))

@@ -176,6 +176,7 @@ evaluation: {{epochs: 2}}
     return {key: value for key, value in summary.items() if key not in ("wall_s", "run_dir")}
 
 
+@pytest.mark.slow
 def test_every_method_comes_out_the_same_from_the_cache(tmp_path, cache):
     """Digests, virtual times, bytes and joules; of another bandwidth nothing is computed at all."""
     alone = run(tmp_path, "alone")

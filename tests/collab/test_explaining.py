@@ -45,6 +45,7 @@ def test_bytes_and_virtual_seconds_are_those_of_the_run(name, tmp_path):
         assert expected[method].result_s == pytest.approx(row["result_s"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_four_exchanges_of_secure_sums_count(tmp_path):
     """Three of them are small, but each takes its round trips; an at_most_count has to let four uploads pass."""
     changes = ["faults=[]", "wait_for=null", "evaluation.epochs=1", "method.server_epochs=1"]

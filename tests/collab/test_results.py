@@ -89,6 +89,7 @@ def test_the_run_says_which_station_a_client_is(stations):
     assert stations.partition["client-1"][UNSEEN] == 0 < stations.partition["client-0"][UNSEEN]
 
 
+@pytest.mark.slow
 def test_confusions_do_not_depend_on_engine_or_world(stations, tmp_path):
     for folder, overrides, real in (
         ("processes", ["compute={executor: processes, workers: 2}"], False),
@@ -118,6 +119,7 @@ def test_data_without_a_benign_class_or_sites_has_confusions_all_the_same(statio
     assert run.dataset["sites"] is None
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_a_judgement_is_of_these_stations(stations, tmp_path):
     """The stations of the test data change no accuracy, but which matrix is whose."""
     made = traffic()

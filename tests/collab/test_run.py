@@ -278,6 +278,7 @@ def test_the_report_knows_the_most_that_a_link_carries_by_its_schedule(tmp_path)
     assert capacity_bps["server (receiving)"] == 7e6
 
 
+@pytest.mark.slow
 def test_further_sets_leave_the_recorded_one_as_it_is(simulated, tmp_path):
     """Each set is a run of the method with another seed on the same data; the first is the run that is recorded."""
     three = go(tmp_path, "evaluation.sets=3", "evaluation.repeats=2")

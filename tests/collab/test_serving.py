@@ -65,6 +65,7 @@ def wait_until(reached):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_goes_on_with_what_it_has_accepted(here, port, processes):
     alone = json.loads(collab(here, "run", "tiny.yaml", "--json", "--set", "baselines=[]").stdout)
     serve = ("serve", "tiny.yaml", "--port", port, "--name", "served", "--json")

@@ -42,6 +42,7 @@ def site(here, name, url, proof):
     return f"{name}.yaml"
 
 
+@pytest.mark.slow
 def test_sites_that_prove_who_they_are_make_the_set_of_the_laboratory(here):
     alone = json.loads(collab(here, "run", "tiny.yaml", "--json").stdout)
     server = subprocess.Popen(

@@ -116,6 +116,7 @@ def test_what_was_interrupted_goes_on_where_it_was(tmp_path):
     assert not list((target / CELLS).glob(".*"))
 
 
+@pytest.mark.slow
 def test_more_values_run_only_the_cells_that_are_new(tmp_path):
     sweep(tmp_path)
     made, ear = sweep(tmp_path, SCENARIO + FOUR.replace("[2, 3]", "[2, 3, 4]"))
@@ -183,6 +184,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
         sweep(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_cache_changes_nothing_but_the_work(tmp_path):
     cache = ContentCache(tmp_path / "cache")
     alone, _ = sweep(tmp_path, name="alone")

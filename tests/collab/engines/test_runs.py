@@ -109,6 +109,7 @@ class Killer(Silence):
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_in_the_middle_change_nothing(inline, tmp_path):
     killer = Killer()
     there = go(tmp_path, "processes", FEW, listener=killer)
