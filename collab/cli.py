@@ -191,12 +191,18 @@ def join(
     patience: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for a server that is not up yet; 60 if not given.")
     ] = None,
+    disk: Annotated[
+        Path | None,
+        typer.Option(help="Folder in which the site keeps what it has computed, so that it goes on after a reboot."),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write what the site did, and when, to this Parquet file.")] = None,
 ) -> None:
     """Take part, as one site, in a run that a server offers."""
     _check_one_of(url, config, "URL")
     if url is not None and not re.match(r"https?://[^/]", url):
         raise typer.BadParameter(f'"{url}" is no URL of a server; expected one like http://10.0.0.7:8080')
+    if disk is not None and config is None and site is None:
+        raise typer.BadParameter("--disk keeps what is one site's; say with --site which it is")
     if overrides and scenario is None:
         raise typer.BadParameter("--set changes a scenario of your own; name it with --scenario")
     with importing():
@@ -204,7 +210,7 @@ def join(
         from collab.deploy.configuration import joining
         from collab.standalone import join_run
 
-    how = joining(url, config, site=site, scenario=scenario, patience_s=patience)
+    how = joining(url, config, site=site, scenario=scenario, patience_s=patience, disk=disk)
     chosen = None if how.scenario is None else scenarios.load(how.scenario, overrides or [])
     name = join_run(
         how.url,
@@ -214,6 +220,7 @@ def join(
         on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}"),
         egress=how.egress,
         trace_path=trace,
+        disk_folder=how.disk,
     )
     _say(f"{name} is done")
 

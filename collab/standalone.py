@@ -248,12 +248,15 @@ def join_run(
     listener: Listener | None = None,
     egress: Egress = OPEN_EGRESS,
     trace_path: Path | None = None,
+    disk_folder: Path | None = None,
 ) -> str:
     """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
 
     `scenario` is asked of the server if not given; `egress` is what proves who this site is. What the site sends,
     receives and computes, and when, counted from its start, is written to `trace_path` (`simnet.trace_file`), also if
-    it fails. Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
+    it fails. In `disk_folder` the site keeps its secret and what it has computed until the server has it: started anew
+    with the same folder and name, it goes on there; without one it begins anew. Raises `RunFailedError` if the server
+    cannot be reached for `patience_s`, or refuses.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
@@ -264,7 +267,7 @@ def join_run(
         raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
     device = scenario.compute.torch_device()
     me = Site(name, material.site_data(name), device)
-    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url}, egress=egress)
+    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url}, egress=egress, disk_folder=disk_folder)
     disk = network.host(name).disk
     me = replace(me, secret=kept_secret(disk))
     if on_joined is not None:

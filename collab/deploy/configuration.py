@@ -110,6 +110,7 @@ class SiteConfiguration(_Settings):
     token: Place | None = None
     scenario: Place | None = None
     patience_s: float = Field(PATIENCE_S, ge=0)
+    disk: Place | None = None
 
     @model_validator(mode="after")
     def _something_is_proved(self) -> SiteConfiguration:
@@ -153,6 +154,7 @@ class Joining:
     scenario: Path | None
     patience_s: float
     egress: Egress = OPEN_EGRESS
+    disk: Path | None = None
 
 
 def serving(
@@ -185,7 +187,13 @@ def serving(
 
 
 def joining(
-    url: str | None, config: Path | None, *, site: str | None, scenario: Path | None, patience_s: float | None
+    url: str | None,
+    config: Path | None,
+    *,
+    site: str | None,
+    scenario: Path | None,
+    patience_s: float | None,
+    disk: Path | None = None,
 ) -> Joining:
     """How to take part; of `url` and `config` exactly one is given, and whatever else is given wins over the latter.
 
@@ -194,7 +202,7 @@ def joining(
     if config is None:
         if url is None:
             raise AssertionError("a URL or a configuration is given")
-        return Joining(url, site, scenario, _or(patience_s, PATIENCE_S))
+        return Joining(url, site, scenario, _or(patience_s, PATIENCE_S), disk=disk)
     said = load_site(config)
     return Joining(
         said.server,
@@ -202,6 +210,7 @@ def joining(
         scenario or said.scenario,
         _or(patience_s, said.patience_s),
         said.egress(),
+        disk or said.disk,
     )
 
 

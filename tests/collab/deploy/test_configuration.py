@@ -62,6 +62,8 @@ def test_the_laboratory_without_a_configuration(tmp_path):
 def test_a_site_as_it_says_with_a_token_that_may_change(folder):
     how = joining(None, written(folder, SITE), site="client-0", scenario=None, patience_s=0.0)
     assert (how.url, how.site, how.patience_s) == ("https://collab.example:8443", "client-0", 0.0)
+    assert how.disk is None
+    assert joining(None, folder / "config.yaml", site=None, scenario=None, patience_s=None, disk=folder).disk == folder
     (folder / "site.token").write_text("next\n")
     assert how.egress.headers(how.url) == {"Authorization": "Bearer next"}
     (folder / "site.token").write_text("two words\n")

@@ -1,0 +1,56 @@
+"""A site of its own process that is killed with its upload finished, and comes back with the same disk."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from collab.agents import client
+from collab.standalone import join_run
+from simnet import trace_file
+from simnet.disk import FolderDisk
+from tests.collab.test_cli import collab, command, environment
+from tests.collab.test_run import TEXT
+
+ONE_SITE = TEXT.replace("clients: 4", "clients: 1")
+
+
+class PowerFailureError(BaseException):
+    """No error that an agent could catch."""
+
+
+def test_a_site_that_comes_back_sends_what_it_had_computed(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(ONE_SITE)
+    server = subprocess.Popen(
+        command("serve", "tiny.yaml", "--port", "0"), cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
+
+        async def fail(*_):
+            raise PowerFailureError
+
+        join = {"site": "client-0", "disk_folder": tmp_path / "disk"}
+        with monkeypatch.context() as patch, pytest.raises(PowerFailureError):
+            patch.setattr(client, "_upload", fail)
+            join_run(url, trace_path=tmp_path / "first", **join)
+        disk = FolderDisk(tmp_path / "disk" / "client-0")
+        assert {key.partition("/")[0] for key in disk.keys("")} == {"upload", "secret"}
+        join_run(url, trace_path=tmp_path / "second", **join)
+        stderr = server.communicate(timeout=60)[1]
+    finally:
+        server.kill()
+        server.communicate()
+    assert server.returncode == 0, stderr
+    jobs = [[event.kind for event in trace_file.read(tmp_path / name)].count("compute") for name in ("first", "second")]
+    assert jobs == [1, 0]
+    assert disk.keys() == []  # confirmed, and forgotten
+
+
+def test_a_disk_is_one_sites(tmp_path):
+    refused = collab(tmp_path, "join", "http://127.0.0.1:9", "--disk", "here")
+    assert refused.returncode == 2
+    assert "say with --site which it is" in re.sub(r"[│\s]+", " ", refused.stderr)
