@@ -124,7 +124,7 @@ def serve(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Configuration file (YAML): TLS, who may come, limits.", show_default=False),
+        typer.Option("--config", help="Configuration file (YAML): TLS, who may come.", show_default=False),
     ] = None,
     overrides: Overrides = None,
     address: Annotated[str | None, typer.Option("--host", help="Address to listen on; 127.0.0.1 if not given.")] = None,

@@ -211,8 +211,9 @@ def _raw(data: bytes, service: Service) -> bytes:
 @contextlib.contextmanager
 def feeding() -> Iterator[Callable[[bytes], None]]:
     """Feeds one service after the other. Raises `AssertionError` for an answer that is not declared, and for none."""
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    quiet = {logger: logger.level for logger in map(logging.getLogger, ("aiohttp", "asyncio"))}
+    for logger in quiet:
+        logger.setLevel(logging.CRITICAL)
     chosen = scenario.parse(SCENARIO, "fuzzed.yaml")
     spec = load_dataset(chosen.dataset, chosen.seed).spec
     folder = Path(tempfile.mkdtemp(prefix="fuzzed-"))
@@ -241,3 +242,5 @@ def feeding() -> Iterator[Callable[[bytes], None]]:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         shutil.rmtree(folder)
+        for logger, level in quiet.items():
+            logger.setLevel(level)
