@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from collab.deploy.tls import contents_of
 from collab.errors import CredentialsError
 from simnet.ingress import Identity
 
@@ -45,10 +46,8 @@ class KeyPair:
     def read(cls, certificate: Path, key: Path) -> KeyPair:
         """What `write` wrote. Raises `CredentialsError`."""
         try:
-            found = x509.load_pem_x509_certificate(certificate.read_bytes())
-            private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-        except OSError as error:
-            raise CredentialsError(f"{error.filename} cannot be read: {error.strerror}") from error
+            found = x509.load_pem_x509_certificate(contents_of(certificate))
+            private = serialization.load_pem_private_key(contents_of(key), password=None)
         except (ValueError, TypeError) as error:
             raise CredentialsError(
                 f"{certificate} or {key} is damaged, or the key has a password: expected PEM without one"

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from collab.deploy import tokens
 from collab.deploy.certificates import identity_in, serial_of
 from collab.deploy.revocation import RevocationList
+from collab.deploy.tls import contents_of
 from collab.errors import CredentialsError
 from simnet.errors import IdentityError
 from simnet.ingress import Credentials, Identity
@@ -144,9 +145,7 @@ class Identities:
 def read_authorities(path: Path) -> list[x509.Certificate]:
     """The certificates in a PEM file. Raises `CredentialsError`."""
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise CredentialsError(f"{path} cannot be read: {error.strerror}") from error
+        return x509.load_pem_x509_certificates(contents_of(path))
     except ValueError as error:
         raise CredentialsError(f"{path} holds no certificates in PEM") from error
 

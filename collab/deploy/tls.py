@@ -60,6 +60,14 @@ def check_private(path: Path) -> None:
         raise CredentialsError(f"{path} is a secret, but others may read it ({mode & 0o777:03o}): chmod 600 {path}")
 
 
+def contents_of(path: Path) -> bytes:
+    """What is in a file of credentials. Raises `CredentialsError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CredentialsError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     check_private(key)
     try:

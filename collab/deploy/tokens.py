@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from collab.deploy.certificates import private_pem, write_new
-from collab.deploy.tls import check_private
+from collab.deploy.tls import check_private, contents_of
 from collab.errors import CredentialsError
 from simnet.errors import IdentityError
 from simnet.ingress import Identity
@@ -51,7 +51,7 @@ def read_private(path: Path) -> Ed25519PrivateKey:
     """The key that signs. Raises `CredentialsError`, also if others can read it."""
     check_private(path)
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(contents_of(path), password=None)
     except (ValueError, TypeError) as error:
         raise CredentialsError(f"{path} holds no private key in PEM without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -62,9 +62,7 @@ def read_private(path: Path) -> Ed25519PrivateKey:
 def read_public(path: Path) -> Ed25519PublicKey:
     """The key that checks. Raises `CredentialsError`."""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise CredentialsError(f"{path} cannot be read: {error.strerror}") from error
+        key = serialization.load_pem_public_key(contents_of(path))
     except ValueError as error:
         raise CredentialsError(f"{path} holds no public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
