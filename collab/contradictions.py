@@ -43,6 +43,13 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
             yield ("baselines", index), f"{name} is listed twice; take one out", ScenarioError
 
 
+def _placed_methods(scenario: Scenario) -> Iterator[tuple[Where, Any]]:
+    """The settings of the method and of each baseline, and where they stand."""
+    yield ("method",), scenario.method
+    for index, settings in enumerate(scenario.baselines):
+        yield ("baselines", index), settings
+
+
 def _waiting_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """More uploads waited for than there are clients."""
     clients = len(scenario.clients)
@@ -70,8 +77,8 @@ def _threshold_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
 
 def _group_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """More groups of sites than sites. What a baseline has from the method is told there."""
-    clients, named = len(scenario.clients), [("method",), *(("baselines", i) for i in range(len(scenario.baselines)))]
-    for where, settings in zip(named, scenario.all_methods(), strict=True):
+    clients = len(scenario.clients)
+    for where, settings in _placed_methods(scenario):
         groups = getattr(getattr(settings, "robust", None), "groups", None) or 0
         if groups > clients:
             message = f"found {groups} groups, but there are {clients} clients to divide into them; at most {clients}"
@@ -83,9 +90,8 @@ def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """Images that cannot be cut into whole tiles. What a baseline has from the method is told there."""
     side = scenario.dataset.side
     possible = [factor for factor in range(1, side + 1) if side % factor == 0]
-    places: list[Where] = [("method",), *(("baselines", index) for index in range(len(scenario.baselines)))]
     told: set[int] = set()
-    for where, settings in zip(places, scenario.all_methods(), strict=True):
+    for where, settings in _placed_methods(scenario):
         if settings.expand not in possible and settings.expand not in told:
             told.add(settings.expand)
             message = (
@@ -98,8 +104,7 @@ def _tile_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
 def _architecture_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     """Networks that leave nothing of images as small as these."""
     shape = scenario.dataset.channels, scenario.dataset.side
-    wheres: list[Where] = [("method",), *(("baselines", index) for index in range(len(scenario.baselines)))]
-    for where, settings in zip(wheres, scenario.all_methods(), strict=True):
+    for where, settings in _placed_methods(scenario):
         named = "depth" if settings.architecture == "convnet" else "architecture"
         if message := _too_small(settings, settings.architecture, *shape):
             yield (*where, named), message, ScenarioError
