@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,12 @@ def _recall(store: Store, network: Network, method: str) -> None:
         network.trace.record(upload.at_s, SERVER, "upload", site=upload.site, method=method, bytes=upload.size_bytes)
 
 
+@lru_cache(maxsize=1)
+def _description() -> bytes:
+    """What a server offers, as JSON: the same whoever asks."""
+    return json.dumps(api_description()).encode()
+
+
 class _Reception:
     """Describes the experiment to newcomers and gives them the names of sites; only their own if these are `proved`."""
 
@@ -197,7 +203,7 @@ class _Reception:
         return Reply(200, message({"scenario": self._scenario.dump()}))
 
     async def _describe_api(self, request: Request) -> Reply:
-        return Reply(200, Message(json.dumps(api_description()).encode(), content_type="application/json"))
+        return Reply(200, Message(_description(), content_type="application/json"))
 
     async def _claim_any(self, request: Request) -> Reply:
         if request.source in self._scenario.clients:

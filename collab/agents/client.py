@@ -134,10 +134,8 @@ async def _upload(host: Host, server: str, task: Task, site: Site, upload: Messa
     reply = await _persist(host, server, "PUT", path, upload, patience)
     if reply.status == 410 and reply.code == LATE:
         host.record("late", task=task.identity)
-        host.disk.delete(_KEPT + task.identity)
-        return
     # An earlier attempt may have got through, and only its answer was lost.
-    if not (reply.status == 409 and reply.code == ALREADY_ACCEPTED):
+    elif not (reply.status == 409 and reply.code == ALREADY_ACCEPTED):
         _expect(reply, 201, "uploaded")
     host.disk.delete(_KEPT + task.identity)
 

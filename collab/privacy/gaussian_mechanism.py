@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,7 @@ class Release:
         }
 
 
+@lru_cache(maxsize=64)
 def noise_multiplier(epsilon: float, delta: float) -> float:
     """The least sigma that is (epsilon, delta) differentially private at a sensitivity of 1, to 12 digits, never less.
 
