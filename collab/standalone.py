@@ -34,6 +34,7 @@ from collab.agents.messages import (
 )
 from collab.agents.operations import CLAIM, CLAIM_ANY, DESCRIBE_API, DESCRIBE_EXPERIMENT, GIVE_UP
 from collab.agents.server import Arrival, ServerAgent
+from collab.agents.terms import Terms
 from collab.api_description import api_description
 from collab.compute import reporting_to
 from collab.deploy.store import Store
@@ -258,11 +259,11 @@ def join_run(
 ) -> str:
     """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
 
-    `scenario` is asked of the server if not given; `egress` is what proves who this site is. What the site sends,
-    receives and computes, and when, counted from its start, is written to `trace_path` (`simnet.trace_file`), also if
-    it fails. In `disk_folder` the site keeps its secret and what it has computed until the server has it: started anew
-    with the same folder and name, it goes on there; without one it begins anew. Raises `RunFailedError` if the server
-    cannot be reached for `patience_s`, or refuses.
+    `scenario` is asked of the server if not given, and no task that contradicts it is done; `egress` is what proves who
+    this site is. What the site sends, receives and computes, and when, counted from its start, is written to
+    `trace_path` (`simnet.trace_file`), also if it fails. In `disk_folder` the site keeps its secret and what it has
+    computed until the server has it: started anew with the same folder and name, it goes on there; without one it
+    begins anew. Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
@@ -282,7 +283,7 @@ def join_run(
     async def main() -> None:
         host = network.host(name)
         try:
-            await host.start(take_part(host, SERVER, me), "take part")
+            await host.start(take_part(host, SERVER, me, terms=_terms(scenario)), "take part")
             forget_secret(disk)
             forget_answers(disk)
         except Exception as error:
@@ -296,6 +297,11 @@ def join_run(
         if trace_path is not None:
             trace_file.write(network.trace, trace_path)
     return name
+
+
+def _terms(scenario: Scenario) -> Terms:
+    settings = scenario.method
+    return Terms(settings.name, settings, scenario.seed, settings.images_per_site(len(scenario.clients)))
 
 
 async def _give_up(host: Host, error: Exception) -> None:

@@ -26,6 +26,7 @@ from collab.agents.messages import (
     state_of,
     upload_message,
 )
+from collab.agents.terms import Terms
 from collab.compute import counted_job
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
@@ -59,11 +60,14 @@ class Patience:
         return (POLL_WAIT_S + self.answer_s + 8 * size_bytes / self.slowest_bps) * 2.0 ** (attempt - 1)
 
 
-async def take_part(host: Host, server: str, site: Site, patience: Patience | None = None) -> None:
-    """Take part in a run as `site`, from the first task to the end.
+async def take_part(
+    host: Host, server: str, site: Site, patience: Patience | None = None, *, terms: Terms | None = None
+) -> None:
+    """Take part in a run as `site`, from the first task to the end; do what is within the `terms`, if there are any.
 
-    Raises `RunFailedError` if the server refuses an upload or says that the run failed, and
-    `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience lasts.
+    Raises `RunFailedError` if the server refuses an upload, says that the run failed, or hands out a task that
+    contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience
+    lasts.
     """
     patience = patience or Patience()
     while True:
@@ -78,6 +82,8 @@ async def take_part(host: Host, server: str, site: Site, patience: Patience | No
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
         task = read_task(content)
+        if terms is not None:
+            terms.check(task)
         answer_once(host.disk, task, reply.message.digest)
         upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
         await _upload(host, server, task, site, upload, patience)
