@@ -27,6 +27,7 @@ from simnet.carriage import (
     kinds_in_words,
     nowhere,
 )
+from simnet.door import Door, Visit, observed
 from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
@@ -61,6 +62,12 @@ class HttpCarriage(Carriage):
         self._runners: list[web.AppRunner] = []
 
     async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+        visit = Visit(f"{method} {path}", peer=peer, request_bytes=len(message.body))
+        with observed(visit, self._egress.observer):
+            visit.reply = reply = await self._sent(peer, method, path, message, headers)
+        return reply
+
+    async def _sent(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
         place = self._place
         url = place.url_of(peer)
         sent_headers = {
@@ -116,6 +123,8 @@ class HttpCarriage(Carriage):
         )
         await runner.setup()
         self._runners.append(runner)
+        if self._ingress.door is not None and (server := runner.server) is not None:
+            self._ingress.door.connections = lambda: len(server.connections)
         site = web.TCPSite(runner, address, port, ssl_context=self._ingress.tls)
         try:
             with self._at_home():
@@ -127,23 +136,42 @@ class HttpCarriage(Carriage):
         return int(runner.addresses[-1][1])
 
     def _handler(self, route: Route, body_limit_bytes: int) -> Handler:
-        async def handle_fixed(http: web.Request) -> web.Response:
-            return _respond(
-                await route.handler(Request(None, http.method, http.path, http.match_info, http.headers, Message()))
-            )
+        door = self._ingress.door
 
         async def handle(http: web.Request) -> web.Response:
-            try:
-                source = self._sender(route, http)
-            except IdentityError as error:
-                # Not in the trace: whoever knocks without a name must not fill the memory of a server.
-                return _respond(self._ingress.refusal(error))
-            reply = self._turned_away(route, source, http, has_body=_has_body(http))
-            if reply is None:
-                reply = await self._read_and_served(route, source, http, body_limit_bytes)
-            return _respond(self._told(reply, source, http))
+            if door is not None:
+                return _respond(await self._through(door, route, http, body_limit_bytes))
+            _, reply = await self._let_in(route, http, body_limit_bytes)
+            return _respond(reply)
 
-        return handle_fixed if route.fixed else handle
+        return handle
+
+    async def _through(self, door: Door, route: Route, http: web.Request, body_limit_bytes: int) -> Reply:
+        """The answer to a request at a door that counts it, and may be shut."""
+        with door.entered(route, http.remote) as visit:
+            try:
+                reply = door.refusal()
+                if reply is None:
+                    visit.peer, reply = await self._let_in(route, http, body_limit_bytes)
+                visit.reply = reply
+            finally:
+                visit.request_bytes = http.content.total_bytes
+        return reply
+
+    async def _let_in(self, route: Route, http: web.Request, body_limit_bytes: int) -> tuple[str | None, Reply]:
+        """Who sends a request, as far as that is known, and what it is told."""
+        if route.fixed:
+            request = Request(None, http.method, http.path, http.match_info, http.headers, Message())
+            return None, await route.handler(request)
+        try:
+            source = self._sender(route, http)
+        except IdentityError as error:
+            # Not in the trace: whoever knocks without a name must not fill the memory of a server.
+            return None, self._ingress.refusal(error)
+        reply = self._turned_away(route, source, http, has_body=_has_body(http))
+        if reply is None:
+            reply = await self._read_and_served(route, source, http, body_limit_bytes)
+        return source, self._told(reply, source, http)
 
     def _sender(self, route: Route, http: web.Request) -> str | None:
         """Who sends a request. Raises `IdentityError` if that is not proved though it must be."""

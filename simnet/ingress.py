@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from simnet.door import Door, Observer
 from simnet.errors import IdentityError
 from simnet.services import Reply, problem
 
@@ -53,10 +54,14 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True)
 class Ingress:
-    """What a request must pass before a service sees it. Without an authenticator names are believed."""
+    """What a request must pass before a service sees it. Without an authenticator names are believed.
+
+    Through a `door` those who come are counted, and told of; it belongs to one network.
+    """
 
     tls: ssl.SSLContext | None = None
     authenticator: Authenticator | None = None
+    door: Door | None = None
 
     def sender(self, credentials: Credentials, claimed: str | None, tenant_of: Mapping[str, str]) -> str | None:
         """The host that sends: None if it did not say.
@@ -96,11 +101,12 @@ class Egress:
     """What the requests of a process bring: its certificate within the TLS context, and a token if it has one.
 
     `authorization` makes the header of that name, anew for each request, so that a token can be replaced. It goes to
-    https URLs only.
+    https URLs only. The `observer` hears how each request ended; its operation is method and path, as they were asked.
     """
 
     tls: ssl.SSLContext | None = None
     authorization: Callable[[], str] | None = None
+    observer: Observer | None = None
 
     def headers(self, url: str) -> dict[str, str]:
         """What a request to `url` has to bring. Raises `simnet.errors.IdentityError` for a token over plain HTTP."""

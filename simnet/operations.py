@@ -68,5 +68,6 @@ COMMON = (
     Answer(431, "path and headers are longer than may cross a boundary uninspected", "boundary"),
     Answer(500, "the service failed; its log says why", "internal"),
     Answer(503, "the server cannot tell who is revoked", "unavailable"),
+    Answer(503, "the server is being stopped: repeat", "shutting-down", headers={"Retry-After": "seconds"}),
     Answer(507, "the server has no room to keep the body", "no-room"),
 )

@@ -60,6 +60,7 @@ SIMNET = [
     "spool",
     "operations",
     "services",
+    "door",
     "ingress",
     "sessions",
     "carriage",

@@ -50,6 +50,8 @@ T = TypeVar("T")
 LONGEST_WAIT_S = 120.0
 FAREWELL_S = 30.0
 _LOOK_AGAIN_S = 0.02
+BACK_SOON_S = 2
+"""After how many seconds those who waited are to ask again when the server is stopped."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class ServerAgent:
         self._current: Round | None = None
         self._news = {site: asyncio.Event() for site in self.sites}
         self._verdict: Message | None = None
+        self._stopping = False
         self._told: set[str] = set()
         self._all_told = asyncio.Event()
 
@@ -121,6 +124,21 @@ class ServerAgent:
     def share(self) -> int:
         """Images per class that each site is to distil."""
         return int(self.settings.images_per_site(len(self.sites)))
+
+    @property
+    def current(self) -> Round | None:
+        """The round that is open; None before, between and after rounds."""
+        return self._current
+
+    def has_come_to(self, task: str) -> bool:
+        """Whether a task is handed out, or was, by this agent itself: not by an earlier one that has crashed."""
+        return task in self._rounds
+
+    def send_away(self) -> None:
+        """Answer all who wait for a task, now: the server is to stop, and they are to ask again in a moment."""
+        self._stopping = True
+        for news in self._news.values():
+            news.set()
 
     async def run(self, body_limit_bytes: int, extra_routes: Sequence[Route] = ()) -> Outcome:
         """Serve until the method has its result and the sites know; returns the result."""
@@ -249,7 +267,7 @@ class ServerAgent:
         if refusal is not None:
             return refusal
         wait_s = _preferred_wait_s(request)
-        if self._nothing_for(site) and wait_s > 0:
+        if self._nothing_for(site) and wait_s > 0 and not self._stopping:
             await self._wait_for_news(site, wait_s)
         if self._verdict is not None:
             self._told.add(site)
@@ -258,7 +276,8 @@ class ServerAgent:
             return Reply(200, self._verdict)
         this = self._current
         if this is None or self._nothing_for(site):
-            return Reply(204, headers={"Retry-After": "0" if wait_s > 0 else "1"})
+            pause_s = BACK_SOON_S if self._stopping else int(wait_s <= 0)
+            return Reply(204, headers={"Retry-After": str(pause_s)})
         return Reply(200, self._task(this, this.asks[site]))
 
     def _task(self, this: Round, ask: Ask) -> Message:

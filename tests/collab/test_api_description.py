@@ -18,6 +18,7 @@ import collab.agents.messages as messages
 import collab.deploy.identity as identity
 import collab.deploy.tokens as tokens
 import simnet.carriage as carriage
+import simnet.door as door
 import simnet.http as http
 import simnet.ingress as ingress
 import simnet.services as services
@@ -112,7 +113,9 @@ def test_every_answer_of_a_handler_stands_in_its_description_and_no_other(monkey
         assert written == told, route.about.name
 
 
-@pytest.mark.parametrize("module", [carriage, http, ingress, services, identity, tokens], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "module", [carriage, door, http, ingress, services, identity, tokens], ids=lambda one: one.__name__
+)
 def test_every_refusal_of_the_carriage_is_among_the_common_ones(module):
     common = {(answer.status, answer.code) for answer in COMMON}
     for node in ast.walk(ast.parse(Path(module.__file__).read_text())):

@@ -148,6 +148,26 @@ def test_a_held_request_is_answered_when_it_can_be_not_later():
     assert held_s == pytest.approx(5.041, abs=1e-3)  # and a round trip, with what the hosts add to it
 
 
+def test_who_waits_is_sent_away_when_the_server_is_to_stop():
+    async def play(bench):
+        task = await bench.task()
+        await bench.put(task, bench.work(task))
+        waiting = asyncio.create_task(bench.ask("GET", "/v1/sites/client-0/task", headers={"Prefer": "wait=60"}))
+        await asyncio.sleep(3)
+        bench.agent.send_away()
+        began_s = bench.network.now()
+        replies = [await waiting, await bench.ask("GET", "/v1/sites/client-0/task", headers={"Prefer": "wait=60"})]
+        took_s = bench.network.now() - began_s
+        task_still = await bench.task("client-1")
+        await bench.take_part(*SITES[1:])
+        return replies, took_s, task_still == task
+
+    _, (replies, took_s, given) = Bench().run(play)
+    assert [(reply.status, reply.headers["Retry-After"]) for reply in replies] == [(204, "2"), (204, "2")]
+    assert took_s < 0.1
+    assert given  # those for whom there is work still get it
+
+
 @both_worlds
 def test_the_same_upload_twice_is_accepted_once(world):
     async def play(bench):
