@@ -20,7 +20,15 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from collab import commands
-from collab.errors import BROKEN_PIPE_EXIT_CODE, INTERRUPTED_EXIT_CODE, CollabError, RunDirectoryError, RunFailedError
+from collab.deploy.shutdown import SERVER_STOPPED, SITE_STOPPED, Terminated, terminate
+from collab.errors import (
+    BROKEN_PIPE_EXIT_CODE,
+    INTERRUPTED_EXIT_CODE,
+    CollabError,
+    RunDirectoryError,
+    RunFailedError,
+    StoppedError,
+)
 from collab.options import RUNS_DIR, AsJson, Overrides, RunName, RunsDir, ScenarioPath
 from collab.process import importing
 
@@ -38,6 +46,8 @@ _UNFINISHED = {
     "run": "; no run was written",
     "serve": "; no run was written, the same command goes on with the uploads that were accepted",
 }
+_STOPPED = {"serve": SERVER_STOPPED, "join": SITE_STOPPED}
+"""What SIGTERM is an order to stop for a while, and what is said then."""
 
 
 def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
@@ -51,6 +61,8 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         except CollabError as error:
             _leave(str(error), error.exit_code)
         except KeyboardInterrupt as interruption:
+            if isinstance(interruption, Terminated) and command.__name__ in _STOPPED:
+                _leave(_STOPPED[command.__name__], StoppedError.exit_code)
             unfinished = _UNFINISHED.get(command.__name__, f"{interruption}")
             _leave(f"interrupted{unfinished}", INTERRUPTED_EXIT_CODE)
         except MemoryError as error:
@@ -145,6 +157,7 @@ def serve(
         from collab.console import LiveProgress
         from collab.deploy.configuration import serving
         from collab.deploy.store import Store, place_beside, run_identity
+        from collab.deploy.watch import Watch
         from collab.standalone import serve_scenario
         from collab.store import open_run
 
@@ -167,6 +180,7 @@ def serve(
                 listener=progress,
                 store=kept,
                 ingress=how.ingress,
+                watch=Watch(how.grace_s),
             )
         kept.run_is_over()
     _present(summary, as_json)
@@ -208,6 +222,7 @@ def join(
     with importing():
         from collab import scenario as scenarios
         from collab.deploy.configuration import joining
+        from collab.deploy.shutdown import Shutdown
         from collab.standalone import join_run
 
     how = joining(url, config, site=site, scenario=scenario, patience_s=patience, disk=disk)
@@ -221,6 +236,7 @@ def join(
         egress=how.egress,
         trace_path=trace,
         disk_folder=how.disk,
+        shutdown=Shutdown(how.grace_s),
     )
     _say(f"{name} is done")
 
@@ -280,9 +296,10 @@ def whole_app() -> typer.Typer:
 
 def main() -> None:
     """The entry point of the command."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, a batch system: clean up as after Ctrl-C
+    # A closed terminal, a batch system: clean up as after Ctrl-C.
+    for ending, handler in ((signal.SIGTERM, terminate), (signal.SIGHUP, signal.default_int_handler)):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # else nohup has asked to go on
-            signal.signal(ending, signal.default_int_handler)
+            signal.signal(ending, handler)
     whole_app()()
 
 

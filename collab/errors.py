@@ -138,6 +138,12 @@ class CredentialsError(CollabError):
     exit_code = 22
 
 
+class StoppedError(CollabError):
+    """A server or a site was told to stop before its run was over, and did so in order: the same command goes on."""
+
+    exit_code = 23
+
+
 class RefusedUploadError(CollabError, ValueError):
     """An upload is well formed but not what the task asked for."""
 

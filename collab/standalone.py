@@ -37,8 +37,10 @@ from collab.agents.server import Arrival, ServerAgent
 from collab.agents.terms import Terms
 from collab.api_description import api_description
 from collab.compute import reporting_to
+from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
-from collab.errors import CollabError, RunFailedError, ScenarioError, WireError
+from collab.deploy.watch import Watch
+from collab.errors import CollabError, RunFailedError, ScenarioError, StoppedError, WireError
 from collab.judging import judge
 from collab.logbook import Logbook
 from collab.methods import Outcome, Site, get, needs_one_site
@@ -77,11 +79,13 @@ def serve_scenario(
     listener: Listener | None = None,
     store: Store | None = None,
     ingress: Ingress = OPEN_INGRESS,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Be the server of a scenario's method until every site has uploaded; write the run, return the summary.
 
     With a `store` the run goes on with what an earlier server has left there. Counted are then all uploads; of what was
     sent to the sites, what this server sends. `ingress` says what sites must prove; else their names are believed.
+    With a `watch` it stops in order at SIGTERM; then, from the main thread, it raises `StoppedError`.
 
     Raises `collab.errors.AddressInUseError` if the port is taken, and `ScenarioError` if several sets are asked for,
     since the sites take part once, or if the method needs all data at one site.
@@ -106,12 +110,14 @@ def serve_scenario(
         material = prepare(scenario, log, real=True)
         log.loaded(material, str(scenario.compute.torch_device()), torch.get_num_threads())
         options = {} if store is None else {"begun_s_ago": store.elapsed_s()}
+        if watch is not None:
+            ingress = replace(ingress, door=watch.door)
         network = make_network(scenario, {}, real=True, listen=(address, port), ingress=ingress, **options)
         if store is not None:
             network.boundaries.ledger = store.ledger()
             _recall(store, network, settings.name)
         desk = partial(_Reception, scenario, store=store, proved=ingress.authenticator is not None)
-        result = _serve(scenario, material, network, on_listening, log, store, desk)
+        result = _serve(scenario, material, network, on_listening, log, store, desk, watch)
         log.method_ended(result)
         return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
 
@@ -124,6 +130,7 @@ def _serve(
     listener: Listener,
     store: Store | None,
     reception: Callable[[Callable[[str, str], None]], _Reception],
+    watch: Watch | None,
 ) -> MethodResult:
     """Be the server of the scenario's method on a network until its result is there; judge it."""
     settings, device = scenario.method, scenario.compute.torch_device()
@@ -148,7 +155,7 @@ def _serve(
         serving.cancel()
         if not running.done():
             on_listening(network.url_of(SERVER))
-        return await running
+        return await (running if watch is None else watch.until_over(agent, running))
 
     with reporting_to(listener.progress):
         outcome = run_network(network, main)
@@ -256,6 +263,7 @@ def join_run(
     egress: Egress = OPEN_EGRESS,
     trace_path: Path | None = None,
     disk_folder: Path | None = None,
+    shutdown: Shutdown | None = None,
 ) -> str:
     """Take part as one site in the run that the server at `url` offers, to its end; returns the site's name.
 
@@ -263,7 +271,9 @@ def join_run(
     this site is. What the site sends, receives and computes, and when, counted from its start, is written to
     `trace_path` (`simnet.trace_file`), also if it fails. In `disk_folder` the site keeps its secret and what it has
     computed until the server has it: started anew with the same folder and name, it goes on there; without one it
-    begins anew. Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses.
+    begins anew. With a `shutdown` it stops in order at SIGTERM: an upload may end before.
+
+    Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses, and `StoppedError`.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
@@ -283,9 +293,13 @@ def join_run(
     async def main() -> None:
         host = network.host(name)
         try:
-            await host.start(take_part(host, SERVER, me, terms=_terms(scenario)), "take part")
+            uploading = contextlib.nullcontext if shutdown is None else shutdown.held
+            running = host.start(take_part(host, SERVER, me, terms=_terms(scenario), uploading=uploading), "take part")
+            await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
             forget_secret(disk)
             forget_answers(disk)
+        except StoppedError:
+            raise  # it will be back
         except Exception as error:
             await host.start(_give_up(host, error), "give up")
             raise

@@ -9,7 +9,8 @@ site that crashes and starts anew goes on where it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -61,9 +62,17 @@ class Patience:
 
 
 async def take_part(
-    host: Host, server: str, site: Site, patience: Patience | None = None, *, terms: Terms | None = None
+    host: Host,
+    server: str,
+    site: Site,
+    patience: Patience | None = None,
+    *,
+    terms: Terms | None = None,
+    uploading: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Take part in a run as `site`, from the first task to the end; do what is within the `terms`, if there are any.
+
+    Each upload is sent within `uploading()`: whoever stops the site can wait for its end.
 
     Raises `RunFailedError` if the server refuses an upload, says that the run failed, or hands out a task that
     contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience
@@ -86,7 +95,8 @@ async def take_part(
             terms.check(task)
         answer_once(host.disk, task, reply.message.digest)
         upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
-        await _upload(host, server, task, site, upload, patience)
+        with uploading():
+            await _upload(host, server, task, site, upload, patience)
 
 
 def client_job(site: Site, task: Task, digest: str) -> Job[Sections]:

@@ -130,6 +130,11 @@ class ServerAgent:
         """The round that is open; None before, between and after rounds."""
         return self._current
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the sites are being told how the run ended, or have been."""
+        return self._verdict is not None
+
     def has_come_to(self, task: str) -> bool:
         """Whether a task is handed out, or was, by this agent itself: not by an earlier one that has crashed."""
         return task in self._rounds

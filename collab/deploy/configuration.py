@@ -16,6 +16,7 @@ from collab.complaints import explain
 from collab.deploy import tokens
 from collab.deploy.identity import Identities, TokenCheck, read_authorities
 from collab.deploy.revocation import RevocationList
+from collab.deploy.shutdown import GRACE_S
 from collab.deploy.tls import check_private, client_context, server_context
 from collab.document import Document, PlacedError
 from collab.errors import CredentialsError, ScenarioError
@@ -38,6 +39,8 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 Place = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path, relative to the folder of the file that names it."""
 Port = Annotated[int, Field(ge=0, le=65535)]
+Grace = Annotated[float, Field(ge=0, le=3600)]
+"""Seconds that what is under way may take to end after SIGTERM."""
 
 
 class _Settings(BaseModel):
@@ -76,6 +79,7 @@ class ServerConfiguration(_Settings):
     revoked: Place | None = None
     runs_dir: Place = Field(RUNS_DIR, validate_default=True)
     store: Place | None = None
+    grace_s: Grace = GRACE_S
 
     @model_validator(mode="after")
     def _somebody_is_let_in(self) -> ServerConfiguration:
@@ -111,6 +115,7 @@ class SiteConfiguration(_Settings):
     scenario: Place | None = None
     patience_s: float = Field(PATIENCE_S, ge=0)
     disk: Place | None = None
+    grace_s: Grace = GRACE_S
 
     @model_validator(mode="after")
     def _something_is_proved(self) -> SiteConfiguration:
@@ -143,6 +148,7 @@ class Serving:
     ingress: Ingress = OPEN_INGRESS
     joined_by: str = ""
     """What to put after `collab join`; the server's URL if it is empty."""
+    grace_s: float = GRACE_S
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,7 @@ class Joining:
     patience_s: float
     egress: Egress = OPEN_EGRESS
     disk: Path | None = None
+    grace_s: float = GRACE_S
 
 
 def serving(
@@ -183,6 +190,7 @@ def serving(
         runs_dir or said.runs_dir,
         said.ingress(),
         "--config FILE",
+        said.grace_s,
     )
 
 
@@ -211,6 +219,7 @@ def joining(
         _or(patience_s, said.patience_s),
         said.egress(),
         disk or said.disk,
+        said.grace_s,
     )
 
 

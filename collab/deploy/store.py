@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from collab.deploy.schema import NewerStoreError, migrate
-from collab.errors import StoreError
+from collab.deploy.shutdown import Terminated
+from collab.errors import StoppedError, StoreError
 from simnet import Message
 from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
@@ -62,6 +63,7 @@ class Store:
         self._lock = threading.Lock()
         self._ledger_entries: list[str] = []
         self._over = False
+        self._goes_on = False
         self._seen: set[str] = set()  # digests that this process has computed
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,12 +135,12 @@ class Store:
             found[digest].unlink()
 
     def close(self) -> None:
-        """Write what is left of the ledger, and let go of the folder; where nothing was accepted, delete it."""
+        """Write what is left of the ledger, and let go of the folder; where nothing is to go on, delete it."""
         with self._lock:
             self._commit()
             (uploads,) = self._database.execute("SELECT count(*) FROM uploads").fetchone()
             self._database.close()
-            if uploads == 0 or self._over:
+            if self._over or (uploads == 0 and not self._goes_on):
                 self._delete()
             os.close(self._held)
 
@@ -168,10 +170,16 @@ class Store:
         """The run is written: there is nothing to go on with, and `close` deletes the store."""
         self._over = True
 
+    def goes_on(self) -> None:
+        """The server is only being stopped: `close` keeps the store, also if all it holds are names."""
+        self._goes_on = True
+
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, StoppedError | Terminated):
+            self.goes_on()
         self.close()
 
     # -- the register ----------------------------------------------------------------------------
@@ -194,6 +202,11 @@ class Store:
         """Whether a task has been handed out, in this life of the server or an earlier one."""
         with self._lock:
             return self._database.execute("SELECT 1 FROM tasks WHERE task = ?", (task,)).fetchone() is not None
+
+    def tasks(self) -> Collection[str]:
+        """The tasks that have been handed out."""
+        with self._lock:
+            return [task for (task,) in self._database.execute("SELECT task FROM tasks ORDER BY rowid")]
 
     def uploads(self, task: str) -> Mapping[str, str]:
         """The sites whose uploads for a task were accepted, in this order, and the digests of these."""
