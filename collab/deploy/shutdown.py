@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from collab.errors import StoppedError
 
@@ -51,12 +51,13 @@ class Shutdown:
         thread.
         """
         with self._heeded() as asked:
-            waiting = asyncio.ensure_future(asked.wait())
+            waiting: asyncio.Future[Any] = asyncio.ensure_future(asked.wait())
+            ends: list[asyncio.Future[Any]] = [running, waiting]
             try:
-                await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 if not running.done():
-                    waiting = asyncio.ensure_future((leave or self._nothing_held.wait)())
-                    await asyncio.wait({running, waiting}, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
+                    ends[1] = waiting = asyncio.ensure_future((leave or self._until_nothing_held)())
+                    await asyncio.wait(ends, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():
                     return await running
                 if waiting.done():
@@ -78,6 +79,9 @@ class Shutdown:
             self._holders -= 1
             if self._holders == 0:
                 self._nothing_held.set()
+
+    async def _until_nothing_held(self) -> None:
+        await self._nothing_held.wait()
 
     @contextmanager
     def _heeded(self) -> Iterator[asyncio.Event]:
