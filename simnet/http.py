@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -29,6 +30,8 @@ from simnet.carriage import (
 )
 from simnet.door import Door, Visit, observed
 from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
+from simnet.gates import GatedSite, answering
+from simnet.guards import Guard
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
 from simnet.services import Reply, Request, Route, no_room, problem, too_large
@@ -40,6 +43,7 @@ from simnet.trace import Trace
 from simnet.transport import StreamTransport
 
 T = TypeVar("T")
+_TIMED_OUT = 408
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -58,6 +62,7 @@ class HttpCarriage(Carriage):
         super().__init__(place, boundaries, trace)
         self._ingress = ingress
         self._egress = egress
+        self._guard = None if ingress.limits is None else Guard(ingress.limits, boundaries.tenant_of)
         self._session: aiohttp.ClientSession | None = None
         self._runners: list[web.AppRunner] = []
 
@@ -110,10 +115,13 @@ class HttpCarriage(Carriage):
         app = web.Application(client_max_size=body_limit_bytes)
         handlers = {self._handler(route, body_limit_bytes): route for route in with_nowhere(routes)}
         add_routes(app.router, handlers)
-        return await self.run_application(app, address, port)
+        return await self._run(app, address, port, self._guard)
 
     async def run_application(self, app: web.Application, address: str | None, port: int) -> int:
         """Run any aiohttp application at this host until `close`; returns the port."""
+        return await self._run(app, address, port, None)
+
+    async def _run(self, app: web.Application, address: str | None, port: int, guard: Guard | None) -> int:
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -125,7 +133,11 @@ class HttpCarriage(Carriage):
         self._runners.append(runner)
         if self._ingress.door is not None and (server := runner.server) is not None:
             self._ingress.door.connections = lambda: len(server.connections)
-        site = web.TCPSite(runner, address, port, ssl_context=self._ingress.tls)
+        site: web.BaseSite = (
+            web.TCPSite(runner, address, port, ssl_context=self._ingress.tls)
+            if guard is None
+            else GatedSite(runner, guard, address, port, self._ingress.tls)
+        )
         try:
             with self._at_home():
                 await site.start()
@@ -139,10 +151,11 @@ class HttpCarriage(Carriage):
         door = self._ingress.door
 
         async def handle(http: web.Request) -> web.Response:
-            if door is not None:
-                return _respond(await self._through(door, route, http, body_limit_bytes))
-            _, reply = await self._let_in(route, http, body_limit_bytes)
-            return _respond(reply)
+            with answering(http):
+                if door is not None:
+                    return _respond(await self._through(door, route, http, body_limit_bytes))
+                _, reply = await self._let_in(route, http, body_limit_bytes)
+                return _respond(reply)
 
         return handle
 
@@ -162,16 +175,23 @@ class HttpCarriage(Carriage):
         """Who sends a request, as far as that is known, and what it is told."""
         if route.fixed:
             request = Request(None, http.method, http.path, http.match_info, http.headers, Message())
-            return None, await route.handler(request)
+            return None, await self._held(http, None, partial(route.handler, request))
         try:
             source = self._sender(route, http)
         except IdentityError as error:
             # Not in the trace: whoever knocks without a name must not fill the memory of a server.
-            return None, self._ingress.refusal(error)
+            refusal = self._ingress.refusal(error)
+            return None, refusal if self._guard is None else self._guard.stranger(http, refusal)
+        return source, await self._held(http, source, partial(self._heard, route, source, http, body_limit_bytes))
+
+    async def _held(self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]]) -> Reply:
+        return await (serve() if self._guard is None else self._guard.held(http, source, serve))
+
+    async def _heard(self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int) -> Reply:
         reply = self._turned_away(route, source, http, has_body=_has_body(http))
         if reply is None:
             reply = await self._read_and_served(route, source, http, body_limit_bytes)
-        return source, self._told(reply, source, http)
+        return self._told(reply, source, http)
 
     def _sender(self, route: Route, http: web.Request) -> str | None:
         """Who sends a request. Raises `IdentityError` if that is not proved though it must be."""
@@ -337,8 +357,11 @@ def setting(variable: contextvars.ContextVar[T], value: T) -> Iterator[None]:
 def _respond(reply: Reply) -> web.Response:
     message = reply.message
     headers = {**reply.headers, KIND_HEADER: kinds_in_words(message.kinds)}
-    if not message.body:
-        return web.Response(status=reply.status, headers=headers)
-    headers["Content-Type"] = message.content_type
-    body = message.body if isinstance(message.body, bytes) else bytes(message.body)  # a view, of zeros
-    return web.Response(status=reply.status, body=body, headers=headers)
+    body = None
+    if message.body:
+        headers["Content-Type"] = message.content_type
+        body = message.body if isinstance(message.body, bytes) else bytes(message.body)  # a view, of zeros
+    response = web.Response(status=reply.status, body=body, headers=headers)
+    if reply.status == _TIMED_OUT:
+        response.force_close()
+    return response

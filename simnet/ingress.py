@@ -16,6 +16,7 @@ from typing import Protocol
 
 from simnet.door import Door, Observer
 from simnet.errors import IdentityError
+from simnet.guards import Limits
 from simnet.services import Reply, problem
 
 CHALLENGE_HEADER = "WWW-Authenticate"
@@ -57,11 +58,13 @@ class Ingress:
     """What a request must pass before a service sees it. Without an authenticator names are believed.
 
     Through a `door` those who come are counted, and told of; it belongs to one network.
+    `limits` bound what senders may ask of a service; without them, anything.
     """
 
     tls: ssl.SSLContext | None = None
     authenticator: Authenticator | None = None
     door: Door | None = None
+    limits: Limits | None = None
 
     def sender(self, credentials: Credentials, claimed: str | None, tenant_of: Mapping[str, str]) -> str | None:
         """The host that sends: None if it did not say.

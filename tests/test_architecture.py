@@ -61,6 +61,8 @@ SIMNET = [
     "operations",
     "services",
     "door",
+    "guards",
+    "gates",
     "ingress",
     "sessions",
     "carriage",

@@ -35,7 +35,7 @@ from simnet import Host, Job, Message, Reply
 from simnet.errors import RateError, UnreachableError
 
 POLL_WAIT_S = 60
-TOO_FAST = 429
+TOO_SLOW, TOO_FAST = 408, 429
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 30.0
 _KEPT = "upload/"  # on the disk: the upload for each task
@@ -167,7 +167,7 @@ async def _persist(
         limit_s = patience.limit_s(attempt, 0 if message is None else len(message.body))
         try:
             reply = await _once_allowed(host, server, method, path, message, headers, limit_s)
-            if reply.status < 500 or last:
+            if (reply.status < 500 and reply.status != TOO_SLOW) or last:
                 return reply
         except UnreachableError:
             if last:

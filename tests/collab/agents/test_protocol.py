@@ -392,7 +392,7 @@ def test_a_site_repeats_what_failed():
     bench = Bench()
 
     async def play(bench):
-        troubles = [UnreachableError("no route"), problem(503, "busy", "later"), UnreachableError("again")]
+        troubles = [UnreachableError("no route"), problem(503, "busy", "later"), problem(408, "slow", "again")]
         flaky = Flaky(bench.network.host("client-0"), troubles)
         began_s = bench.network.now()
         first = asyncio.create_task(take_part(flaky, "server", bench.sites["client-0"]))
