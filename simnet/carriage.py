@@ -18,6 +18,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from simnet.disk import Disk
 from simnet.errors import BoundaryError, InspectionError, SimnetError
 from simnet.services import Reply, Request, Route, as_refusal, boundary_problem, problem
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
@@ -68,6 +69,16 @@ class Place(Protocol):
     def name_of(self, address: str | None) -> str | None:
         """The host at a network address, if the network can tell."""
 
+    @property
+    def disk(self) -> Disk:
+        """What the host keeps when it crashes."""
+
+    def unix_s(self) -> float:
+        """Seconds since 1970; in virtual time, since the start of the run."""
+
+    def unguessable(self, purpose: str) -> str:
+        """A name that nobody can guess, of 32 hexadecimal digits; in virtual time, the same in each repetition."""
+
 
 class Head(Protocol):
     """A request without its body, as a service gets to see it first."""
@@ -96,6 +107,7 @@ class Carriage(abc.ABC):
         self._place = place
         self._boundaries = boundaries
         self._trace = trace
+        self._under_way: set[tuple[str, str, str]] = set()  # messages in parts: peer, path and digest
 
     @abc.abstractmethod
     async def serve(self, routes: Sequence[Route], address: str | None, port: int, body_limit_bytes: int) -> int:
@@ -117,10 +129,26 @@ class Carriage(abc.ABC):
     async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
         """Get a message that may leave to `peer`, and its answer back. Raises `UnreachableError`."""
 
+    @abc.abstractmethod
+    async def _exchange_in_parts(self, peer: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+        """As `_exchange`, for what is put; of what has been sent already, no more than need be is sent again."""
+
     # -- asking ----------------------------------------------------------------------------------
 
-    async def request(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+    async def request(
+        self,
+        peer: str,
+        method: str,
+        path: str,
+        message: Message,
+        headers: Mapping[str, str],
+        *,
+        resumable: bool = False,
+    ) -> Reply:
         """Send a message to a service of `peer` and wait for its answer.
+
+        A `resumable` one is checked, and written down, once, however many calls it takes: if the connection breaks, the
+        next call with it goes on where that one has got to.
 
         Raises `BoundaryError` or `InspectionError` if the boundary refuses the message or its answer, and
         `UnreachableError` if no connection can be made or it breaks.
@@ -128,10 +156,18 @@ class Carriage(abc.ABC):
         here = self._place.name
         crosses = self._boundaries.crosses(here, peer)
         _check_head(path, headers, bounded=crosses)
-        if crosses:
-            self._check(Crossing(here, peer, message), leaving=True)
-        self._record(here, "request", peer=peer, method=method, path=path, **_facts(message))
-        reply = await self._exchange(peer, method, path, message, headers)
+        mark = (peer, path, message.digest) if resumable and message.body else None
+        if mark not in self._under_way:
+            if crosses:
+                self._check(Crossing(here, peer, message), leaving=True)
+            self._record(here, "request", peer=peer, method=method, path=path, **_facts(message))
+        if mark is None:
+            reply = await self._exchange(peer, method, path, message, headers)
+        else:
+            self._under_way.add(mark)
+            reply = await self._exchange_in_parts(peer, path, message, headers)
+            if not reply.may_come_again:
+                self._under_way.discard(mark)
         if crosses:
             reply = self._admitted(reply, peer)
         self._record(here, "reply", peer=peer, method=method, path=path, status=reply.status, **_facts(reply.message))
@@ -158,14 +194,17 @@ class Carriage(abc.ABC):
             return problem(403, "unknown-sender", f"say who you are in the header {FROM_HEADER}")
         if not self._boundaries.crosses(source, here):
             return None
+        stranger = self._boundaries.may_connect(source, here, inspected=True)
         try:
-            if self._boundaries.may_connect(source, here, inspected=True) is not None:
+            if stranger is not None:
                 self._check(Crossing(source, here, Message(kinds=declared_kinds(head.headers))), leaving=False)
             size = _head_bytes(head.path_qs, head.headers)
             if size > HEAD_LIMIT_BYTES:
                 return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
         except BoundaryError as error:
             return problem(403, "boundary", str(error))
+        except InspectionError:  # of the body nothing was read, so that it holds no kind that was declared
+            return problem(403, "boundary", str(stranger))
         return None
 
     async def _served(self, route: Route, request: Request) -> Reply:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import aiohttp
 from aiohttp import web
 
+from simnet.bodies import body_of, has_body, is_long, spooled, unreadable
 from simnet.carriage import (
     FROM_HEADER,
     KEEP_ALIVE_S,
@@ -34,17 +35,20 @@ from simnet.gates import GatedSite, answering
 from simnet.guards import Guard
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
+from simnet.resumable import Uploads, routes_of_parts
+from simnet.resuming import Part, Resuming
 from simnet.services import Reply, Request, Route, no_room, problem, too_large
-from simnet.sessions import CONNECT_TIMEOUT_S, Body, new_session
-from simnet.spool import SMALLEST_SPOOLED_BYTES, SpooledMessage, SpoolError, SpoolFile
+from simnet.sessions import CONNECT_TIMEOUT_S, Body, PiecewiseBody, new_session
+from simnet.spool import SpooledMessage, SpoolError
 from simnet.streams import inspected
 from simnet.tenancy import Boundaries, Message
 from simnet.trace import Trace
-from simnet.transport import StreamTransport
+from simnet.tus import bare_if_asked, part_of, spoken
 
 T = TypeVar("T")
 _TIMED_OUT = 408
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+Heard = Callable[[str | None, web.Request], Awaitable[Reply]]
 
 
 class HttpCarriage(Carriage):
@@ -65,6 +69,16 @@ class HttpCarriage(Carriage):
         self._guard = None if ingress.limits is None else Guard(ingress.limits, boundaries.tenant_of)
         self._session: aiohttp.ClientSession | None = None
         self._runners: list[web.AppRunner] = []
+        self._uploads: list[Uploads] = []
+
+    async def _exchange_in_parts(self, peer: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+        def admit(refusal: Reply) -> None:
+            if self._boundaries.crosses(self._place.name, peer):
+                self._admitted(refusal, peer)
+
+        send = partial(HttpCarriage._exchange, self, peer)  # also if others go by their size
+        reply = await Resuming(peer, self._place.disk, send, admit).exchange(path, message, headers)
+        return await self._exchange(peer, "PUT", path, message, headers) if reply is None else reply
 
     async def _exchange(self, peer: str, method: str, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
         visit = Visit(f"{method} {path}", peer=peer, request_bytes=len(message.body))
@@ -113,7 +127,11 @@ class HttpCarriage(Carriage):
     async def serve(self, routes: Sequence[Route], address: str | None, port: int, body_limit_bytes: int) -> int:
         """Answer requests until `close`; returns the port. Raises `PortInUseError` if it is taken."""
         app = web.Application(client_max_size=body_limit_bytes)
-        handlers = {self._handler(route, body_limit_bytes): route for route in with_nowhere(routes)}
+        handlers: dict[Handler, Route] = {}
+        for route in with_nowhere(routes):
+            if route.resumable:
+                handlers |= self._part_handlers(route, body_limit_bytes)
+            handlers[self._handler(route, partial(self._heard, route, body_limit_bytes))] = route
         add_routes(app.router, handlers)
         return await self._run(app, address, port, self._guard)
 
@@ -147,31 +165,41 @@ class HttpCarriage(Carriage):
             ) from error
         return int(runner.addresses[-1][1])
 
-    def _handler(self, route: Route, body_limit_bytes: int) -> Handler:
+    def _part_handlers(self, route: Route, body_limit_bytes: int) -> dict[Handler, Route]:
+        """What answers where messages to a route may come in parts."""
+        record = partial(self._record, self._place.name, "part")
+        uploads = Uploads(
+            route, self._place, serve=self._served, ask=self._answer, record=record, limit_bytes=body_limit_bytes
+        )
+        self._uploads.append(uploads)
+        heard = partial(self._part_heard, route, uploads)
+        return {self._handler(part, heard, spoken): part for part in routes_of_parts(route)}
+
+    def _handler(self, route: Route, heard: Heard, finished: Callable[[Reply], Reply] = lambda reply: reply) -> Handler:
         door = self._ingress.door
 
         async def handle(http: web.Request) -> web.Response:
             with answering(http):
                 if door is not None:
-                    return _respond(await self._through(door, route, http, body_limit_bytes))
-                _, reply = await self._let_in(route, http, body_limit_bytes)
-                return _respond(reply)
+                    return _respond(finished(await self._through(door, route, http, heard)))
+                _, reply = await self._let_in(route, http, heard)
+                return _respond(finished(reply))
 
         return handle
 
-    async def _through(self, door: Door, route: Route, http: web.Request, body_limit_bytes: int) -> Reply:
+    async def _through(self, door: Door, route: Route, http: web.Request, heard: Heard) -> Reply:
         """The answer to a request at a door that counts it, and may be shut."""
         with door.entered(route, http.remote) as visit:
             try:
                 reply = door.refusal()
                 if reply is None:
-                    visit.peer, reply = await self._let_in(route, http, body_limit_bytes)
+                    visit.peer, reply = await self._let_in(route, http, heard)
                 visit.reply = reply
             finally:
                 visit.request_bytes = http.content.total_bytes
         return reply
 
-    async def _let_in(self, route: Route, http: web.Request, body_limit_bytes: int) -> tuple[str | None, Reply]:
+    async def _let_in(self, route: Route, http: web.Request, heard: Heard) -> tuple[str | None, Reply]:
         """Who sends a request, as far as that is known, and what it is told."""
         if route.fixed:
             request = Request(None, http.method, http.path, http.match_info, http.headers, Message())
@@ -182,16 +210,27 @@ class HttpCarriage(Carriage):
             # Not in the trace: whoever knocks without a name must not fill the memory of a server.
             refusal = self._ingress.refusal(error)
             return None, refusal if self._guard is None else self._guard.stranger(http, refusal)
-        return source, await self._held(http, source, partial(self._heard, route, source, http, body_limit_bytes))
+        return source, await self._held(http, source, partial(heard, source, http))
 
     async def _held(self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]]) -> Reply:
         return await (serve() if self._guard is None else self._guard.held(http, source, serve))
 
-    async def _heard(self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int) -> Reply:
-        reply = self._turned_away(route, source, http, has_body=_has_body(http))
+    async def _heard(self, route: Route, body_limit_bytes: int, source: str | None, http: web.Request) -> Reply:
+        reply = self._turned_away(route, source, http, has_body=has_body(http))
         if reply is None:
             reply = await self._read_and_served(route, source, http, body_limit_bytes)
         return self._told(reply, source, http)
+
+    async def _part_heard(self, route: Route, uploads: Uploads, source: str | None, http: web.Request) -> Reply:
+        reply = self._turned_away(route, source, http, has_body=True)
+        if reply is None and source is not None:
+            try:
+                reply = await uploads.answer(part_of(source, http, declared_kinds(http.headers)))
+            except web.RequestPayloadError as error:
+                reply = unreadable(error)
+            except ConnectionError:  # ordinary here, and nobody hears the answer
+                return Reply(400)
+        return self._told(bare_if_asked(reply or Reply(403), http), source, http)
 
     def _sender(self, route: Route, http: web.Request) -> str | None:
         """Who sends a request. Raises `IdentityError` if that is not proved though it must be."""
@@ -213,13 +252,13 @@ class HttpCarriage(Carriage):
     ) -> Reply:
         try:
             return await self._taken_in(route, source, http, body_limit_bytes)
-        except web.RequestPayloadError as error:  # as aiohttp says it, this would be an error of the service
-            return problem(400, "unreadable", f"the body is not framed or compressed as its headers say: {error}")
+        except web.RequestPayloadError as error:
+            return unreadable(error)
 
     async def _taken_in(self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int) -> Reply:
         kinds = declared_kinds(http.headers)
-        if route.spool is None or not _is_long(http, body_limit_bytes):
-            body = await _body_of(http, body_limit_bytes)
+        if route.spool is None or not is_long(http, body_limit_bytes):
+            body = await body_of(http, body_limit_bytes)
             message = None if body is None else Message(body, kinds, http.content_type)
             return await self._whole(route, source, http, message, body_limit_bytes)
         try:
@@ -227,7 +266,7 @@ class HttpCarriage(Carriage):
         except OSError as error:
             return no_room(error.strerror or str(error))
         try:
-            whole = await _spooled(http, file, body_limit_bytes)
+            whole = await spooled(http, file, body_limit_bytes)
             message = SpooledMessage(file, kinds, http.content_type) if whole else None
             return await self._whole(route, source, http, message, body_limit_bytes)
         except SpoolError as error:
@@ -249,13 +288,20 @@ class HttpCarriage(Carriage):
         if self._session is not None:
             await self._session.close()
             self._session = None
+        self._end_uploads()
         self._runners.clear()
+
+    def _end_uploads(self) -> None:
+        for uploads in self._uploads:
+            uploads.close()
+        self._uploads.clear()
 
     async def close(self) -> None:
         """Close the session and stop serving."""
         if self._session is not None:
             await self._session.close()
             self._session = None
+        self._end_uploads()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -263,54 +309,6 @@ class HttpCarriage(Carriage):
     def _at_home(self) -> contextlib.AbstractContextManager[None]:
         """Whatever task calls: connections are made from, and accepted at, the host that this carriage serves."""
         return setting(current_host, self._place.name)
-
-
-async def _body_of(http: web.Request, limit_bytes: int) -> bytes | None:
-    """The whole body; None if it is longer than the limit.
-
-    As `web.Request.read` does, but the request keeps none of it: aiohttp keeps the last request of a connection for as
-    long as that is idle.
-    """
-    _await_body(http, limit_bytes)
-    chunks, size_bytes = [], 0
-    while chunk := await http.content.readany():
-        chunks.append(chunk)
-        size_bytes += len(chunk)
-        if 0 < limit_bytes < size_bytes:
-            return None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _spooled(http: web.Request, file: SpoolFile, limit_bytes: int) -> bool:
-    """Let the body go to a file as it comes; False if it is longer than the limit. Raises `SpoolError`."""
-    _await_body(http, limit_bytes)
-    while chunk := await http.content.readany():
-        file.write(chunk)
-        if 0 < limit_bytes < file.size_bytes:
-            return False
-    return True
-
-
-def _is_long(http: web.Request, limit_bytes: int) -> bool:
-    """Whether a body may have more bytes than are kept in memory; one that is refused anyway has not."""
-    announced_bytes = http.content_length
-    if announced_bytes is None:
-        return http.can_read_body
-    return announced_bytes >= SMALLEST_SPOOLED_BYTES and not 0 < limit_bytes < announced_bytes
-
-
-def _await_body(http: web.Request, limit_bytes: int) -> None:
-    """Do not wake up for parts of a body that is read whole: in virtual time, it stays where its sender has it.
-
-    aiohttp collects what arrives. A hundred clients that send 9 MB at the same time would fill 900 MB; so they are read
-    one after another, at the same moment of virtual time. A body that is too large is not waited for: its sender is
-    told as soon as the limit is passed.
-    """
-    announced_bytes, transport = http.content_length, http.transport
-    if "Content-Encoding" in http.headers or not announced_bytes or 0 < limit_bytes < announced_bytes:
-        return  # of what is compressed, nobody can tell how much has come already
-    if isinstance(transport, StreamTransport):
-        transport.hold_back(announced_bytes - http.content.total_bytes)
 
 
 def with_nowhere(routes: Sequence[Route]) -> list[Route]:
@@ -335,13 +333,10 @@ async def _expectation_met(http: web.Request) -> web.Response | None:
     return None
 
 
-def _has_body(http: web.Request) -> bool:
-    announced = http.content_length
-    return http.can_read_body if announced is None else announced > 0
-
-
 def _payload(message: Message) -> Body | None:
-    return Body(message.body, message.content_type) if message.body else None
+    if not message.body and not isinstance(message, Part):
+        return None
+    return (PiecewiseBody if isinstance(message, Part) else Body)(message.body, message.content_type)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from simnet.carriage import BODY_LIMIT_BYTES, Carriage
 from simnet.devices import UNLIMITED, Device, Job, Modelled, Radio, Timing
 from simnet.disk import Disk
 from simnet.energy import HostEnergy, TimeSheet, host_energy
+from simnet.errors import SimnetError
 from simnet.executors import Executor
 from simnet.http import HttpCarriage
 from simnet.loop import current_host
@@ -68,14 +69,23 @@ class Host:
         path: str,
         message: Message | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        resumable: bool = False,
     ) -> Reply:
         """Send a message to a service of `peer` and wait for its answer.
+
+        A `resumable` one, which must be a PUT, goes in parts (`simnet.resumable`): if the connection breaks, call again
+        with the same message, and only what has not got there is sent.
 
         Raises `simnet.errors.BoundaryError` or `InspectionError` if a boundary refuses the message or its answer, and
         `UnreachableError` if there is no connection or it breaks; `TopologyError` if there is no such host.
         """
         self._network.topology.host(peer)
-        return await self._carriage.request(peer, method, path, message or Message(), headers or {})
+        if resumable and method != "PUT":
+            raise SimnetError(f"the {method} of {path} cannot be resumed: only what is put can")
+        return await self._carriage.request(
+            peer, method, path, message or Message(), headers or {}, resumable=resumable
+        )
 
     async def serve(self, routes: Sequence[Route], *, body_limit_bytes: int = BODY_LIMIT_BYTES) -> None:
         """Offer services to peers until the run ends. Raises `simnet.errors.PortInUseError`."""
@@ -133,6 +143,14 @@ class Host:
         """The host at a network address, if the network can tell."""
         return self._network.name_of(address)
 
+    def unix_s(self) -> float:
+        """Seconds since 1970; in virtual time, since the start of the run."""
+        return self._network.unix_s()
+
+    def unguessable(self, purpose: str) -> str:
+        """A name that nobody can guess, of 32 hexadecimal digits; in virtual time, the same in each repetition."""
+        return self._network.unguessable(self.name, purpose)
+
     def renew_carriage(self) -> Carriage:
         """Forget everything that carries messages, as a crash does; returns it."""
         old, self._carriage = self._carriage, self._network.carriage_of(self)
@@ -189,6 +207,14 @@ class Network(abc.ABC):
     def now_at(self, host: str) -> float:
         """Seconds since the start of the run, by the clock of a host."""
         return self.now()
+
+    @abc.abstractmethod
+    def unix_s(self) -> float:
+        """Seconds since 1970; in virtual time, since the start of the run."""
+
+    @abc.abstractmethod
+    def unguessable(self, host: str, purpose: str) -> str:
+        """A name that nobody can guess, of 32 hexadecimal digits; in virtual time, the same in each repetition."""
 
     @abc.abstractmethod
     def boot(self, host: Host, factory: ProgramFactory[T], name: str | None) -> asyncio.Future[T]:

@@ -31,7 +31,8 @@ class Operation:
     """A method at a path, with what it takes and all of its answers but the common ones.
 
     `parameters` are those of the path, `headers` what a request may say beside the usual; name -> meaning. `sends` says
-    what the body of a request holds, and `sends_kinds` of which kinds it may be; none if there is no body.
+    what the body of a request holds, `sends_kinds` of which kinds it may be, `sends_type` its Content-Type; none if
+    there is no body.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     sends: str = ""
     sends_kinds: tuple[str, ...] = ()
+    sends_type: str = "application/msgpack"
     open_to_all: bool = False
     """Whether callers may be served that do not say who they are."""
 

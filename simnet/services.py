@@ -51,6 +51,11 @@ class Reply:
         """Why a request failed, for programs; empty if the service did not say."""
         return self._problem_member("type").removeprefix(_PROBLEM_URN)
 
+    @property
+    def may_come_again(self) -> bool:
+        """Whether it refuses a request for what was the matter at the time, so that it makes sense to repeat it."""
+        return self.status in (408, 429) or self.status >= 500
+
     def _problem_member(self, name: str) -> str:
         if self.message.content_type != PROBLEM_TYPE:
             return ""
@@ -107,6 +112,10 @@ class Route:
     An `open_to_all` route takes control messages from callers that do not say who they are. With a `spool`, large
     bodies go to a file there as they come, on real sockets. `about` describes the operation to others.
     The answer of a `fixed` route is the same for everybody and known before the run: no boundary has to look into it.
+
+    A message to a `resumable` route, whose method is PUT, may also come in parts (`simnet.resumable`). Then `announced`
+    sees the request before any byte of its body comes, and may refuse it; what is unfinished is kept for `kept_s`
+    seconds after the last part, in the `spool` if there is one.
     """
 
     method: str
@@ -116,6 +125,9 @@ class Route:
     spool: Spool | None = None
     about: Operation | None = None
     fixed: bool = False
+    resumable: bool = False
+    announced: Callable[[Request], Awaitable[Reply | None]] | None = None
+    kept_s: float = 24 * 3600.0
 
 
 def route_of(
@@ -125,7 +137,9 @@ def route_of(
     open_to_all: bool | None = None,
     spool: Spool | None = None,
     fixed: bool = False,
+    resumable: bool = False,
+    announced: Callable[[Request], Awaitable[Reply | None]] | None = None,
 ) -> Route:
     """The route of an operation that describes itself; open to all as it says, unless said otherwise."""
     is_open = about.open_to_all if open_to_all is None else open_to_all
-    return Route(about.method, about.path, handler, is_open, spool, about, fixed)
+    return Route(about.method, about.path, handler, is_open, spool, about, fixed, resumable, announced)

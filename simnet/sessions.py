@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from simnet.pieces import PIECE_BYTES
 
 CONNECT_TIMEOUT_S = 60.0
+_SMALL_PIECE_BYTES = 64 * 1024
 
 
 def new_session(*, tls: ssl.SSLContext | None = None, **options: Any) -> aiohttp.ClientSession:
@@ -121,3 +122,12 @@ class Body(aiohttp.Payload):
         if is_sent_apart(len(self._value)) and not HEADS_GO_FIRST:
             writer.send_headers()
         await writer.write(self._value)
+
+
+class PiecewiseBody(Body):
+    """A body that is written in pieces of 64 KiB: of one whose connection breaks, what was written before arrives."""
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Hand the body over."""
+        for start in range(0, len(self._value), _SMALL_PIECE_BYTES):
+            await writer.write(bytes(self._value[start : start + _SMALL_PIECE_BYTES]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
@@ -14,7 +14,7 @@ from simnet.carriage import Carriage
 from simnet.clock import Clock
 from simnet.devices import Job
 from simnet.disk import Disk
-from simnet.draws import generator
+from simnet.draws import generator, key
 from simnet.errors import SimnetError
 from simnet.executors import Executor, InlineExecutor, ThreadExecutor
 from simnet.faults import Faults
@@ -98,6 +98,7 @@ class SimulatedNetwork(Network):
         self.faults = Faults(self)
         self._processors: defaultdict[str, Processor] = defaultdict(lambda: Processor(self._loop))
         self._skews: defaultdict[str, list[_Skew]] = defaultdict(list)
+        self._names: Counter[tuple[str, str]] = Counter()
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` in virtual time. Raises `simnet.errors.DeadlockError` if everybody waits for ever."""
@@ -131,6 +132,16 @@ class SimulatedNetwork(Network):
     def now_at(self, host: str) -> float:
         """What the host's clock shows: the virtual time, but for faults."""
         return self.now() + sum(skew.error_s(self.now()) for skew in self._skews.get(host, ()))
+
+    def unix_s(self) -> float:
+        """Virtual seconds since the start."""
+        return self.now()
+
+    def unguessable(self, host: str, purpose: str) -> str:
+        """A name drawn from the seed, of 32 hexadecimal digits; each time another."""
+        self._names[host, purpose] += 1
+        name = (host, purpose, self._names[host, purpose])
+        return f"{key(self.seed, 'name', *name, 'a'):016x}{key(self.seed, 'name', *name, 'b'):016x}"
 
     # -- machines --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import time
 from asyncio import selector_events
 from collections import Counter
@@ -101,6 +102,14 @@ class SocketNetwork(Network):
     def now(self) -> float:
         """Wall seconds since the start of the run."""
         return time.monotonic() - self._started_s
+
+    def unix_s(self) -> float:
+        """The date."""
+        return time.time()
+
+    def unguessable(self, host: str, purpose: str) -> str:
+        """Chance of the operating system's, as 32 hexadecimal digits."""
+        return secrets.token_hex(16)
 
     def boot(self, host: Host, factory: ProgramFactory[T], name: str | None) -> asyncio.Future[T]:
         """Start the program once: whoever restarts the machine starts the process anew."""

@@ -31,11 +31,13 @@ class SpoolError(SimnetError):
 class Spool:
     """A folder for bodies on their way in. It is made when the first one comes.
 
-    What a process that was killed left there is of no use to anybody: `clear` deletes it.
+    What a process that was killed left there is of no use to anybody: `clear` deletes it. Unfinished uploads, which
+    are of use, are in `partial_folder` (`simnet.partial_bodies`).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.partial_folder = folder / "partial"
         self.received_bytes = 0
         """Of all bodies so far."""
         self._before_bytes = 0  # when `lull` looked last
@@ -52,31 +54,43 @@ class Spool:
             await asyncio.sleep(_LULL_S)
 
     def clear(self) -> None:
-        """Delete what lies there. Only while nobody else uses the folder."""
+        """Delete what lies there, but for unfinished uploads. Only while nobody else uses the folder."""
         for left in self.folder.iterdir() if self.folder.is_dir() else ():
-            left.unlink()
+            if left != self.partial_folder:
+                left.unlink()
+
+    def owns(self, file: SpoolFile) -> bool:
+        """Whether a body came into this folder, and may be given a place from here."""
+        return file.path.parent == self.folder or self.partial_folder in file.path.parents
 
 
 class SpoolFile:
-    """One body as it comes. Deleted by `discard`, unless `settle` has given it a place before."""
+    """One body as it comes, in `path` or a new file. Deleted by `discard`, unless `settle` has given it a place before.
 
-    def __init__(self, spool: Spool) -> None:
-        descriptor, path = tempfile.mkstemp(dir=spool.folder, prefix="body-")
+    A file that is there already goes on at its end; who opens it sets `size_bytes` and the hash. Raises `OSError`.
+    """
+
+    def __init__(self, spool: Spool, path: Path | None = None) -> None:
+        if path is None:
+            descriptor, name = tempfile.mkstemp(dir=spool.folder, prefix="body-")
+            path = Path(name)
+        else:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         self._spool = spool
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
-        self.path = Path(path)
+        self.path = path
         self.size_bytes = 0
 
     def write(self, piece: bytes) -> None:
         """Add what came next. Raises `SpoolError`."""
-        self._hash.update(piece)
         rest = memoryview(piece)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise SpoolError(error.strerror or str(error)) from error
+        self._hash.update(piece)
         self.size_bytes += len(piece)
         self._spool.received_bytes += len(piece)
 

@@ -228,7 +228,7 @@ class Store:
         body = message.body
         path = self._payload(message.digest)
         self._make_folder(path.parent)
-        if isinstance(message, SpooledMessage) and message.file.path.parent == self.spool.folder:
+        if isinstance(message, SpooledMessage) and self.spool.owns(message.file):
             file = message.file
         else:
             file = self.spool.open()

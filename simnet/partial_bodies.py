@@ -1,0 +1,297 @@
+"""Where the bodies of unfinished uploads are: in memory, or in a folder, where they outlast the process.
+
+    PARTIAL/bodies/IDENTITY    what has come of a body
+    PARTIAL/records/k-IDENTITY  whose it is, as JSON; once the upload is finished also how it ended
+
+A record names a body that is there, or an end; whatever else a process that was killed has left is deleted when the
+next one opens the folder. A body is hashed as it comes, and anew after a restart. Not modelled: in virtual time, what
+is in memory is gone when its host crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from simnet.disk import FolderDisk
+from simnet.spool import Spool, SpooledMessage, SpoolError, SpoolFile
+from simnet.tenancy import Message
+from simnet.uploads import Outcome, PartialBody, Upload
+
+_READ_BYTES = 1024 * 1024
+
+
+class PartialBodies(Protocol):
+    """A place for uploads that have begun."""
+
+    def new_body(self, identity: str) -> PartialBody:
+        """An empty body."""
+
+    def left(self, kept_s: float) -> Iterator[Upload]:
+        """What an earlier process has left, each kept for `kept_s` seconds after its last byte."""
+
+    async def keep(self, upload: Upload) -> None:
+        """Keep an upload as it is now. Raises `OSError`."""
+
+    def drop(self, upload: Upload) -> None:
+        """Forget an upload, with its body."""
+
+
+class MemoryBody:
+    """A body in memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size_bytes = 0
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    def write(self, piece: bytes) -> None:
+        """Add what came next."""
+        self._pieces.append(piece)
+        self.size_bytes += len(piece)
+
+    def mark(self) -> Callable[[], None]:
+        """What takes back all that is written from now on."""
+        count, size_bytes = len(self._pieces), self.size_bytes
+
+        def undo() -> None:
+            del self._pieces[count:]
+            self.size_bytes = size_bytes
+
+        return undo
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    async def sync(self) -> None:
+        """Nothing to do: memory does not outlast its process."""
+
+    async def message(self, kinds: frozenset[str], content_type: str) -> Message:
+        """The body, whole, as a message."""
+        self._pieces = [b"".join(self._pieces)]  # not twice in memory
+        return Message(self._pieces[0], kinds, content_type)
+
+    def release(self) -> bool:
+        """True: it is here until it is dropped."""
+        return True
+
+    def drop(self) -> None:
+        """Forget it."""
+        self._pieces.clear()
+
+
+class MemoryBodies:
+    """Uploads in memory, as long as the service lives."""
+
+    def new_body(self, identity: str) -> PartialBody:
+        """An empty body."""
+        return MemoryBody()
+
+    def left(self, kept_s: float) -> Iterator[Upload]:
+        """Nothing."""
+        return iter(())
+
+    async def keep(self, upload: Upload) -> None:
+        """Nothing to do."""
+
+    def drop(self, upload: Upload) -> None:
+        """Forget the body."""
+        upload.body.drop()
+
+
+class _PartialFile(SpoolFile):
+    """A file that `discard` does not delete: what has come of a body is of use also if it cannot be accepted now."""
+
+    def write(self, piece: bytes) -> None:
+        """Add what came next, whole or not at all. Raises `simnet.spool.SpoolError`."""
+        try:
+            super().write(piece)
+        except SpoolError:
+            os.ftruncate(self._file.fileno(), self.size_bytes)
+            raise
+
+    def discard(self) -> None:
+        """Close it."""
+        self._file.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has neither been closed nor been given a place."""
+        return not self._file.closed
+
+    def go_on(self, known: Any, size_bytes: int) -> None:
+        """Set what is known of the bytes that are there: their hash and number."""
+        self._hash, self.size_bytes = known, size_bytes
+
+    @property
+    def known(self) -> Any:
+        """The hash so far."""
+        return self._hash
+
+    def cut_back(self, known: Any, size_bytes: int) -> None:
+        """Take back what was written after a moment. Raises `OSError`."""
+        os.ftruncate(self._file.fileno(), size_bytes)
+        self.go_on(known, size_bytes)
+
+
+class FileBody:
+    """A body in a file. Raises `OSError` if there is none."""
+
+    def __init__(self, spool: Spool, path: Path) -> None:
+        self.path = path
+        self.size_bytes = path.stat().st_size
+        self._spool = spool
+        self._known: Any = hashlib.sha256() if self.size_bytes == 0 else None  # the hash, unless it is to be made anew
+        self._file: _PartialFile | None = None
+        self._unsynced = True
+
+    async def open(self) -> None:
+        """Go on at the end; what an earlier process has left is hashed first. Raises `OSError`."""
+        if self._known is None:
+            self._known = await asyncio.to_thread(_hash_of, self.path)
+        self._file = _PartialFile(self._spool, self.path)
+        self._file.go_on(self._known, self.size_bytes)
+
+    def _open_file(self) -> _PartialFile:
+        if self._file is None:
+            raise RuntimeError(f"{self.path} is written while it is closed")
+        return self._file
+
+    def write(self, piece: bytes) -> None:
+        """Add what came next, whole or not at all. Raises `simnet.spool.SpoolError`."""
+        file = self._open_file()
+        file.write(piece)
+        self.size_bytes = file.size_bytes
+        self._unsynced = True
+
+    def mark(self) -> Callable[[], None]:
+        """What takes back, while the body is open, all that is written from now on. Raises `OSError`."""
+        known, size_bytes = self._open_file().known.copy(), self.size_bytes
+
+        def undo() -> None:
+            self._open_file().cut_back(known, size_bytes)
+            self.size_bytes = size_bytes
+
+        return undo
+
+    def close(self) -> None:
+        """Stop, for now."""
+        if self._file is not None:
+            self._known = self._file.known
+            self._file.discard()
+            self._file = None
+
+    async def sync(self) -> None:
+        """Have all of it on the medium. Raises `OSError`."""
+        if self._unsynced:
+            await asyncio.to_thread(_sync, self.path)
+            self._unsynced = False
+
+    async def message(self, kinds: frozenset[str], content_type: str) -> Message:
+        """The body, whole, as a message; whoever gets it may take the file over. Raises `OSError`."""
+        await self.open()
+        return SpooledMessage(self._open_file(), kinds, content_type)
+
+    def release(self) -> bool:
+        """Let go of the message; whether nobody has taken the file over."""
+        is_here = self._file is not None and self._file.is_open
+        self.close()
+        return is_here
+
+    def drop(self) -> None:
+        """Delete the file, unless somebody has taken it over."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class FolderBodies:
+    """Uploads in the partial folder of a spool."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._bodies = spool.partial_folder / "bodies"
+        self._records = FolderDisk(spool.partial_folder / "records")
+
+    def new_body(self, identity: str) -> PartialBody:
+        """An empty body. Raises `OSError`."""
+        self._bodies.mkdir(parents=True, exist_ok=True)
+        path = self._bodies / identity
+        path.touch()
+        return FileBody(self._spool, path)
+
+    def left(self, kept_s: float) -> Iterator[Upload]:
+        """What an earlier process has left; what is of no use is deleted. Raises `OSError`."""
+        paths = {path.name: path for path in self._bodies.glob("*")}
+        for identity in self._records.keys(""):
+            upload = self._read(identity, kept_s)
+            if upload is None:
+                self._records.delete(identity)
+                continue
+            if upload.outcome is None:
+                paths.pop(identity, None)
+            yield upload
+        for path in paths.values():
+            path.unlink()
+
+    def _read(self, identity: str, kept_s: float) -> Upload | None:
+        """An upload by its record; None if that cannot be read, or its body is gone without an outcome."""
+        path = self._bodies / identity
+        try:
+            record = json.loads(self._records.read(identity))
+            outcome = None if record["outcome"] is None else Outcome(**record["outcome"])
+            body: PartialBody = MemoryBody() if outcome is not None else FileBody(self._spool, path)
+            expires_unix_s = float(record["expires_unix_s"])
+            if outcome is None:  # it was kept anew with every part, without a new record
+                expires_unix_s = max(expires_unix_s, path.stat().st_mtime + kept_s)
+            return Upload(
+                identity, str(record["sender"]), str(record["path"]), frozenset(record["kinds"]),
+                str(record["content_type"]), int(record["length_bytes"]), str(record["metadata"]), expires_unix_s, body,
+                outcome,
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, FileNotFoundError):
+            return None
+
+    async def keep(self, upload: Upload) -> None:
+        """Have the upload's record on the medium. Raises `OSError`."""
+        outcome = upload.outcome
+        record = {
+            "sender": upload.sender,
+            "path": upload.path,
+            "kinds": sorted(upload.kinds),
+            "content_type": upload.content_type,
+            "length_bytes": upload.length_bytes,
+            "metadata": upload.metadata,
+            "expires_unix_s": upload.expires_unix_s,
+            "outcome": outcome and {"status": outcome.status, "code": outcome.code, "detail": outcome.detail},
+        }
+        await asyncio.to_thread(self._records.write, upload.identity, json.dumps(record).encode())
+
+    def drop(self, upload: Upload) -> None:
+        """Delete record and body. Raises `OSError`."""
+        self._records.delete(upload.identity)
+        upload.body.drop()
+
+
+def _hash_of(path: Path) -> Any:
+    known = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            known.update(piece)
+    return known
+
+
+def _sync(path: Path) -> None:
+    """Have the bytes of a file on the medium, and its name."""
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,400 @@
+"""One message in parts, over as many connections as it takes: tus 1.0.0 (https://tus.io), the end of the service.
+
+Beside `PUT path` a resumable route offers, with the extensions creation, checksum, expiration and termination,
+
+    POST path               announce a message: its length, and what it is (Upload-Length, Upload-Metadata)
+    HEAD path/UPLOAD        ask how much of it is here (Upload-Offset)
+    PATCH path/UPLOAD       send more of it, from there on
+    DELETE path/UPLOAD      give it up
+    OPTIONS                 ask what is offered
+
+It is a way in which one message travels. Parts are no messages: what a boundary has to check is the whole, once where
+it leaves and once where it arrives, when it is put together. Then the route's handler gets it as the request that it
+would have been. A 2xx becomes 204, as tus wants it; a refusal is the answer to the last PATCH. How it ended is kept for
+a while: who lost the answer repeats the last PATCH, without a body, and gets it again. After 429 or 5xx the body is
+kept instead, and that PATCH is another attempt.
+
+A sender may have `MOST_UPLOADS` uploads, and no more bytes in unfinished ones than one message may have: the oldest go.
+A part with a checksum counts whole or not at all; any other as far as it came before its connection broke. If the
+metadata tell the SHA-256 of the whole (`sha256`, 64 hexadecimal digits), that is checked, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Protocol
+
+from simnet.part_operations import operations_of_parts
+from simnet.partial_bodies import FolderBodies, MemoryBodies, PartialBodies
+from simnet.services import Reply, Request, Route, no_room, problem, too_large
+from simnet.spool import SpoolError
+from simnet.tenancy import Message
+from simnet.tus import (
+    CHECKSUM,
+    CHECKSUM_MISMATCH,
+    CHECKSUMS,
+    EXPIRES,
+    EXTENSIONS,
+    GONE,
+    LENGTH,
+    METADATA,
+    MISMATCH,
+    NO_UPLOAD,
+    OFFSET,
+    OTHER_OFFSET,
+    OVERRIDE,
+    PART_TYPE,
+    RESUMABLE,
+    UPLOAD,
+    VERSION,
+    Checksum,
+    PartRequest,
+    metadata_in,
+    number_in,
+)
+from simnet.uploads import Outcome, Upload
+
+MOST_UPLOADS = 4
+_METHODS = ("OPTIONS", "HEAD", "PATCH", "DELETE", "POST")  # of an upload
+_MOST_GONE = 1000  # identities that are remembered, to say 410 rather than 404
+
+
+class Surroundings(Protocol):
+    """What uploads need of the host that serves them."""
+
+    def unix_s(self) -> float:
+        """Seconds since 1970; in virtual time, since the start of the run."""
+
+    def unguessable(self, purpose: str) -> str:
+        """A name that nobody can guess, of 32 hexadecimal digits."""
+
+
+Serve = Callable[[Route, Request], Awaitable[Reply]]
+
+
+class Uploads:
+    """The messages to one route that come in parts.
+
+    `serve` checks a message that is whole and lets the handler answer, `ask` only does the latter; `record` writes down
+    what there is to say of a part. No message may be longer than `limit_bytes`, if that is not 0.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        host: Surroundings,
+        *,
+        serve: Serve,
+        ask: Serve,
+        record: Callable[..., None],
+        limit_bytes: int,
+    ) -> None:
+        self._route = route
+        self._host = host
+        self._serve = serve
+        self._ask = ask
+        self._record = record
+        self._limit_bytes = limit_bytes
+        self._bodies: PartialBodies = MemoryBodies() if route.spool is None else FolderBodies(route.spool)
+        self._uploads = {upload.identity: upload for upload in self._bodies.left(route.kept_s)}
+        self._gone: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweep()
+
+    async def answer(self, part: PartRequest) -> Reply:
+        """What the service says to a request of the protocol."""
+        method = part.headers.get(OVERRIDE, part.method).upper()
+        if method == "OPTIONS":
+            return self._offer()
+        if part.headers.get(RESUMABLE) != VERSION:
+            return problem(412, "tus-version", f"say {RESUMABLE}: {VERSION}; no other version is spoken here")
+        self._sweep()
+        if not part.upload:
+            return await self._create(part) if method == "POST" else _no_such_method(method, "POST")
+        upload = self._uploads.get(part.upload)
+        if upload is None or upload.path != part.path:
+            return self._missing(part.upload)
+        if upload.sender != part.source:
+            return problem(403, "not-you", f"{part.source} may not go on with an upload of another")
+        if method == "HEAD":
+            return await self._tell(upload)
+        if method == "PATCH":
+            return await self._extend(upload, part)
+        if method == "DELETE":
+            return await self._give_up(upload)
+        return _no_such_method(method, "HEAD, PATCH and DELETE")
+
+    def close(self) -> None:
+        """Sweep no more; what is in a folder stays there."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- the operations --------------------------------------------------------------------------
+
+    def _offer(self) -> Reply:
+        largest = {"Tus-Max-Size": str(self._limit_bytes)} if self._limit_bytes > 0 else {}
+        algorithms = {"Tus-Checksum-Algorithm": ",".join(CHECKSUMS)}
+        return Reply(204, headers={"Tus-Version": VERSION, "Tus-Extension": EXTENSIONS, **algorithms, **largest})
+
+    async def _create(self, part: PartRequest) -> Reply:
+        length_bytes = number_in(part.headers.get(LENGTH))
+        if length_bytes is None:
+            return problem(400, "no-length", f"say the length of the whole message in {LENGTH}, in bytes")
+        if part.body_bytes != 0:
+            return problem(400, "early-body", "an upload is announced without a body; send that with PATCH")
+        if 0 < self._limit_bytes < length_bytes:
+            return too_large(self._limit_bytes)
+        metadata = part.headers.get(METADATA, "")
+        told = metadata_in(metadata)
+        if told is None:
+            return problem(400, "metadata", f"{METADATA} holds keys and Base64: key value,key value")
+        content_type = told.get("filetype", b"").decode("ascii", "replace") or Message().content_type
+        refusal = await self._announced(part, Message(b"", part.kinds, content_type))
+        if refusal is not None:
+            return refusal
+        await self._make_room(part.source, length_bytes)
+        identity = self._host.unguessable("upload")
+        expires_unix_s = self._host.unix_s() + self._route.kept_s
+        try:
+            body = self._bodies.new_body(identity)
+            upload = Upload(
+                identity, part.source, part.path, part.kinds, content_type, length_bytes, metadata, expires_unix_s, body
+            )
+            await self._bodies.keep(upload)
+        except OSError as error:
+            return no_room(error.strerror or str(error))
+        self._uploads[identity] = upload
+        self._sweep()
+        if length_bytes == 0:
+            with upload.taken_by(None):
+                reply = await self._whole(upload, part)
+            if reply.status >= 400:
+                return reply
+        return Reply(201, headers={"Location": f"{part.raw_path}/{identity}", **self._expiry(upload)})
+
+    async def _announced(self, part: PartRequest, message: Message) -> Reply | None:
+        """The service's refusal of a message of which nothing has come yet, or None."""
+        announced = self._route.announced
+        if announced is None:
+            return None
+
+        async def handle(request: Request) -> Reply:
+            return await announced(request) or Reply(204)
+
+        reply = await self._ask(replace(self._route, handler=handle), self._request(part, message))
+        return reply if reply.status >= 400 else None
+
+    async def _tell(self, upload: Upload) -> Reply:
+        await upload.interrupted()
+        if upload.identity not in self._uploads:
+            return self._missing(upload.identity)
+        if upload.outcome is None and upload.busy is None:
+            refusal = await self._safe(upload)
+            if refusal is not None:
+                return refusal
+        headers = {OFFSET: str(upload.offset), LENGTH: str(upload.length_bytes), "Cache-Control": "no-store"}
+        if upload.metadata:
+            headers[METADATA] = upload.metadata
+        return Reply(200, headers={**headers, **self._expiry(upload)})
+
+    async def _give_up(self, upload: Upload) -> Reply:
+        await upload.at_rest()
+        if upload.identity not in self._uploads:
+            return self._missing(upload.identity)
+        self._forget(upload)
+        return Reply(204)
+
+    async def _extend(self, upload: Upload, part: PartRequest) -> Reply:
+        if part.headers.get("Content-Type", "").split(";")[0].strip().lower() != PART_TYPE:
+            return problem(415, "part-type", f"a part has the Content-Type {PART_TYPE}")
+        if "Content-Encoding" in part.headers:
+            return problem(415, "part-encoding", "a part is sent as it is, without a Content-Encoding")
+        offset = number_in(part.headers.get(OFFSET))
+        if offset is None:
+            return problem(400, "no-offset", f"say in {OFFSET} where the part begins, in bytes")
+        checksum = None
+        if (told := part.headers.get(CHECKSUM)) is not None:
+            checksum = Checksum.told(told)
+            if checksum is None:
+                known = ", ".join(CHECKSUMS)
+                return problem(400, "checksum", f"{CHECKSUM} is an algorithm ({known}), a space, and its sum in Base64")
+        await upload.at_rest()
+        if upload.identity not in self._uploads:
+            return self._missing(upload.identity)
+        with upload.taken_by(part.interrupt):
+            return await self._extended(upload, part, offset, checksum)
+
+    async def _extended(self, upload: Upload, part: PartRequest, offset: int, checksum: Checksum | None) -> Reply:
+        here = upload.offset
+        if offset != here:
+            return problem(409, OTHER_OFFSET, f"the part begins at {offset}; {here} bytes are here: go on from there")
+        if part.body_bytes is not None and offset + part.body_bytes > upload.length_bytes:
+            return _too_long(upload)
+        if upload.outcome is not None:
+            return self._as_ended(upload, upload.outcome.reply())
+        refusal = await self._written(upload, part, checksum) or await self._safe(upload)
+        upload.expires_unix_s = self._host.unix_s() + self._route.kept_s
+        if refusal is not None:
+            return refusal
+        if upload.body.size_bytes < upload.length_bytes:
+            return Reply(204, headers={OFFSET: str(upload.body.size_bytes), **self._expiry(upload)})
+        return await self._whole(upload, part)
+
+    async def _written(self, upload: Upload, part: PartRequest, checksum: Checksum | None) -> Reply | None:
+        """Let the part go into the body, as far as it comes; a refusal if it cannot stay, or nothing more fits."""
+        body = upload.body
+        try:
+            await body.open()
+        except OSError as error:
+            return no_room(error.strerror or str(error))
+        begins_at, undo, counts = body.size_bytes, body.mark(), checksum is None
+        try:
+            async for piece in part.pieces():
+                if body.size_bytes + len(piece) > upload.length_bytes:
+                    counts = False
+                    return _too_long(upload)
+                body.write(piece)
+                if checksum is not None:
+                    checksum.update(piece)
+            if checksum is not None:
+                counts = checksum.agrees()
+                if not counts:
+                    detail = f"the part from {begins_at} on has another sum; nothing of it is kept: send it again"
+                    return problem(CHECKSUM_MISMATCH, MISMATCH, detail)
+            return None
+        except SpoolError as error:
+            return no_room(str(error))
+        finally:
+            if not counts:
+                undo()
+            body.close()
+            came_bytes = body.size_bytes - begins_at
+            self._record(peer=upload.sender, path=upload.path, offset=begins_at, bytes=came_bytes)
+
+    async def _safe(self, upload: Upload) -> Reply | None:
+        """Have on the medium what is going to be told; a refusal if that fails."""
+        try:
+            await upload.body.sync()
+        except OSError as error:
+            return no_room(error.strerror or str(error))
+        return None
+
+    async def _whole(self, upload: Upload, part: PartRequest) -> Reply:
+        """Serve the message, now that all of it is here."""
+        if upload.busy is not None:
+            upload.busy.interrupt = None  # whoever sends the end again waits for this answer
+        try:
+            message = await upload.body.message(upload.kinds, upload.content_type)
+        except OSError:  # the medium has lost it
+            self._forget(upload)
+            return self._missing(upload.identity)
+        told = (metadata_in(upload.metadata) or {}).get("sha256")
+        if told is not None and not hmac.compare_digest(told, message.digest.encode()):
+            upload.body.release()
+            self._forget(upload)
+            detail = "what is here is not what was announced by its SHA-256; nothing of it is kept: begin anew"
+            return problem(CHECKSUM_MISMATCH, MISMATCH, detail)
+
+        async def as_part(request: Request) -> Reply:
+            reply = await self._route.handler(request)
+            return Reply(204) if reply.status < 300 else reply
+
+        try:
+            reply = await self._serve(replace(self._route, handler=as_part), self._request(part, message))
+        finally:
+            del message
+            is_here = upload.body.release()
+        if reply.may_come_again:
+            if not is_here:
+                self._forget(upload)
+            return reply
+        await self._keep_outcome(upload, Outcome.of(reply))
+        return self._as_ended(upload, reply)
+
+    async def _keep_outcome(self, upload: Upload, outcome: Outcome) -> None:
+        upload.outcome = outcome
+        upload.expires_unix_s = self._host.unix_s() + self._route.kept_s
+        try:
+            await self._bodies.keep(upload)
+            upload.body.drop()
+        except OSError:
+            # A medium that keeps nothing more: whoever asks again announces anew, and hears from the service itself.
+            self._forget(upload)
+
+    def _as_ended(self, upload: Upload, reply: Reply) -> Reply:
+        if reply.status >= 400:
+            return reply
+        return Reply(204, headers={OFFSET: str(upload.length_bytes), **self._expiry(upload)})
+
+    def _request(self, part: PartRequest, message: Message) -> Request:
+        return Request(part.source, self._route.method, part.path, part.parameters, part.headers, message)
+
+    # -- whose turn it is, and for how long ------------------------------------------------------
+
+    async def _make_room(self, sender: str, length_bytes: int) -> None:
+        """Let the oldest uploads of a sender go: those that have ended first, those that are coming last."""
+        mine = [upload for upload in self._uploads.values() if upload.sender == sender]
+        mine.sort(key=lambda upload: (upload.outcome is None, upload.busy is not None))
+        while mine:
+            held_bytes = sum(upload.length_bytes for upload in mine if upload.outcome is None)
+            if len(mine) < MOST_UPLOADS and not 0 < self._limit_bytes < held_bytes + length_bytes:
+                break
+            oldest = mine.pop(0)
+            await oldest.interrupted()
+            if oldest.busy is None and oldest.identity in self._uploads:  # else it is being served, and soon over
+                self._forget(oldest)
+
+    def _sweep(self) -> None:
+        """Forget what has expired, and come back when the next one does."""
+        now_s = self._host.unix_s()
+        for upload in list(self._uploads.values()):
+            if upload.expires_unix_s <= now_s and upload.busy is None:
+                self._forget(upload)
+        self.close()
+        if self._uploads:
+            next_s = min(upload.expires_unix_s for upload in self._uploads.values())
+            # Whoever is at an upload then gets a second more.
+            self._timer = asyncio.get_running_loop().call_later(max(next_s - now_s, 1.0), self._sweep)
+
+    def _forget(self, upload: Upload) -> None:
+        del self._uploads[upload.identity]
+        self._gone[upload.identity] = None
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        with contextlib.suppress(OSError):  # what cannot be deleted now is swept when the folder is opened next
+            self._bodies.drop(upload)
+
+    def _missing(self, identity: str) -> Reply:
+        if identity in self._gone:
+            return problem(410, GONE, "the upload has ended, expired or given way to newer ones: announce it anew")
+        return problem(404, NO_UPLOAD, "there is no such upload here: announce it anew")
+
+    def _expiry(self, upload: Upload) -> dict[str, str]:
+        return {EXPIRES: formatdate(math.floor(upload.expires_unix_s), usegmt=True)}
+
+
+def _too_long(upload: Upload) -> Reply:
+    detail = f"the part goes beyond the {upload.length_bytes} bytes that were announced; nothing of it is kept"
+    return problem(413, "too-long", detail)
+
+
+def _no_such_method(method: str, known: str) -> Reply:
+    return problem(405, "method", f"{method} means nothing here; {known} do")
+
+
+def routes_of_parts(route: Route) -> list[Route]:
+    """The routes at which the parts of messages to a resumable one arrive; they are as open, and described with it."""
+    if route.about is not None:
+        return [
+            replace(route, method=part.method, path=part.path, about=part) for part in operations_of_parts(route.about)
+        ]
+    place = f"{route.path}/{{{UPLOAD}}}"
+    asked = [("OPTIONS", route.path), ("POST", route.path), *((method, place) for method in _METHODS)]
+    return [replace(route, method=method, path=path) for method, path in asked]
