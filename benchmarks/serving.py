@@ -2,9 +2,9 @@
 
     python benchmarks/serving.py [--sites K] [--size BYTES] [--pollers N] [--seconds S] [--repeats R] [--json]
 
-All on loopback. The server is a process of its own on one core, with all that `collab serve` does to an upload: a
-boundary that inspects it, the check against the task, the store that syncs it before the 201, the sums into which it is
-folded. The sites are one process on the other cores that sends bytes from memory and does nothing else.
+All on loopback. The server is a process of its own on one core, with all that `collab serve` does to an upload: its
+limits, a boundary that inspects it, the check against the task, the store that syncs it before the 201, the sums into
+which it is folded. The sites are one process on the other cores that sends bytes from memory and does nothing else.
 
 - Rate: bytes per second until the last site has its 201, as a ratio to a bare aiohttp handler that writes each body to
   a file (and syncs nothing, checks nothing), on the same core, in the same run; the median of R pairs. Beside it, until
@@ -76,6 +76,7 @@ def be_collab(folder: Path, sites: int, networks: int, *, idle: bool) -> None:
         from collab.agents.server import Arrival, ServerAgent
         from collab.compute import CPU
         from collab.data import ImageSpec
+        from collab.deploy.configuration import LABORATORY_INGRESS, LABORATORY_QUOTA
         from collab.deploy.store import Store, run_identity
         from collab.methods import collabdm
         from collab.privacy.inspection import ContentInspector
@@ -91,8 +92,8 @@ def be_collab(folder: Path, sites: int, networks: int, *, idle: bool) -> None:
     images = ImageSpec(CLASSES, CHANNELS, SIDE, (0.5,) * CHANNELS, (0.5,) * CHANNELS, ())
     settings = Settings(initial="noise", iterations=networks, images_per_class=1, augment=False, seeds="master")
     identity = run_identity("serving", 1, f"{sites} {networks}")
-    with Store(folder / "store", identity) as store:
-        network = SocketNetwork(topology, boundaries=boundaries)
+    with Store(folder / "store", identity, quota=LABORATORY_QUOTA) as store:
+        network = SocketNetwork(topology, boundaries=boundaries, ingress=LABORATORY_INGRESS)
         network.boundaries.ledger = store.ledger()
 
         def on_upload(arrival: Arrival) -> None:

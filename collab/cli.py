@@ -165,7 +165,7 @@ def serve(
     how = serving(scenario, config, address=address, port=port, store=store, runs_dir=runs_dir)
     chosen = scenarios.load(how.scenario, overrides or [])
     identity = run_identity(chosen.name, chosen.seed, chosen.dump())
-    with Store(how.store or place_beside(how.runs_dir, identity), identity) as kept:
+    with Store(how.store or place_beside(how.runs_dir, identity), identity, quota=how.quota) as kept:
         kept.clear_partial()
         with (
             open_run(how.runs_dir, chosen.name, name) as writer,

@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import torch
 
 from collab import wire
@@ -27,7 +26,6 @@ from collab.agents.client import take_part
 from collab.agents.messages import (
     CLAIM_PATH,
     EXPERIMENT_PATH,
-    SITES_PATH,
     UPLOAD_PATH,
     message,
     not_found,
@@ -37,6 +35,7 @@ from collab.agents.server import Arrival, ServerAgent
 from collab.agents.terms import Terms
 from collab.api_description import api_description
 from collab.compute import reporting_to
+from collab.deploy.introduction import introduce
 from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
 from collab.deploy.watch import Watch
@@ -61,10 +60,8 @@ from simnet import Host, Network, Reply, Request, Route, problem, trace_file
 from simnet.errors import SimnetError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.services import route_of
-from simnet.sessions import new_session
 from simnet.tenancy import Message
 
-_BETWEEN_ATTEMPTS_S = 1.0
 _FAREWELL_S = 10.0
 _LONGEST_REASON = 500
 
@@ -277,7 +274,7 @@ def join_run(
     """
     url = url.rstrip("/")
     listener = listener or Silence()
-    text, name = asyncio.run(_introduce(url, site, patience_s, egress))
+    text, name = asyncio.run(introduce(url, site, patience_s, egress))
     scenario = scenario or parse(text, f"{url}{EXPERIMENT_PATH}")
     material = prepare(scenario, listener, real=True)
     if name not in material.holdings:
@@ -330,34 +327,3 @@ async def _give_up(host: Host, error: Exception) -> None:
     ):  # the server may be why; what went wrong is raised all the same
         async with asyncio.timeout(_FAREWELL_S):
             await host.request(SERVER, "DELETE", CLAIM_PATH.format(site=host.name), told)
-
-
-async def _introduce(url: str, site: str | None, patience_s: float, egress: Egress) -> tuple[str, str]:
-    """The text of the scenario, and the name of the site to be; waits for a server that is not up yet."""
-    deadline_s = time.monotonic() + patience_s
-    claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
-    async with new_session(tls=egress.tls, headers=egress.headers(url)) as session:
-        while True:
-            try:
-                experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
-                claimed = await _ask(session, "POST", claim)
-                return str(experiment["scenario"]), str(claimed["site"])
-            except aiohttp.ClientConnectorCertificateError as error:
-                raise RunFailedError(
-                    f"what answers at {url} is not to be trusted: {error.certificate_error}"
-                ) from error
-            except aiohttp.ClientConnectionError as error:
-                if time.monotonic() > deadline_s:
-                    raise RunFailedError(f"nobody answers at {url}: {error}") from error
-                await asyncio.sleep(_BETWEEN_ATTEMPTS_S)
-            except (aiohttp.ClientError, WireError, KeyError) as error:
-                raise RunFailedError(f"what answers at {url} is no collab server: {error}") from error
-
-
-async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any:
-    async with session.request(method, address, allow_redirects=False) as response:
-        body = await response.read()
-        if response.status >= 400:
-            reply = Reply(response.status, Message(body, content_type=response.content_type))
-            raise RunFailedError(f"{address} answered {response.status}: {reply.reason or response.reason}")
-        return wire.unpack(body).fields

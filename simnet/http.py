@@ -262,7 +262,7 @@ class HttpCarriage(Carriage):
             message = None if body is None else Message(body, kinds, http.content_type)
             return await self._whole(route, source, http, message, body_limit_bytes)
         try:
-            file = route.spool.open()
+            file = route.spool.open(http.content_length or 0)
         except OSError as error:
             return no_room(error.strerror or str(error))
         try:

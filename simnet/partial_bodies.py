@@ -29,8 +29,8 @@ _READ_BYTES = 1024 * 1024
 class PartialBodies(Protocol):
     """A place for uploads that have begun."""
 
-    def new_body(self, identity: str) -> PartialBody:
-        """An empty body."""
+    def new_body(self, identity: str, length_bytes: int) -> PartialBody:
+        """An empty body, that is to be so long. Raises `OSError`, also if it has no room."""
 
     def left(self, kept_s: float) -> Iterator[Upload]:
         """What an earlier process has left, each kept for `kept_s` seconds after its last byte."""
@@ -90,7 +90,7 @@ class MemoryBody:
 class MemoryBodies:
     """Uploads in memory, as long as the service lives."""
 
-    def new_body(self, identity: str) -> PartialBody:
+    def new_body(self, identity: str, length_bytes: int) -> PartialBody:
         """An empty body."""
         return MemoryBody()
 
@@ -219,9 +219,10 @@ class FolderBodies:
         self._bodies = spool.partial_folder / "bodies"
         self._records = FolderDisk(spool.partial_folder / "records")
 
-    def new_body(self, identity: str) -> PartialBody:
-        """An empty body. Raises `OSError`."""
+    def new_body(self, identity: str, length_bytes: int) -> PartialBody:
+        """An empty body, that is to be so long. Raises `OSError`, also if it has no room."""
         self._bodies.mkdir(parents=True, exist_ok=True)
+        self._spool.check_room(length_bytes)
         path = self._bodies / identity
         path.touch()
         return FileBody(self._spool, path)

@@ -163,7 +163,7 @@ class Uploads:
         identity = self._host.unguessable("upload")
         expires_unix_s = self._host.unix_s() + self._route.kept_s
         try:
-            body = self._bodies.new_body(identity)
+            body = self._bodies.new_body(identity, length_bytes)
             upload = Upload(
                 identity, part.source, part.path, part.kinds, content_type, length_bytes, metadata, expires_unix_s, body
             )

@@ -8,6 +8,7 @@ it until it is read.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import mmap
 import os
@@ -21,6 +22,7 @@ from simnet.tenancy import Message
 
 SMALLEST_SPOOLED_BYTES = 64 * 1024
 """Bodies that are announced to be shorter stay in memory: a file for each would cost more than it saves."""
+_LOOK_EVERY_BYTES = 4 * 1024 * 1024
 _LULL_S, _LULL_BYTES = 0.2, 1_000_000
 
 
@@ -32,20 +34,29 @@ class Spool:
     """A folder for bodies on their way in. It is made when the first one comes.
 
     What a process that was killed left there is of no use to anybody: `clear` deletes it. Unfinished uploads, which
-    are of use, are in `partial_folder` (`simnet.partial_bodies`).
+    are of use, are in `partial_folder` (`simnet.partial_bodies`). `free_bytes` of the file system are left to others.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, free_bytes: int = 0) -> None:
         self.folder = folder
         self.partial_folder = folder / "partial"
+        self.free_bytes = free_bytes
         self.received_bytes = 0
         """Of all bodies so far."""
         self._before_bytes = 0  # when `lull` looked last
 
-    def open(self) -> SpoolFile:
-        """A new file for one body. Raises `OSError`."""
+    def open(self, announced_bytes: int = 0) -> SpoolFile:
+        """A new file for one body. Raises `OSError`, also if a body of so many bytes has no room."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.check_room(announced_bytes)
         return SpoolFile(self)
+
+    def check_room(self, more_bytes: int) -> None:
+        """Raises `OSError` if so many bytes more would not leave what is to be left."""
+        if self.free_bytes:
+            found = os.statvfs(self.folder)
+            if found.f_bavail * found.f_frsize - more_bytes < self.free_bytes:
+                raise OSError(errno.ENOSPC, f"{self.free_bytes} B of the disk must stay free")
 
     async def lull(self) -> None:
         """Return when no more than 5 MB/s come in: what can be done later would hold up who is sending."""
@@ -86,6 +97,8 @@ class SpoolFile:
         """Add what came next. Raises `SpoolError`."""
         rest = memoryview(piece)
         try:
+            if self.size_bytes // _LOOK_EVERY_BYTES != (self.size_bytes + len(piece)) // _LOOK_EVERY_BYTES:
+                self._spool.check_room(0)  # others write, too, and not every body has been announced
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:

@@ -15,18 +15,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from collab.complaints import explain
 from collab.deploy import tokens
 from collab.deploy.identity import Identities, TokenCheck, read_authorities
+from collab.deploy.limit_settings import LABORATORY_LIMITS, LimitSettings
+from collab.deploy.quota import Quota
 from collab.deploy.revocation import RevocationList
 from collab.deploy.shutdown import GRACE_S
 from collab.deploy.tls import check_private, client_context, server_context
 from collab.document import Document, PlacedError
 from collab.errors import CredentialsError, ScenarioError
 from collab.extending import read_text
-from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
+from simnet.ingress import OPEN_EGRESS, Egress, Ingress
 
 LOOPBACK = "127.0.0.1"
 LABORATORY_PORT = 8080
 PATIENCE_S = 60.0
 RUNS_DIR = Path("runs")
+LABORATORY_INGRESS = Ingress(limits=LABORATORY_LIMITS)
+"""Neither TLS nor proof, but limits."""
+LABORATORY_QUOTA = Quota()
 Number = TypeVar("Number", int, float)
 Configuration = TypeVar("Configuration", bound=BaseModel)
 
@@ -79,6 +84,7 @@ class ServerConfiguration(_Settings):
     revoked: Place | None = None
     runs_dir: Place = Field(RUNS_DIR, validate_default=True)
     store: Place | None = None
+    limits: LimitSettings = LimitSettings()
     grace_s: Grace = GRACE_S
 
     @model_validator(mode="after")
@@ -100,6 +106,7 @@ class ServerConfiguration(_Settings):
         return Ingress(
             server_context(tls.certificate, tls.key, tls.client_authority),
             Identities(authorities=authorities, token_check=check, revoked=revoked),
+            limits=self.limits.limits(),
         )
 
 
@@ -145,10 +152,11 @@ class Serving:
     port: int
     store: Path | None
     runs_dir: Path
-    ingress: Ingress = OPEN_INGRESS
+    ingress: Ingress = LABORATORY_INGRESS
     joined_by: str = ""
     """What to put after `collab join`; the server's URL if it is empty."""
     grace_s: float = GRACE_S
+    quota: Quota = LABORATORY_QUOTA
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ def serving(
         said.ingress(),
         "--config FILE",
         said.grace_s,
+        said.limits.quota(),
     )
 
 

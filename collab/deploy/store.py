@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
 from collab.errors import StoppedError, StoreError
@@ -52,13 +53,15 @@ class Accepted:
 class Store:
     """The register of a deployed server, in a folder. To be closed, best by `with`.
 
-    `identity` is what the store belongs to, for example scenario and seed: a store of another is refused. Raises
-    `StoreError`, also if another process uses the store or it was made by a newer version.
+    `identity` is what the store belongs to, for example scenario and seed: a store of another is refused. Beyond the
+    `quota` nothing is kept. Raises `StoreError`, also if another process uses the store or it was made by a newer
+    version.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, str], *, quota: Quota | None = None) -> None:
         self.folder = folder
-        self.spool = Spool(folder / "incoming")
+        self._quota = quota
+        self.spool = Spool(folder / "incoming", free_bytes=0 if quota is None else quota.free_bytes)
         self._payloads = folder / "payloads"
         self._lock = threading.Lock()
         self._ledger_entries: list[str] = []
@@ -217,7 +220,8 @@ class Store:
     async def accept(self, task: str, site: str, message: Message) -> None:
         """Keep a site's upload for a task: when this returns it is on the medium.
 
-        Raises `OSError`, also if the register cannot be written; then nothing was kept.
+        Raises `OSError`, also if the register cannot be written or the site has its share of the disk; then nothing
+        was kept.
         """
         try:
             await asyncio.to_thread(self._accept, task, site, message)
@@ -226,12 +230,14 @@ class Store:
 
     def _accept(self, task: str, site: str, message: Message) -> None:
         body = message.body
+        if self._quota is not None:
+            self._quota.check(site, self._kept_bytes(site), len(body))
         path = self._payload(message.digest)
         self._make_folder(path.parent)
         if isinstance(message, SpooledMessage) and self.spool.owns(message.file):
             file = message.file
         else:
-            file = self.spool.open()
+            file = self.spool.open(len(body))
             file.write(body)
         try:
             file.sync()
@@ -244,6 +250,11 @@ class Store:
         row = (task, site, message.digest, len(body), time.time())
         with self._lock:
             self._commit("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", [row])
+
+    def _kept_bytes(self, site: str) -> int:
+        with self._lock:
+            (kept,) = self._database.execute("SELECT sum(size_bytes) FROM uploads WHERE site = ?", (site,)).fetchone()
+        return int(kept or 0)
 
     def take_back(self, task: str, site: str) -> None:
         """Forget an upload of which the site has not been told that it was accepted."""

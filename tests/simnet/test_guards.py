@@ -9,6 +9,7 @@ import pytest
 
 from simnet import Reply, Route
 from simnet.guards import Guard, Limits, affordable_connections, network_of
+from simnet.spool import Spool
 from tests.simnet.raw_connections import answer, asked, put, take, visited
 
 CHUNKED = {"Content_Length": None, "Transfer_Encoding": "chunked"}
@@ -184,3 +185,30 @@ def test_as_many_connections_as_there_may_be_files(monkeypatch):
     assert lifted == [(500 + 64 + 128, 1000), (1000, 1000)]
     had = (-1, -1)
     assert affordable_connections(4096) == 4096
+
+
+def test_of_a_part_that_does_not_come_what_has_come_is_kept():
+    tus = {"Tus_Resumable": "1.0.0"}
+
+    async def visit(connect):
+        _, begun, _ = await asked(connect, put(Upload_Length="10", **tus).replace(b"PUT /", b"POST /x"))
+        place = begun["Location"].encode()
+        part = {"Content_Type": "application/offset+octet-stream", "Upload_Offset": "0", "Content_Length": 10, **tus}
+        slow, _, _ = await asked(connect, put(**part).replace(b"PUT /", b"PATCH " + place) + b"1234")
+        _, told, _ = await asked(connect, put(**tus).replace(b"PUT /", b"HEAD " + place))
+        part |= {"Upload_Offset": "4", "Content_Length": 6}
+        rest, _, _ = await asked(connect, put(**part).replace(b"PUT /", b"PATCH " + place) + b"567890")
+        return slow, told["Upload-Offset"], rest
+
+    assert visited(visit, Route("PUT", "/x", take, resumable=True), window_s=0.2) == (408, "4", 204)
+
+
+def test_a_part_that_has_no_room_is_not_begun(tmp_path):
+    async def visit(connect):
+        request = put(Upload_Length="10", Tus_Resumable="1.0.0").replace(b"PUT /", b"POST /x")
+        return await asked(connect, request)
+
+    route = Route("PUT", "/x", take, resumable=True, spool=Spool(tmp_path, free_bytes=2**62))
+    status, _, body = visited(visit, route)
+    assert (status, b"must stay free" in body) == (507, True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

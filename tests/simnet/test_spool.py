@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,3 +156,29 @@ def test_nothing_to_come_is_a_lull(tmp_path):
         await asyncio.wait_for(spool.lull(), 1e-3)  # at once: nothing has come since
 
     asyncio.run(wait())
+
+
+@pytest.mark.parametrize(("body", "status"), [(LARGE, 507), (b"small", 201)])
+def test_what_must_stay_free_of_a_disk_stays_free(tmp_path, body, status):
+    seen, (reply,) = exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path, free_bytes=2**62), [body])
+    assert reply.status == status
+    assert list(tmp_path.iterdir()) == []
+    if status == 507:
+        assert (seen, reply.reason) == (
+            [], f"The body cannot be kept: {2**62} B of the disk must stay free. Send it again later.",
+        )  # fmt: skip
+
+
+def test_what_must_stay_free_is_looked_at_before_a_body_comes_and_while_it_does(tmp_path, monkeypatch):
+    free = [10_000_000]
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=free[0], f_frsize=1))
+    spool = Spool(tmp_path, free_bytes=4_000_000)
+    with pytest.raises(OSError, match="4000000 B of the disk must stay free"):
+        spool.open(6_000_001)
+    file = spool.open(6_000_000)
+    file.write(bytes(4_000_000))
+    free[0] = 3_999_999  # somebody else writes, too
+    file.write(bytes(100))
+    with pytest.raises(SpoolError, match="must stay free"):
+        file.write(bytes(1_000_000))
+    file.discard()

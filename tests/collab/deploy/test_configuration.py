@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from collab.deploy.configuration import Serving, joining, load_server, load_site, serving
+from collab.deploy.configuration import LABORATORY_INGRESS, Serving, joining, load_server, load_site, serving
+from collab.deploy.limit_settings import LimitSettings
+from collab.deploy.quota import Quota
 from collab.errors import CredentialsError, ScenarioError
-from simnet.ingress import OPEN_INGRESS, Credentials
+from simnet.guards import Limits
+from simnet.ingress import Credentials
 from tests.collab.deploy.deployments import AUDIENCE, Deployment
 
 SERVER = """\
@@ -55,7 +61,7 @@ def test_a_server_as_it_says(folder):
 def test_the_laboratory_without_a_configuration(tmp_path):
     scenario = tmp_path / "a.yaml"
     how = serving(scenario, None, address=None, port=None, store=None, runs_dir=None)
-    assert how == Serving(scenario, "127.0.0.1", 8080, None, how.runs_dir, OPEN_INGRESS, "")
+    assert how == Serving(scenario, "127.0.0.1", 8080, None, how.runs_dir, LABORATORY_INGRESS, "")
     assert joining("http://a", None, site=None, scenario=None, patience_s=None).patience_s == 60.0
 
 
@@ -74,7 +80,50 @@ def test_a_site_as_it_says_with_a_token_that_may_change(folder):
         joining(None, folder / "config.yaml", site=None, scenario=None, patience_s=None)
 
 
+def test_a_server_without_limits_has_those_of_every_server(folder):
+    how = serving(None, written(folder, SERVER), address=None, port=None, store=None, runs_dir=None)
+    assert (how.ingress.limits, how.quota) == (Limits(), Quota())
+
+
+def test_a_server_has_the_limits_that_it_says(folder):
+    said = """\
+limits:
+  requests_per_s: 1
+  request_burst: 2
+  requests_at_once: 3
+  requests_in_all: 4
+  connections: 5
+  connections_per_address: 6
+  head_time: 7 s
+  least_rate: 8 kbit/s
+  rate_window: 9 s
+  free_disk: 10 MB
+  disk_per_site: 11 MB
+"""
+    how = serving(None, written(folder, SERVER + said), address=None, port=None, store=None, runs_dir=None)
+    assert how.ingress.limits == Limits(1, 2, 3, 4, 5, 6, 7.0, 8000.0, 9.0)
+    assert how.quota == Quota(free_bytes=10_000_000, site_bytes=11_000_000)
+
+
+def test_the_page_of_deployment_has_every_limit_with_its_default():
+    table = (Path(__file__).parents[3] / "docs/deployment.md").read_text().split("| setting | default |")[1]
+    told = {}
+    for row in table.split("\n\n")[0].splitlines()[2:]:
+        names, defaults = row.split("|")[1:3]
+        told |= dict(zip(re.findall(r"`(\w+)`", names), defaults.strip().split(", "), strict=True))
+    assert told == {name: str(value) for name, value in LimitSettings().model_dump().items()}
+
+
+def test_in_the_laboratory_many_sites_behind_one_address_are_welcome():
+    ours, theirs = LABORATORY_INGRESS.limits, Limits()
+    assert ours.connections_per_address == ours.connections == theirs.connections
+    assert (ours.head_s, ours.least_bps, ours.window_s) == (theirs.head_s, theirs.least_bps, theirs.window_s)
+
+
 WRONG_SERVERS = [
+    (SERVER + "limits: {requests: 5}\n", r':9:10: limits.requests: there is no setting "requests" here'),
+    (SERVER + "limits: {connections: 0}\n", r":9:23: limits.connections: found 0, expected at least 1"),
+    (SERVER + "limits: {head_time: 0 s}\n", r":9:21: limits.head_time: found "),
     (SERVER.replace("tls:", "tsl:"), r':3:1: tsl: there is no setting "tsl" here; did you mean "tls"'),
     (SERVER.replace("port: 0", "port: 70000"), r":2:31: listen.port: found 70000, expected at most 65535"),
     (SERVER.replace("  key: server.key\n", ""), r':3:1: tls.key: the setting "key" is missing'),

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from collab.deploy import schema
+from collab.deploy.quota import Quota
 from collab.deploy.store import Accepted, Store, place_beside, run_identity
 from collab.errors import StoreError
 from simnet import Message
@@ -277,3 +278,24 @@ def test_the_default_place_is_the_same_for_the_same_run(tmp_path):
     assert place_beside(tmp_path, IDENTITY) == place_beside(tmp_path, run_identity("tiny", 3, "seed: 3\n"))
     assert place_beside(tmp_path, IDENTITY) != place_beside(tmp_path, run_identity("tiny", 4, "seed: 4\n"))
     assert place_beside(tmp_path, IDENTITY).name.startswith(".tiny-")
+
+
+def test_a_site_has_a_share_of_the_disk_and_no_more(tmp_path):
+    with Store(tmp_path / "store", IDENTITY, quota=Quota(free_bytes=0, site_bytes=10)) as store:
+        for task in ("task-1", "task-2"):
+            store.open_task(task)
+        accept(store, "client-0", b"sixsix")
+        with pytest.raises(OSError, match="of client-0 6 B are kept; with 5 B more it would be beyond the 10 B"):
+            accept(store, "client-0", b"five5", task="task-2")
+        accept(store, "client-1", b"five5", task="task-2")
+        accept(store, "client-0", b"four", task="task-2")
+        assert list(store.uploads("task-2")) == ["client-1", "client-0"]
+        assert list((store.folder / "incoming").iterdir()) == []
+
+
+def test_what_must_stay_free_of_the_disk_is_not_taken_by_small_uploads_either(tmp_path):
+    with Store(tmp_path / "store", IDENTITY, quota=Quota(free_bytes=2**62)) as store:
+        store.open_task("task-1")
+        with pytest.raises(OSError, match="must stay free"):
+            accept(store, "client-0", b"small")
+        assert store.uploads("task-1") == {}

@@ -1,0 +1,78 @@
+"""A site that knows only an address, and servers that have no time for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from collab.agents.messages import message
+from collab.deploy import introduction
+from collab.deploy.introduction import introduce
+from collab.errors import RunFailedError
+from simnet.ingress import OPEN_EGRESS
+from simnet.services import problem
+
+EXPERIMENT = (200, message({"scenario": "name: a"}).body, {})
+CLAIMED = (201, message({"site": "client-7"}).body, {})
+
+
+def refused(status, code, **headers):
+    body = problem(status, code, "in a moment").message.body
+    return status, body, {"Content-Type": "application/problem+json", **headers}
+
+
+def introduced(answers, patience_s=60.0, site=None):
+    """What a newcomer gets from a server that gives these answers, one after the other; and what it asked."""
+    left, asked = list(answers), []
+
+    async def answer(request):
+        asked.append((request.method, request.path))
+        status, body, headers = left.pop(0)
+        return web.Response(status=status, body=body, headers=headers)
+
+    async def main():
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            return await introduce(f"http://127.0.0.1:{runner.addresses[0][1]}", site, patience_s, OPEN_EGRESS)
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(main()), asked
+
+
+def test_a_newcomer_gets_the_scenario_and_a_name():
+    assert introduced([EXPERIMENT, CLAIMED]) == (
+        ("name: a", "client-7"), [("GET", "/v1/experiment"), ("POST", "/v1/sites")],
+    )  # fmt: skip
+    assert introduced([EXPERIMENT, CLAIMED], site="client-7")[1][1] == ("POST", "/v1/sites/client-7")
+
+
+def test_a_server_that_has_no_time_is_asked_again_when_it_says(monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(introduction.asyncio, "sleep", sleep)
+    answers = [refused(429, "rate", **{"Retry-After": "3"}), EXPERIMENT, refused(503, "busy"), EXPERIMENT, CLAIMED]
+    assert introduced(answers)[0] == ("name: a", "client-7")
+    assert [seconds for seconds in slept if seconds] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (refused(503, "busy", **{"Retry-After": "60"}), r"/v1/experiment answered 503: in a moment"),
+        (refused(403, "not-you"), r"/v1/experiment answered 403: in a moment"),
+        ((200, b"<html>", {}), r"what answers at http\S+ is no collab server"),
+    ],
+)
+def test_a_newcomer_that_has_to_go_says_why(answer, reason):
+    with pytest.raises(RunFailedError, match=reason):
+        introduced([answer], patience_s=10.0)
