@@ -12,14 +12,16 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
 from collab import commands
+from collab.deploy import logs
 from collab.deploy.shutdown import SERVER_STOPPED, SITE_STOPPED, Terminated, terminate
 from collab.errors import (
     BROKEN_PIPE_EXIT_CODE,
@@ -31,6 +33,10 @@ from collab.errors import (
 )
 from collab.options import RUNS_DIR, AsJson, Overrides, RunName, RunsDir, ScenarioPath
 from collab.process import importing
+
+if TYPE_CHECKING:  # they need torch, which is slow to import
+    from collab.deploy.configuration import Serving
+    from collab.settings import Scenario
 
 P = ParamSpec("P")
 
@@ -78,7 +84,8 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
 
 def _leave(message: str, exit_code: int) -> NoReturn:
     """End the process at once: a job may still compute in its thread, and Python's own exit would make it abort."""
-    _say(f"collab: {message}")
+    level: logs.Level = "info" if exit_code == StoppedError.exit_code else "error"
+    _say(f"collab: {message}", "ended", level=level, exit_code=exit_code)
     _leave_quietly(exit_code)
 
 
@@ -148,42 +155,72 @@ def serve(
         typer.Option(help="Where accepted uploads are kept until the run is written; hidden in --runs if not given."),
     ] = None,
     runs_dir: Annotated[Path | None, typer.Option(help="Where run directories are; runs if not given.")] = None,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port for /healthz, /readyz and /metrics, 0 for any free one; none in the laboratory if not given.",
+            show_default=False,
+        ),
+    ] = None,
     name: RunName = None,
     as_json: AsJson = False,
 ) -> None:
     """Be the server of a scenario's method; the sites come with `collab join`."""
     with importing():
         from collab import scenario as scenarios
-        from collab.console import LiveProgress
         from collab.deploy.configuration import serving
+
+    _check_one_of(scenario, config, "SCENARIO")
+    how = serving(scenario, config, address=address, port=port, store=store, runs_dir=runs_dir, metrics_port=metrics)
+    if how.log is not None:
+        logs.begin(how.log.level, how.log.format)
+    summary = _served(how, scenarios.load(how.scenario, overrides or []), name)
+    logs.note("written", run=summary["run_dir"], seconds=summary["wall_s"])
+    _present(summary, as_json)
+
+
+def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
+    """Serve a scenario to its end; the summary of the run."""
+    with importing():
+        from collab.console import LiveProgress
         from collab.deploy.store import Store, place_beside, run_identity
         from collab.deploy.watch import Watch
+        from collab.run_listener import Silence
         from collab.standalone import serve_scenario
         from collab.store import open_run
 
-    _check_one_of(scenario, config, "SCENARIO")
-    how = serving(scenario, config, address=address, port=port, store=store, runs_dir=runs_dir)
-    chosen = scenarios.load(how.scenario, overrides or [])
+    def on_listening(url: str) -> None:
+        _say(f"listening on {url}; each site: collab join {how.joined_by or url}", "listening", url=url)
+
+    title, methods = f"{chosen.name}, serving", [chosen.method.name]
     identity = run_identity(chosen.name, chosen.seed, chosen.dump())
-    with Store(how.store or place_beside(how.runs_dir, identity), identity, quota=how.quota) as kept:
+    with (
+        Store(how.store or place_beside(how.runs_dir, identity), identity, quota=how.quota) as kept,
+        Watch(chosen.clients, probes=how.metrics, store=kept.folder, grace_s=how.grace_s) as watch,
+    ):
         kept.clear_partial()
+        if watch.probes_url:
+            _say(f"metrics on {watch.probes_url}/metrics", "probes", url=watch.probes_url)
         with (
             open_run(how.runs_dir, chosen.name, name) as writer,
-            LiveProgress(f"{chosen.name}, serving", [chosen.method.name], virtual=False) as progress,
+            nullcontext(Silence()) if logs.is_written() else LiveProgress(title, methods, virtual=False) as progress,
         ):
             summary = serve_scenario(
                 chosen,
                 writer,
                 address=how.address,
                 port=how.port,
-                on_listening=lambda url: _say(f"listening on {url}; each site: collab join {how.joined_by or url}"),
-                listener=progress,
+                on_listening=on_listening,
+                listener=watch.listener(progress),
                 store=kept,
                 ingress=how.ingress,
-                watch=Watch(how.grace_s),
+                watch=watch,
             )
         kept.run_is_over()
-    _present(summary, as_json)
+    return summary
 
 
 @app.command()
@@ -226,19 +263,21 @@ def join(
         from collab.standalone import join_run
 
     how = joining(url, config, site=site, scenario=scenario, patience_s=patience, disk=disk)
+    if how.log is not None:
+        logs.begin(how.log.level, how.log.format)
     chosen = None if how.scenario is None else scenarios.load(how.scenario, overrides or [])
     name = join_run(
         how.url,
         site=how.site,
         scenario=chosen,
         patience_s=how.patience_s,
-        on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}"),
-        egress=how.egress,
+        on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}", "joined", site=site),
+        egress=replace(how.egress, observer=logs.note_asked if logs.is_written() else None),
         trace_path=trace,
         disk_folder=how.disk,
         shutdown=Shutdown(how.grace_s),
     )
-    _say(f"{name} is done")
+    _say(f"{name} is done", "done", site=name)
 
 
 @app.command()
@@ -275,8 +314,12 @@ def _present(summary: dict[str, Any], as_json: bool) -> None:
         print_summary(summary)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _say(text: str, event: str = "told", *, level: logs.Level = "info", **facts: object) -> None:
+    """One line on standard error, of the log where one is written."""
+    if logs.is_written():
+        logs.note(event, text, level=level, **facts)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 @functools.lru_cache(maxsize=1)

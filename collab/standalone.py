@@ -134,6 +134,7 @@ def _serve(
     listener.method_began(settings.name, len(scenario.clients), network)
     gallery: dict[str, Any] = {}
     rounds: dict[str, list[int]] = {}
+    earlier_tasks = () if store is None else store.tasks()
 
     def on_upload(arrival: Arrival) -> None:
         listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
@@ -152,7 +153,7 @@ def _serve(
         serving.cancel()
         if not running.done():
             on_listening(network.url_of(SERVER))
-        return await (running if watch is None else watch.until_over(agent, running))
+        return await (running if watch is None else watch.until_over(agent, running, earlier_tasks))
 
     with reporting_to(listener.progress):
         outcome = run_network(network, main)

@@ -126,18 +126,14 @@ class ServerAgent:
         return int(self.settings.images_per_site(len(self.sites)))
 
     @property
-    def current(self) -> Round | None:
-        """The round that is open; None before, between and after rounds."""
-        return self._current
+    def rounds(self) -> Mapping[str, Round]:
+        """The rounds that this agent has begun, by task, in order; after a crash it comes to the earlier ones again."""
+        return self._rounds
 
     @property
     def is_over(self) -> bool:
         """Whether the sites are being told how the run ended, or have been."""
         return self._verdict is not None
-
-    def has_come_to(self, task: str) -> bool:
-        """Whether a task is handed out, or was, by this agent itself: not by an earlier one that has crashed."""
-        return task in self._rounds
 
     def send_away(self) -> None:
         """Answer all who wait for a task, now: the server is to stop, and they are to ask again in a moment."""

@@ -16,6 +16,7 @@ from collab.complaints import explain
 from collab.deploy import tokens
 from collab.deploy.identity import Identities, TokenCheck, read_authorities
 from collab.deploy.limit_settings import LABORATORY_LIMITS, LimitSettings
+from collab.deploy.logs import Format, Level
 from collab.deploy.quota import Quota
 from collab.deploy.revocation import RevocationList
 from collab.deploy.shutdown import GRACE_S
@@ -27,6 +28,7 @@ from simnet.ingress import OPEN_EGRESS, Egress, Ingress
 
 LOOPBACK = "127.0.0.1"
 LABORATORY_PORT = 8080
+PROBE_PORT = 9464
 PATIENCE_S = 60.0
 RUNS_DIR = Path("runs")
 LABORATORY_INGRESS = Ingress(limits=LABORATORY_LIMITS)
@@ -59,6 +61,19 @@ class Address(_Settings):
     port: Port = 8443
 
 
+class ProbeSettings(Address):
+    """Where a server answers to whoever operates it: /healthz, /readyz, /metrics."""
+
+    port: Port = PROBE_PORT
+
+
+class LogSettings(_Settings):
+    """What is written to standard error, and how."""
+
+    level: Level = "info"
+    format: Format = "json"
+
+
 class ServerTls(_Settings):
     """The server's certificate with what leads up to its authority, its key, and who issues those of sites."""
 
@@ -85,6 +100,8 @@ class ServerConfiguration(_Settings):
     runs_dir: Place = Field(RUNS_DIR, validate_default=True)
     store: Place | None = None
     limits: LimitSettings = LimitSettings()
+    metrics: ProbeSettings | None = ProbeSettings()
+    log: LogSettings = LogSettings()
     grace_s: Grace = GRACE_S
 
     @model_validator(mode="after")
@@ -122,6 +139,7 @@ class SiteConfiguration(_Settings):
     scenario: Place | None = None
     patience_s: float = Field(PATIENCE_S, ge=0)
     disk: Place | None = None
+    log: LogSettings = LogSettings()
     grace_s: Grace = GRACE_S
 
     @model_validator(mode="after")
@@ -155,6 +173,8 @@ class Serving:
     ingress: Ingress = LABORATORY_INGRESS
     joined_by: str = ""
     """What to put after `collab join`; the server's URL if it is empty."""
+    metrics: Address | None = None
+    log: LogSettings | None = None
     grace_s: float = GRACE_S
     quota: Quota = LABORATORY_QUOTA
 
@@ -169,6 +189,7 @@ class Joining:
     patience_s: float
     egress: Egress = OPEN_EGRESS
     disk: Path | None = None
+    log: LogSettings | None = None
     grace_s: float = GRACE_S
 
 
@@ -180,6 +201,7 @@ def serving(
     port: int | None,
     store: Path | None,
     runs_dir: Path | None,
+    metrics_port: int | None = None,
 ) -> Serving:
     """How to serve; of `scenario` and `config` exactly one is given, and whatever else is given wins over the latter.
 
@@ -188,8 +210,13 @@ def serving(
     if config is None:
         if scenario is None:
             raise AssertionError("a scenario or a configuration is given")
-        return Serving(scenario, address or LOOPBACK, _or(port, LABORATORY_PORT), store, runs_dir or RUNS_DIR)
+        metrics = None if metrics_port is None else Address(port=metrics_port)
+        where = (address or LOOPBACK, _or(port, LABORATORY_PORT))
+        return Serving(scenario, *where, store, runs_dir or RUNS_DIR, metrics=metrics)
     said = load_server(config)
+    metrics = said.metrics
+    if metrics_port is not None:
+        metrics = (metrics or ProbeSettings()).model_copy(update={"port": metrics_port})
     return Serving(
         said.scenario,
         address or said.listen.host,
@@ -198,6 +225,8 @@ def serving(
         runs_dir or said.runs_dir,
         said.ingress(),
         "--config FILE",
+        metrics,
+        said.log,
         said.grace_s,
         said.limits.quota(),
     )
@@ -228,6 +257,7 @@ def joining(
         _or(patience_s, said.patience_s),
         said.egress(),
         disk or said.disk,
+        said.log,
         said.grace_s,
     )
 

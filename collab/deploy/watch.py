@@ -1,37 +1,77 @@
-"""What whoever operates a server has of it while it runs: that it stops in order."""
+"""What whoever operates a server has of it while it runs: probes, metrics, a log, and that it stops in order."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
+from collab.data.progress import Unit
+from collab.deploy import logs
+from collab.deploy.configuration import Address
+from collab.deploy.health import Health, Served
+from collab.deploy.metrics import Metrics
+from collab.deploy.probes import Probes
 from collab.deploy.shutdown import GRACE_S, SERVER_STOPPED, Shutdown
-from simnet.door import Door
+from collab.results import MethodResult
+from collab.run_listener import Listener
+from simnet import Network
+from simnet.door import Door, Exchange
 
 T = TypeVar("T")
 _BACK_S = 5.0
 
 
-class Served(Protocol):
+class Stoppable(Served, Protocol):
     """What is watched: the agent of a server."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the sites are being told how it ended."""
 
     def send_away(self) -> None:
         """Answer all who wait for a task."""
 
 
 class Watch:
-    """The watch over one server; its `door` belongs into the `Ingress` of the network."""
+    """The watch over one server; its `door` belongs into the `Ingress` of the network. To be used by `with`.
 
-    def __init__(self, grace_s: float = GRACE_S) -> None:
-        self.door = Door()
-        self._shutdown = Shutdown(grace_s)
+    `probes` says where to answer to /healthz, /readyz and /metrics, None for nowhere; `store` is the folder without
+    which the server is not ready. Raises `AddressInUseError` where the block is entered.
+    """
 
-    async def until_over(self, agent: Served, running: asyncio.Future[T]) -> T:
-        """The result of `running`, which is the agent's run.
+    def __init__(
+        self,
+        sites: Collection[str],
+        *,
+        probes: Address | None = None,
+        store: Path | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self.health = Health(store)
+        self.metrics = Metrics(sites, self.health, store)
+        self.door = Door(self._heard if probes is not None or logs.is_written() else None)
+        self.metrics.watch(self.door)
+        self.probes_url = ""
+        """Where probes are answered."""
+        self._probes = probes
+        self._shutdown = Shutdown(grace_s, self._told_to_stop)
+        self._opened = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Answer to probes."""
+        if self._probes is not None:
+            where = Probes(self._probes.host, self._probes.port, self.health, self.metrics)
+            self.probes_url = self._opened.enter_context(where).url
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Answer no more."""
+        self._opened.close()
+
+    async def until_over(self, agent: Stoppable, running: asyncio.Future[T], earlier_tasks: Collection[str] = ()) -> T:
+        """The result of `running`, which is the agent's run; `earlier_tasks` are those of servers before a crash.
 
         Raises `StoppedError` once SIGTERM has come: then nobody more is let in, whoever waits is sent away, and those
         who send an upload have the grace time to end. Sites that are being told how it ended are told so first.
@@ -45,4 +85,55 @@ class Watch:
             agent.send_away()
             await self.door.wait_until_empty()
 
-        return await self._shutdown.end_or_stop(running, SERVER_STOPPED, leave)
+        self.health.serves(agent, earlier_tasks)
+        try:
+            return await self._shutdown.end_or_stop(running, SERVER_STOPPED, leave)
+        finally:
+            self.health.is_over()
+
+    def listener(self, listener: Listener) -> Listener:
+        """A listener that writes into the log what it hears, and passes it on."""
+        return _Noting(listener)
+
+    def _heard(self, exchange: Exchange) -> None:
+        self.metrics.heard(exchange)
+        logs.note_request(exchange)
+
+    def _told_to_stop(self) -> None:
+        self.health.stops()
+        logs.note("stopping", "told to stop (SIGTERM)", requests_in_progress=self.door.inside)
+
+
+class _Noting:
+    """Writes down what a listener hears: the beginning of everything that goes on for long."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._noted: set[str] = set()
+
+    def preparing(self, what: str, done: int, total: int, unit: Unit) -> None:
+        """Data is being downloaded or read."""
+        if what not in self._noted:
+            self._noted.add(what)
+            logs.note("preparing", what)
+        self._listener.preparing(what, done, total, unit)
+
+    def method_began(self, name: str, sites: int, network: Network) -> None:
+        """A method starts on a network of its own."""
+        logs.note("began", method=name, sites=sites)
+        self._listener.method_began(name, sites, network)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A computation got on."""
+        logs.note("progress", what, level="debug", done=done, total=total)
+        self._listener.progress(what, done, total)
+
+    def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:
+        """An upload was accepted."""
+        logs.note("upload", site=site, round=round_number, number=number, asked=asked)
+        self._listener.uploaded(site, round_number, number, asked)
+
+    def method_ended(self, result: MethodResult) -> None:
+        """A method was run and judged."""
+        logs.note("judged", method=result.name, missing=list(result.missing))
+        self._listener.method_ended(result)

@@ -17,6 +17,7 @@ listen: {port: 0}
 tls: {certificate: keys/server.pem, key: keys/server.key, client_authority: keys/authority.pem}
 tokens: {public_key: keys/tokens.pub, audience: tiny}
 revoked: revoked.txt
+metrics: null
 """
 
 
@@ -51,9 +52,9 @@ def test_sites_that_prove_who_they_are_make_the_set_of_the_laboratory(here):
     )  # fmt: skip
     joins = []
     try:
-        line = server.stderr.readline()
-        assert line.startswith("listening on https://127.0.0.1:"), line
-        url = line.split()[2].rstrip(";")
+        line = next(line for line in map(json.loads, server.stderr) if line["event"] == "listening")
+        assert line["text"].startswith("listening on https://127.0.0.1:"), line
+        url = line["url"]
         stranger = collab(here, "join", url, "--patience", "0")
         certain = "certificate: keys/client-0.pem\nkey: keys/client-0.key"
         imposter = collab(here, "join", "--config", site(here, "imposter", url, certain), "--site", "client-1")

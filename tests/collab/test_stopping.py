@@ -171,7 +171,7 @@ def test_a_site_that_waits_is_told_and_comes_back_and_may_be_stopped_itself(here
     server = start(*serve)
     assert "listening on" in server.stderr.readline()
     patient = start("join", url, "--site", "client-1", "--disk", "disk")
-    stopped = start("join", url, "--site", "client-0", "--disk", "disk", "--trace", "first.parquet")
+    stopped = start("join", url, "--site", "client-0", "--disk", "disk")
     assert "takes part" in stopped.stderr.readline()
     stop(stopped)
     while accepted(here) == 0:
@@ -189,4 +189,3 @@ def test_a_site_that_waits_is_told_and_comes_back_and_may_be_stopped_itself(here
     ours, theirs = alone["methods"]["collabdm"], json.loads(stdout)["methods"]["collabdm"]
     for field in ("result_digest", "bytes_up_per_client"):
         assert theirs[field] == ours[field]
-    assert (here / "first.parquet").exists()

@@ -58,17 +58,37 @@ def test_a_server_as_it_says(folder):
     assert serving(None, config, address="::1", port=9, store=None, runs_dir=None).port == 9
 
 
+def test_what_its_operator_has_of_a_server_is_there_unless_it_is_turned_off(folder):
+    def how(text, metrics_port=None):
+        nothing = {"address": None, "port": None, "store": None, "runs_dir": None}
+        return serving(None, written(folder, SERVER + text), **nothing, metrics_port=metrics_port)
+
+    given = how("")
+    assert (given.metrics.host, given.metrics.port) == ("127.0.0.1", 9464)
+    assert (given.log.level, given.log.format, given.grace_s) == ("info", "json", 30.0)
+    given = how("metrics: {host: 10.0.0.1}\nlog: {level: warning, format: text}\ngrace_s: 5\n")
+    assert (given.metrics.host, given.metrics.port) == ("10.0.0.1", 9464)
+    assert (given.log.level, given.log.format, given.grace_s) == ("warning", "text", 5.0)
+    assert how("metrics: null\n").metrics is None
+    assert how("metrics: null\n", metrics_port=7).metrics.port == 7
+    given = how("metrics: {host: 10.0.0.1}\n", metrics_port=0).metrics
+    assert (given.host, given.port) == ("10.0.0.1", 0)
+
+
 def test_the_laboratory_without_a_configuration(tmp_path):
     scenario = tmp_path / "a.yaml"
     how = serving(scenario, None, address=None, port=None, store=None, runs_dir=None)
     assert how == Serving(scenario, "127.0.0.1", 8080, None, how.runs_dir, LABORATORY_INGRESS, "")
     assert joining("http://a", None, site=None, scenario=None, patience_s=None).patience_s == 60.0
+    assert (how.metrics, how.log) == (None, None)
+    metrics = serving(scenario, None, address=None, port=None, store=None, runs_dir=None, metrics_port=7).metrics
+    assert (metrics.host, metrics.port) == ("127.0.0.1", 7)
 
 
 def test_a_site_as_it_says_with_a_token_that_may_change(folder):
     how = joining(None, written(folder, SITE), site="client-0", scenario=None, patience_s=0.0)
     assert (how.url, how.site, how.patience_s) == ("https://collab.example:8443", "client-0", 0.0)
-    assert how.disk is None
+    assert (how.disk, how.log.format, how.grace_s) == (None, "json", 30.0)
     assert joining(None, folder / "config.yaml", site=None, scenario=None, patience_s=None, disk=folder).disk == folder
     (folder / "site.token").write_text("next\n")
     assert how.egress.headers(how.url) == {"Authorization": "Bearer next"}
@@ -131,6 +151,8 @@ WRONG_SERVERS = [
         SERVER.replace("  client_authority: authority.pem\n", "").replace("tokens:", "#"),
         r":3:1: tls: nothing would prove who a site is: name tls.client_authority",
     ),
+    (SERVER + "log: {format: xml}\n", r':9:15: log.format: found "xml" \(known: json, text\)'),
+    (SERVER + "grace_s: -1\n", r":9:10: grace_s: found -1, expected at least 0"),
     (SERVER.replace("scenario: ../tiny.yaml\n", ""), r':1:1: scenario: the setting "scenario" is missing'),
 ]
 
