@@ -20,6 +20,7 @@ from aiohttp import web
 
 from simnet.disk import Disk
 from simnet.errors import BoundaryError, InspectionError, SimnetError
+from simnet.guards import is_idle
 from simnet.services import Reply, Request, Route, as_refusal, boundary_problem, problem
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
 from simnet.trace import Trace, Value
@@ -102,6 +103,9 @@ class Head(Protocol):
 
 class Carriage(abc.ABC):
     """Carries the messages of one host."""
+
+    _lists_idle = True
+    """Whether it is written down that somebody asked for news when there was none (`simnet.guards.is_idle`)."""
 
     def __init__(self, place: Place, boundaries: Boundaries, trace: Trace) -> None:
         self._place = place
@@ -209,20 +213,32 @@ class Carriage(abc.ABC):
 
     async def _served(self, route: Route, request: Request) -> Reply:
         """What the service answers to a request that has arrived, as far as the boundary permits either."""
-        source, message = request.source, request.message
-        refusal = self._refusal(source, message)
+        source, message, method = request.source, request.message, request.method
+        idle = not self._lists_idle and source is not None and method == "GET" and not message.body
+        refusal = self._refusal(source, message, listed=not idle)
         if refusal is not None:
             return refusal
-        here = self._place.name
-        self._record(here, "arrival", peer=source, method=request.method, path=request.path, **_facts(message))
-        return self._permitted(await self._answer(route, request), source)
+        if not idle:
+            self._arrived(request)
+        reply = await self._answer(route, request)
+        if idle and not is_idle(method, 0, reply):
+            idle = False
+            self._refusal(source, message)  # it passes again, and is written down
+            self._arrived(request)
+        return self._permitted(reply, source, listed=not idle)
 
-    def _refusal(self, source: str | None, message: Message) -> Reply | None:
+    def _arrived(self, request: Request) -> None:
+        facts = _facts(request.message)
+        self._record(
+            self._place.name, "arrival", peer=request.source, method=request.method, path=request.path, **facts
+        )
+
+    def _refusal(self, source: str | None, message: Message, *, listed: bool = True) -> Reply | None:
         """The refusal of a message that may not arrive here, or None."""
         if source is None or not self._boundaries.crosses(source, self._place.name):
             return None
         try:
-            self._check(Crossing(source, self._place.name, message), leaving=False)
+            self._check(Crossing(source, self._place.name, message), leaving=False, listed=listed)
         except BoundaryError as error:
             return boundary_problem(error)
         except InspectionError as error:
@@ -240,7 +256,7 @@ class Carriage(abc.ABC):
             return problem(500, "internal", "the service failed")
         return reply
 
-    def _permitted(self, reply: Reply, source: str | None) -> Reply:
+    def _permitted(self, reply: Reply, source: str | None, *, listed: bool = True) -> Reply:
         """The reply, or a refusal in its place if the boundary does not let it back."""
         here = self._place.name
         if as_refusal(reply) is not None:
@@ -251,7 +267,7 @@ class Carriage(abc.ABC):
             elif self._boundaries.crosses(here, source):
                 if _head_bytes("", reply.headers) > HEAD_LIMIT_BYTES:
                     return problem(403, "boundary", f"the answer's headers exceed {HEAD_LIMIT_BYTES} B")
-                self._check(Crossing(here, source, reply.message, answer=True), leaving=True)
+                self._check(Crossing(here, source, reply.message, answer=True), leaving=True, listed=listed)
         except (BoundaryError, InspectionError) as error:
             return problem(403, "boundary", f"the answer may not leave: {error}")
         return reply
@@ -272,8 +288,8 @@ class Carriage(abc.ABC):
 
     # -- both ------------------------------------------------------------------------------------
 
-    def _check(self, crossing: Crossing, *, leaving: bool) -> None:
-        self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.elapsed_s())
+    def _check(self, crossing: Crossing, *, leaving: bool, listed: bool = True) -> None:
+        self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.elapsed_s(), listed=listed)
 
     def _record(self, host: str, kind: str, **values: Value) -> None:
         self._trace.record(self._place.elapsed_s(), host, kind, **values)

@@ -25,6 +25,8 @@ Standing = Literal["in", "told", "dropped"]
 """Of a new connection: let in; let in to be told that there are too many; or not worth a word."""
 TOLD_AT_ONCE = 64
 """Connections beyond the limit that are told so before they are closed; more are closed at once."""
+ANYBODY = "anybody"
+"""All who are not known by name: there is no end of names and addresses."""
 _REMEMBERED_SENDERS = 10_000
 _OTHER_FILES = 128
 """Files that a server has open beside its connections, with room to spare."""
@@ -74,18 +76,22 @@ class Guard:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._at_work: Counter[str] = Counter()
         self._in_all: Counter[str] = Counter()
+        self._idle: Counter[str] = Counter()
         self._connections: Counter[str] = Counter()
         self._open = 0
         self._most_connections = affordable_connections(limits.connections)
 
     # -- requests --------------------------------------------------------------------------------
 
-    async def held(self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def held(
+        self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]], *, listed: bool = True
+    ) -> Reply:
         """What `serve` answers to a request of `source`, or a refusal: before its body is read, or if that does not
-        come.
+        come. `listed` says whether it is written down.
         """
         sender = self._sender(source, http.remote)
-        refusal = self._refusal(sender, http)
+        counted = source if source is not None and source in self._hosts else ANYBODY
+        refusal = self._refusal(sender, counted, http)
         if refusal is not None:
             return refusal
         self._at_work[sender] += 1
@@ -98,15 +104,22 @@ class Guard:
             self._at_work[sender] -= 1
             if not self._at_work[sender]:
                 del self._at_work[sender]
-        if not is_idle(http.method, reply):
-            self._in_all[sender] += 1
+        if source is not None and is_idle(http.method, http.content.total_bytes, reply):
+            self._idle[counted] += 1
+        elif listed:
+            self._in_all[counted] += 1
         return reply
+
+    def take_idle(self) -> list[tuple[str, int]]:
+        """How often each sender asked for news when there was none, since this was last asked."""
+        idle, self._idle = sorted(self._idle.items()), Counter()
+        return idle
 
     def stranger(self, http: web.Request, refusal: Reply) -> Reply:
         """The answer to a request whose sender was not proved: `refusal`, or 429 if there are many from there."""
         return self._too_fast(self._sender(None, http.remote)) or refusal
 
-    def _refusal(self, sender: str, http: web.Request) -> Reply | None:
+    def _refusal(self, sender: str, counted: str, http: web.Request) -> Reply | None:
         limits = self.limits
         if refused := self._too_fast(sender):
             return refused
@@ -114,7 +127,7 @@ class Guard:
             return _later(
                 429, "busy", f"{limits.requests_at_once} requests of this sender wait for their answers already", 1
             )
-        if self._in_all[sender] >= limits.requests_in_all:
+        if self._in_all[counted] >= limits.requests_in_all:
             return problem(
                 403, "used-up", f"this sender has made {limits.requests_in_all} requests, as many as one may in a run"
             )
@@ -207,9 +220,9 @@ class Guard:
             del self._connections[place]
 
 
-def is_idle(method: str, reply: Reply) -> bool:
-    """Whether a request asked for news and there is none: nothing has crossed."""
-    return method == "GET" and reply.status == 204 and not reply.message.body
+def is_idle(method: str, body_bytes: int, reply: Reply) -> bool:
+    """Whether a request asked for news and there was none: nothing has crossed."""
+    return method == "GET" and body_bytes == 0 and reply.status == 204 and not reply.message.body
 
 
 def network_of(address: str | None) -> str:

@@ -32,7 +32,7 @@ from simnet.carriage import (
 from simnet.door import Door, Visit, observed
 from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
 from simnet.gates import GatedSite, answering
-from simnet.guards import Guard
+from simnet.guards import Guard, is_idle
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Credentials, Egress, Ingress
 from simnet.loop import current_host
 from simnet.resumable import Uploads, routes_of_parts
@@ -67,6 +67,7 @@ class HttpCarriage(Carriage):
         self._ingress = ingress
         self._egress = egress
         self._guard = None if ingress.limits is None else Guard(ingress.limits, boundaries.tenant_of)
+        self._lists_idle = self._guard is None
         self._session: aiohttp.ClientSession | None = None
         self._runners: list[web.AppRunner] = []
         self._uploads: list[Uploads] = []
@@ -203,7 +204,7 @@ class HttpCarriage(Carriage):
         """Who sends a request, as far as that is known, and what it is told."""
         if route.fixed:
             request = Request(None, http.method, http.path, http.match_info, http.headers, Message())
-            return None, await self._held(http, None, partial(route.handler, request))
+            return None, await self._held(http, None, partial(route.handler, request), listed=False)
         try:
             source = self._sender(route, http)
         except IdentityError as error:
@@ -212,13 +213,17 @@ class HttpCarriage(Carriage):
             return None, refusal if self._guard is None else self._guard.stranger(http, refusal)
         return source, await self._held(http, source, partial(heard, source, http))
 
-    async def _held(self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]]) -> Reply:
-        return await (serve() if self._guard is None else self._guard.held(http, source, serve))
+    async def _held(
+        self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]], *, listed: bool = True
+    ) -> Reply:
+        return await (serve() if self._guard is None else self._guard.held(http, source, serve, listed=listed))
 
     async def _heard(self, route: Route, body_limit_bytes: int, source: str | None, http: web.Request) -> Reply:
         reply = self._turned_away(route, source, http, has_body=has_body(http))
         if reply is None:
             reply = await self._read_and_served(route, source, http, body_limit_bytes)
+        if not self._lists_idle and source is not None and is_idle(http.method, http.content.total_bytes, reply):
+            return reply
         return self._told(reply, source, http)
 
     async def _part_heard(self, route: Route, uploads: Uploads, source: str | None, http: web.Request) -> Reply:
@@ -305,6 +310,13 @@ class HttpCarriage(Carriage):
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        """Write down in one event each what was not worth one every time."""
+        if self._guard is not None:
+            for peer, times in self._guard.take_idle():
+                self._record(self._place.name, "idle", peer=peer, times=times)
 
     def _at_home(self) -> contextlib.AbstractContextManager[None]:
         """Whatever task calls: connections are made from, and accepted at, the host that this carriage serves."""

@@ -62,6 +62,7 @@ class SocketNetwork(Network):
         super().__init__(topology, **options)
         if carriage != "http":
             raise SimnetError(f"carriage is {carriage!r}: what crosses real sockets are bytes, so it must be http")
+        self.boundaries.is_here = self._hosts.__contains__
         self._ingress = ingress
         self._egress = egress
         self._disk_folder = disk_folder

@@ -15,7 +15,7 @@ prove it, or believes their names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -136,6 +136,10 @@ class Transit:
         return rule
 
 
+def _wherever(_host: str) -> bool:
+    return True
+
+
 @dataclass
 class Boundaries:
     """The rules of a network, its ledger, and the check that every message between hosts goes through.
@@ -150,6 +154,8 @@ class Boundaries:
     inspector: Inspector = field(default_factory=TrustingInspector)
     ledger: Ledger = field(default_factory=Ledger)
     budgets: Mapping[str, int] = field(default_factory=dict)
+    is_here: Callable[[str], bool] = _wherever
+    """Whether what is sent to a host arrives in this process, and is met here again."""
 
     def __post_init__(self) -> None:
         self._book = Rulebook(self.rules, self.budgets)
@@ -177,8 +183,9 @@ class Boundaries:
             )
         return None
 
-    def check(self, crossing: Crossing, point: Point, at_s: float) -> None:
-        """Let a message pass or refuse it, and write that down. Traffic within a tenant is not recorded.
+    def check(self, crossing: Crossing, point: Point, at_s: float, *, listed: bool = True) -> None:
+        """Let a message pass or refuse it, and write that down; if it is not `listed`, only if it is refused. Traffic
+        within a tenant is not recorded.
 
         Raises `BoundaryError` if no rule lets it pass (`RateError` if one would later), `InspectionError` if the body
         is not what it claims to be. What is refused counts nowhere.
@@ -196,7 +203,8 @@ class Boundaries:
         except (BoundaryError, InspectionError) as refusal:
             self._enter(crossing, point, at_s, None, str(refusal))
             raise
-        self._let_pass(crossing, point, at_s, rule)
+        if listed:
+            self._let_pass(crossing, point, at_s, rule)
 
     def pass_refusal(self, crossing: Crossing, point: Point, at_s: float) -> bool:
         """Let a refusal pass on its way back. It needs no rule: somebody who may not enter is told so.
@@ -247,7 +255,7 @@ class Boundaries:
         return None if point == "leaving" else self._transit.arrives(*_marks(crossing))
 
     def _let_pass(self, crossing: Crossing, point: Point, at_s: float, rule: str) -> None:
-        if point == "leaving":
+        if point == "leaving" and self.is_here(crossing.target):
             self._transit.leaves(*_marks(crossing), rule)
         self._enter(crossing, point, at_s, rule, None)
 
