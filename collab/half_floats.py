@@ -10,29 +10,27 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 1 << 16  # numbers at a time: what is looked at stays in the cache
 _INFINITY = 0x7C00
-_ALL_BUT_THE_SIGN = np.int16(0x7FFF)
+_SIGN, _MAGNITUDE = 0x8000, 0x7FFF
 
 
 def extremes(values: NDArray[np.float16]) -> tuple[float, float] | None:
     """The smallest and the largest of at least one number; None if not all are finite."""
-    lowest, highest = 0x7FFF, -0x8000
-    bits = values.reshape(-1).view(np.int16)
-    for start in range(0, bits.size, _BLOCK):
-        block = bits[start : start + _BLOCK]
-        # Halves are a sign and a magnitude: with the magnitudes of the negative ones turned round, they are in the
-        # order of whole numbers. -0 becomes -1, below 0.
-        ordered = block ^ ((block >> np.int16(15)) & _ALL_BUT_THE_SIGN)
-        lowest, highest = min(lowest, int(ordered.min())), max(highest, int(ordered.max()))
-    if highest >= _INFINITY or lowest <= -1 - _INFINITY:
+    bits = values.reshape(-1).view(np.uint16)
+    # Halves are a sign and a magnitude. As whole numbers with a sign, the positive ones are in order and above all
+    # others; as numbers without one, the negative ones are above all others, and the lowest the highest of them.
+    highest, lowest = int(bits.view(np.int16).max()), int(bits.max())
+    if highest < 0:  # all are negative
+        highest = int(bits.min())
+    if lowest < _SIGN:  # none is
+        lowest = int(bits.min())
+    if highest & _MAGNITUDE >= _INFINITY or lowest & _MAGNITUDE >= _INFINITY:
         return None
     return _value(lowest), _value(highest)
 
 
-def _value(ordered: int) -> float:
-    bits = np.array([ordered if ordered >= 0 else ordered ^ int(_ALL_BUT_THE_SIGN)], dtype=np.int16)
-    return float(bits.view(np.float16)[0])
+def _value(bits: int) -> float:
+    return float(np.array([bits], dtype=np.uint16).view(np.float16)[0])
 
 
 @lru_cache(maxsize=1)

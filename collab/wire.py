@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,10 +42,12 @@ _MAX_NAME_LENGTH = 256
 _MAX_HEAD_BYTES = 256
 _TENSOR_PARTS = frozenset({"dtype", "shape", "data"})
 _MAX_SHAPE_BYTES = 80  # eight extents of nine bytes
-# The first byte of an object of msgpack says what it is.
-_MAP_MARKERS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
-_STR_MARKERS = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB})
-_BIN_MARKERS = frozenset({0xC4, 0xC5, 0xC6})
+# The first byte of an object of msgpack says what it is. -> how many bytes after it hold its length; or, below 0, what
+# to add to that byte to have it.
+_MAP_HEADERS = {**dict.fromkeys(range(0x80, 0x90), -0x80), 0xDE: 2, 0xDF: 4}
+_STR_HEADERS = {**dict.fromkeys(range(0xA0, 0xC0), -0xA0), 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_BIN_HEADERS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+_LONGEST_CHARACTER_BYTES = 4  # in UTF-8
 _UNPACKING_ERRORS = (ValueError, msgpack.UnpackException)
 _LARGEST_UINT4 = 15
 
@@ -147,8 +149,8 @@ def pack(content: Content) -> bytes:
     return body
 
 
-def unpack(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Content:
-    """The content of a body.
+def unpack(body: bytes, limit_bytes: int = MAX_BODY_BYTES, *, intact: bool = False) -> Content:
+    """The content of a body. Of one that is known to be `intact`, by another digest, the checksum is not computed.
 
     Raises `WireError`, with the reason, for a body that is too large, truncated, altered, too deep, of another
     schema, or in any way not as the module describes. What it takes up in memory is a small multiple of the body's
@@ -160,7 +162,7 @@ def unpack(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> Content:
     if _latest is not None and _latest[0] is body:
         return _latest[1]
     _latest = None  # before there is another in memory
-    content = _unpacked(body)
+    content = _unpacked(body, intact)
     # Nobody can have changed what is read-only; of small ones none need be remembered.
     if len(body) >= _WORTH_REMEMBERING_BYTES and memoryview(body).readonly:
         _latest = body, content
@@ -171,7 +173,7 @@ _WORTH_REMEMBERING_BYTES = 64 * 1024
 _latest: tuple[bytes, Content] | None = None
 
 
-def _unpacked(body: bytes) -> Content:
+def _unpacked(body: bytes, intact: bool) -> Content:
     reader = _Reader(body)
     head = reader.small("the head", _MAX_HEAD_BYTES)
     if not isinstance(head, dict) or "schema" not in head:
@@ -180,7 +182,7 @@ def _unpacked(body: bytes) -> Content:
         raise WireError(f"the body has the schema {head['schema']!r}, expected {SCHEMA!r}")
     if set(head) != {"schema", "checksum"}:
         raise WireError(f"the head has the keys {sorted(map(str, head))}, expected checksum and schema")
-    if hashlib.sha256(memoryview(body)[reader.position :]).digest() != head["checksum"]:
+    if not intact and hashlib.sha256(memoryview(body)[reader.position :]).digest() != head["checksum"]:
         raise WireError("the checksum does not match: the body was truncated or altered on its way")
     content = Content(*_unpack_content(reader))
     if reader.position != len(body):
@@ -191,47 +193,47 @@ def _unpacked(body: bytes) -> Content:
 class _Reader:
     """Goes through a body from its beginning to its end, and makes nothing of it that was not measured before.
 
-    An empty map is one byte in a body and 64 in memory, and a list is as long as its first bytes claim.
+    An empty map is one byte in a body and 64 in memory, and a list is as long as its first bytes claim. Headers are
+    read by hand, so that the numbers of a tensor can stay where they are: msgpack would copy all of the body first.
     """
 
     def __init__(self, body: bytes) -> None:
         self._body = memoryview(body)
-        size = max(len(body), 1)
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
+        self.position = 0
+        """How far it has come, in bytes."""
+
+    def small(self, what: str, limit_bytes: int) -> Any:
+        """The next object, of at most so many bytes, all of them in the body."""
+        window = self._body[self.position : self.position + limit_bytes]
+        size = max(len(window), 1)
+        unpacker = msgpack.Unpacker(
             read_size=size,
             max_buffer_size=size,
-            max_str_len=MAX_FIELD_BYTES,
+            max_str_len=size,
             max_bin_len=size,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
             max_ext_len=0,
         )
-        self._unpacker.feed(body)
-
-    @property
-    def position(self) -> int:
-        """How far it has come, in bytes."""
-        return int(self._unpacker.tell())
-
-    def small(self, what: str, limit_bytes: int) -> Any:
-        """The next object, of at most so many bytes, all of them in the body."""
-        start = self.position
+        unpacker.feed(window)
         try:
-            self._unpacker.skip()
-            end = self.position
-            if end - start <= limit_bytes:
-                return msgpack.unpackb(
-                    self._body[start:end], raw=False, strict_map_key=True, max_ext_len=0,
-                    object_pairs_hook=_without_twins,
-                )  # fmt: skip
+            unpacker.skip()
+            window = window[: unpacker.tell()]
+            found = msgpack.unpackb(
+                window, raw=False, strict_map_key=True, max_ext_len=0, object_pairs_hook=_without_twins
+            )
+        except msgpack.OutOfData as error:
+            if self.position + limit_bytes < len(self._body):
+                raise WireError(f"{what} takes more than {limit_bytes} bytes, the most that are accepted") from None
+            raise _as_wire_error(what, error) from None
         except _UNPACKING_ERRORS as error:
             raise _as_wire_error(what, error) from None
-        raise WireError(f"{what} takes {end - start} bytes, at most {limit_bytes} are accepted")
+        self.position += len(window)
+        return found
 
     def keys(self, what: str, most: int) -> Iterator[str]:
         """The keys of the map that comes next, each once; whoever asks for the next one has read the value."""
-        size = self._made(what, "a map", _MAP_MARKERS, self._unpacker.read_map_header)
+        size = self._length(what, "a map", _MAP_HEADERS)
         if size > most:
             raise WireError(f"{what} has {size} entries, at most {most} are accepted")
         seen = set()
@@ -244,26 +246,37 @@ class _Reader:
 
     def text(self, what: str, most: int) -> str:
         """The string that comes next, of at most so many characters."""
-        text = str(self._made(what, "a string", _STR_MARKERS, self._unpacker.unpack))
+        size = self._length(what, "a string", _STR_HEADERS)
+        if size > _LONGEST_CHARACTER_BYTES * most:
+            raise WireError(f"{what} has {size} bytes, at most {most} characters are accepted")
+        try:
+            text = str(self._next(what, size), "utf-8")
+        except UnicodeDecodeError as error:
+            raise _as_wire_error(what, error) from None
         if len(text) > most:
             raise WireError(f"{what} has {len(text)} characters, at most {most} are accepted")
         return text
 
-    def binary(self, what: str) -> bytes:
-        """The bytes that come next. They are as long in memory as in the body."""
-        return bytes(self._made(what, "bytes", _BIN_MARKERS, self._unpacker.unpack))
+    def binary(self, what: str) -> memoryview:
+        """The bytes that come next, where they are: nothing is copied."""
+        return self._next(what, self._length(what, "bytes", _BIN_HEADERS))
 
-    def _made(self, what: str, expected: str, markers: frozenset[int], make: Callable[[], Any]) -> Any:
-        """What `make` makes of an object whose first byte is one of `markers`."""
-        position = self.position
-        if position >= len(self._body):
+    def _length(self, what: str, expected: str, headers: Mapping[int, int]) -> int:
+        """The length in the header that comes next; `headers`: marker -> number of bytes after it that hold that."""
+        if self.position >= len(self._body):
             raise WireError(f"{what} is missing: the body was truncated")
-        if self._body[position] not in markers:
+        marker = self._body[self.position]
+        if marker not in headers:
             raise WireError(f"{what} must be {expected}")
-        try:
-            return make()
-        except _UNPACKING_ERRORS as error:
-            raise _as_wire_error(what, error) from None
+        self.position += 1
+        wide = headers[marker]
+        return int.from_bytes(self._next(what, wide), "big") if wide > 0 else marker + wide
+
+    def _next(self, what: str, size: int) -> memoryview:
+        start, self.position = self.position, self.position + size
+        if self.position > len(self._body):
+            raise WireError(f"{what} is incomplete: the body was truncated")
+        return self._body[start : self.position]
 
 
 def _as_wire_error(what: str, error: Exception) -> WireError:
@@ -355,13 +368,22 @@ def _unpack_tensor(name: str, reader: _Reader) -> Tensor:
     expected = _size_bytes(dtype, numbers)
     if len(data) != expected:
         raise WireError(f"{name} of shape {shape} and type {dtype} needs {expected} bytes, found {len(data)}")
-    stored = np.frombuffer(data, _STORED_AS[dtype])
+    stored = _aligned(np.frombuffer(data, _STORED_AS[dtype]))
     if dtype == "uint4":
         stored = np.stack([stored & np.uint8(_LARGEST_UINT4), stored >> np.uint8(4)], axis=1).reshape(-1)
         if stored[numbers:].any():
             raise WireError(f"{name} holds {numbers} numbers of 4 bits, but the half byte after them is not 0")
         stored = stored[:numbers]
     return Tensor(dtype, stored.reshape(shape))
+
+
+def _aligned(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Numbers where a machine likes them: elsewhere numpy takes other ways through them, with other roundings."""
+    if numbers.flags.aligned:
+        return numbers
+    moved = numbers.copy()
+    moved.flags.writeable = False
+    return moved
 
 
 def _check_shape(name: str, shape: Any) -> None:

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import log_ndtr, ndtri
 
 from collab.privacy.ring import Ring
 
@@ -144,6 +143,8 @@ def noise_multiplier(epsilon: float, delta: float) -> float:
 
 def delta_of(epsilon: float, sigma: float) -> float:
     """The least delta of normal noise of `sigma` at a sensitivity of 1 for an epsilon: the left side above."""
+    from scipy.special import log_ndtr  # here: 15 MB of memory that a server without noise has no use for
+
     near = float(log_ndtr(0.5 / sigma - epsilon * sigma))
     far = epsilon + float(log_ndtr(-0.5 / sigma - epsilon * sigma))
     return -math.exp(near) * math.expm1(far - near)  # in logarithms: e^epsilon alone may be too large for a float
@@ -157,5 +158,7 @@ def standard_normal(key: bytes, length: int) -> NDArray[np.float64]:
     words = Ring(64).mask(key, length) >> np.uint64(64 - _UNIFORM_BITS)
     uniform = (words.astype(np.float64) + 0.5) * 2.0**-_UNIFORM_BITS
     # Half of the top interval is lost to rounding: that word alone would come out as 1.
+    from scipy.special import ndtri  # as above
+
     normal: NDArray[np.float64] = ndtri(np.minimum(uniform, 1 - 2.0**-_UNIFORM_BITS))
     return normal
