@@ -80,6 +80,14 @@ class _Socket(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 9)})
         self.answer = bytearray()
         self._closing = False
+        self._protocol: asyncio.BaseProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self._protocol is not None
+        return self._protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.answer += data
@@ -148,6 +156,7 @@ class Service:
         """What the server answers to some bytes; a `whole` request must be answered."""
         self.answered += 1
         socket, protocol = _Socket(), self._connected()
+        socket.set_protocol(protocol)
         protocol.connection_made(socket)
         raw = raw.replace(b"@TASK@", self._task)
         half = len(raw) // 2

@@ -47,6 +47,7 @@ def _wire() -> AbstractContextManager[Feed]:
     from collab import wire
     from collab.errors import WireError
     from collab.privacy.inspection import ContentInspector
+    from simnet import Message
     from simnet.errors import InspectionError
 
     inspector = ContentInspector()
@@ -61,7 +62,7 @@ def _wire() -> AbstractContextManager[Feed]:
         assert again.fields == content.fields or "nan" in repr(content.fields)
         assert again.sections.keys() == content.sections.keys()
         try:
-            assert inspector.inspect(SITE, body, "arriving") == content.kinds
+            assert inspector.inspect(SITE, Message(body), "arriving") == content.kinds
         except InspectionError:
             return
 
