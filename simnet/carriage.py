@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -27,6 +28,8 @@ from simnet.trace import Trace, Value
 
 FROM_HEADER = "Boundary-From"
 KIND_HEADER = "Boundary-Kind"
+DIGEST_HEADER = "Content-Digest"
+"""RFC 9530: what the bytes of a body must be, said apart from them."""
 BODY_LIMIT_BYTES = 256 * 1024 * 1024
 HEAD_LIMIT_BYTES = 2048
 """Bytes of the path, the query and an agent's own headers that may cross a boundary with one message."""
@@ -41,6 +44,7 @@ _OWN_HEADERS = frozenset(
         "boundary-from",
         "boundary-kind",
         "connection",
+        "content-digest",
         "content-encoding",
         "content-length",
         "content-type",
@@ -304,6 +308,11 @@ def declared_kinds(headers: Mapping[str, str]) -> frozenset[str]:
     """The kinds that a message is said to carry: control if nothing is said."""
     declared = frozenset(kind.strip() for kind in headers.get(KIND_HEADER, CONTROL).split(","))
     return declared - {""} or frozenset({CONTROL})
+
+
+def content_digest(digest: str) -> str:
+    """The value of `DIGEST_HEADER` for a SHA-256 of 64 hexadecimal digits."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
 
 
 @lru_cache

@@ -19,12 +19,14 @@ from aiohttp import web
 
 from simnet.bodies import body_of, has_body, is_long, spooled, unreadable
 from simnet.carriage import (
+    DIGEST_HEADER,
     FROM_HEADER,
     KEEP_ALIVE_S,
     KIND_HEADER,
     SHUTDOWN_S,
     Carriage,
     Place,
+    content_digest,
     declared_kinds,
     kinds_in_words,
     nowhere,
@@ -62,8 +64,10 @@ class HttpCarriage(Carriage):
         *,
         ingress: Ingress = OPEN_INGRESS,
         egress: Egress = OPEN_EGRESS,
+        tells_digests: bool = False,
     ) -> None:
         super().__init__(place, boundaries, trace)
+        self._tells_digests = tells_digests
         self._ingress = ingress
         self._egress = egress
         self._guard = None if ingress.limits is None else Guard(ingress.limits, boundaries.tenant_of)
@@ -97,6 +101,8 @@ class HttpCarriage(Carriage):
             KIND_HEADER: kinds_in_words(message.kinds),
             "Content-Type": message.content_type,
         }
+        if self._tells_digests and message.body:
+            sent_headers[DIGEST_HEADER] = content_digest(message.digest)
         try:
             # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.
             with self._at_home(), setting(inspected, peer):
@@ -272,7 +278,8 @@ class HttpCarriage(Carriage):
             return no_room(error.strerror or str(error))
         try:
             whole = await spooled(http, file, body_limit_bytes)
-            message = SpooledMessage(file, kinds, http.content_type) if whole else None
+            told = DIGEST_HEADER in http.headers
+            message = SpooledMessage(file, kinds, http.content_type, intact=told) if whole else None
             return await self._whole(route, source, http, message, body_limit_bytes)
         except SpoolError as error:
             return no_room(str(error))
@@ -284,6 +291,11 @@ class HttpCarriage(Carriage):
     ) -> Reply:
         if message is None:
             return too_large(body_limit_bytes)
+        told = http.headers.get(DIGEST_HEADER)
+        if told is not None and told != content_digest(message.digest):
+            return problem(
+                400, "altered", f"the body is not the one that {DIGEST_HEADER} tells of, by its SHA-256; send it again"
+            )
         return await self._served(
             route, Request(source, http.method, http.path, http.match_info, http.headers, message)
         )

@@ -51,6 +51,7 @@ class Operation:
 
 COMMON = (
     Answer(400, "the body is truncated, altered, too deep, or not of the kind that it claims", "unreadable"),
+    Answer(400, "the body is not the one that Content-Digest tells of", "altered"),
     Answer(401, "nothing proves who sends it, and this deployment demands a proof", "no-identity"),
     Answer(401, "the token is none of this deployment, or names nobody", "bad-token"),
     Answer(401, "token or certificate has ended", "expired"),

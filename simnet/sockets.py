@@ -33,7 +33,7 @@ from simnet.topology import Topology
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 128 * 1024
 _SENDS, _RECEIVES = ("request", "answer"), ("arrival", "reply")  # events of the carriage that count bytes
 
 
@@ -76,7 +76,9 @@ class SocketNetwork(Network):
 
     def carriage_of(self, host: Host) -> Carriage:
         """HTTP, with what this process asks of those who come, and brings where it goes."""
-        return HttpCarriage(host, self.boundaries, self.trace, ingress=self._ingress, egress=self._egress)
+        return HttpCarriage(
+            host, self.boundaries, self.trace, ingress=self._ingress, egress=self._egress, tells_digests=True
+        )
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run `main()` on an ordinary event loop."""

@@ -14,6 +14,7 @@ import mmap
 import os
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -35,15 +36,18 @@ class Spool:
 
     What a process that was killed left there is of no use to anybody: `clear` deletes it. Unfinished uploads, which
     are of use, are in `partial_folder` (`simnet.partial_bodies`). `free_bytes` of the file system are left to others.
+    `at_lull` is called in a lull after bodies have come in.
     """
 
-    def __init__(self, folder: Path, *, free_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, *, free_bytes: int = 0, at_lull: Callable[[], object] = lambda: None) -> None:
         self.folder = folder
         self.partial_folder = folder / "partial"
         self.free_bytes = free_bytes
+        self._at_lull = at_lull
         self.received_bytes = 0
         """Of all bodies so far."""
         self._before_bytes = 0  # when `lull` looked last
+        self._tidied_bytes = 0  # when `at_lull` was called last
 
     def open(self, announced_bytes: int = 0) -> SpoolFile:
         """A new file for one body. Raises `OSError`, also if a body of so many bytes has no room."""
@@ -63,6 +67,9 @@ class Spool:
         while self.received_bytes - self._before_bytes > _LULL_BYTES:
             self._before_bytes = self.received_bytes
             await asyncio.sleep(_LULL_S)
+        if self.received_bytes > self._tidied_bytes:
+            self._tidied_bytes = self.received_bytes
+            self._at_lull()
 
     def clear(self) -> None:
         """Delete what lies there, but for unfinished uploads. Only while nobody else uses the folder."""
@@ -134,8 +141,13 @@ class SpooledMessage(Message):
 
     file: SpoolFile
 
-    def __init__(self, file: SpoolFile, kinds: frozenset[str], content_type: str) -> None:
-        self.__dict__.update(file=file, kinds=kinds, content_type=content_type, _view=lambda: None)
+    def __init__(self, file: SpoolFile, kinds: frozenset[str], content_type: str, *, intact: bool = False) -> None:
+        self.__dict__.update(file=file, kinds=kinds, content_type=content_type, _view=lambda: None, _intact=intact)
+
+    @property
+    def intact(self) -> bool:
+        """Whether the file's digest is the one that the sender has told."""
+        return bool(self.__dict__["_intact"])
 
     @property
     def body(self) -> bytes:

@@ -69,6 +69,11 @@ class Message:
         return _Zeros(cast("bytes", zeros(size_bytes)), kinds, content_type)
 
     @property
+    def intact(self) -> bool:
+        """Whether its body was compared, byte for byte, with a digest that its sender has told apart from it."""
+        return False
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the body, as 64 hexadecimal digits."""
         known: str | None = self.__dict__.get("_digest")
@@ -88,10 +93,10 @@ class _Zeros(Message):
 
 
 class Inspector(Protocol):
-    """Says what a body really carries. Handed to simnet by the program whose messages they are."""
+    """Says what the body of a message really carries. Handed to simnet by the program whose messages they are."""
 
-    def inspect(self, host: str, body: bytes, point: Point) -> frozenset[str] | None:
-        """The kinds found in `body`, seen at `host`; None if the sender's word must do.
+    def inspect(self, host: str, message: Message, point: Point) -> frozenset[str] | None:
+        """The kinds found in the body, seen at `host`; None if the sender's word must do.
 
         Raises `InspectionError` if the body is unreadable or not fit to pass.
         """
@@ -100,7 +105,7 @@ class Inspector(Protocol):
 class TrustingInspector:
     """For programs without an inspector of their own: takes every body for the kinds that its sender declares."""
 
-    def inspect(self, host: str, body: bytes, point: Point) -> frozenset[str] | None:
+    def inspect(self, host: str, message: Message, point: Point) -> frozenset[str] | None:
         """None, always."""
         return None
 
@@ -284,12 +289,10 @@ class Boundaries:
 
     def _inspect(self, crossing: Crossing, point: Point) -> None:
         host = crossing.source if point == "leaving" else crossing.target
-        body = crossing.message.body
-        found = self.inspector.inspect(host, body, point) if body else frozenset({CONTROL})
-        if found is not None and found != crossing.message.kinds:
-            raise InspectionError(
-                f"the message claims to carry {words(crossing.message.kinds)} but carries {words(found)}"
-            )
+        message = crossing.message
+        found = self.inspector.inspect(host, message, point) if message.body else frozenset({CONTROL})
+        if found is not None and found != message.kinds:
+            raise InspectionError(f"the message claims to carry {words(message.kinds)} but carries {words(found)}")
 
     def _tenant(self, host: str) -> str:
         return tenant_named(self.tenant_of, host)

@@ -63,9 +63,12 @@ def upload_message(upload: Upload, task: str) -> Message:
     return message({"task": task, "site": upload.site}, upload.sections)
 
 
-def read_upload(body: bytes, task: str, site: str) -> Upload:
-    """The upload in a body. Raises `RefusedUploadError` if it is another site's, or for another task."""
-    content = wire.unpack(body)
+def read_upload(body: bytes, task: str, site: str, *, intact: bool = False) -> Upload:
+    """The upload in a body, see `wire.unpack`.
+
+    Raises `RefusedUploadError` if it is another site's, or for another task.
+    """
+    content = wire.unpack(body, intact=intact)
     size = len(wire.pack(wire.Content(content.fields)))
     if size > MAX_CONTROL_BYTES:
         raise RefusedUploadError(f"the fields take {size} bytes; a site may send {MAX_CONTROL_BYTES}")

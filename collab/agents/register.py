@@ -45,7 +45,7 @@ class Register(Protocol):
         """Forget an upload of which the site has not been told that it was accepted."""
 
     def read(self, task: str, site: str) -> bytes:
-        """The body of an upload that was accepted. Raises `KeyError` if there is none."""
+        """The body of an upload, every byte as it was accepted. Raises `KeyError` if there is none."""
 
 
 class DiskRegister:

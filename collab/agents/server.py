@@ -225,7 +225,7 @@ class ServerAgent:
         """An upload as it was accepted."""
         if self._register is None:
             raise AssertionError("what is not at hand is in the register")
-        return read_upload(self._register.read(this.identity, site), this.identity, site)
+        return read_upload(self._register.read(this.identity, site), this.identity, site, intact=True)
 
     async def compute(self, name: str, function: Callable[..., T], *args: Any) -> T:
         """Compute at the server, in the time that its device needs."""
@@ -304,7 +304,7 @@ class ServerAgent:
             return refusal
         # Without a pause between the boundary's look at it, this one and the end of it: it is in memory meanwhile.
         try:
-            content = read_upload(upload.body, this.identity, site)
+            content = read_upload(upload.body, this.identity, site, intact=upload.intact)
             check_sections(content.sections, this.asks[site].expects)
         except WireError as error:
             return problem(400, "unreadable", str(error))

@@ -32,6 +32,7 @@ from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
 from collab.errors import StoppedError, StoreError
+from collab.process import give_back_memory
 from simnet import Message
 from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
@@ -61,7 +62,8 @@ class Store:
     def __init__(self, folder: Path, identity: Mapping[str, str], *, quota: Quota | None = None) -> None:
         self.folder = folder
         self._quota = quota
-        self.spool = Spool(folder / "incoming", free_bytes=0 if quota is None else quota.free_bytes)
+        free_bytes = 0 if quota is None else quota.free_bytes
+        self.spool = Spool(folder / "incoming", free_bytes=free_bytes, at_lull=give_back_memory)
         self._payloads = folder / "payloads"
         self._lock = threading.Lock()
         self._ledger_entries: list[str] = []

@@ -18,7 +18,7 @@ from collab.privacy.guard import RawDataGuard
 from collab.privacy.secure_sums import PUBLIC_BYTES, SEALED_BYTES
 from collab.privacy.shamir import SHARE_BYTES
 from simnet.errors import InspectionError
-from simnet.tenancy import CONTROL, Point
+from simnet.tenancy import CONTROL, Message, Point
 
 _FLOATS = frozenset(wire.FLOAT_DTYPES)
 _CODES = frozenset({"uint8", "uint4"})
@@ -79,10 +79,10 @@ class ContentInspector:
     def __init__(self, guards: Mapping[str, RawDataGuard] | None = None) -> None:
         self._guards = guards or {}
 
-    def inspect(self, host: str, body: bytes, point: Point) -> frozenset[str]:
-        """The kinds found in `body`. Raises `InspectionError` if it is unreadable, mislabelled or a leak."""
+    def inspect(self, host: str, message: Message, point: Point) -> frozenset[str]:
+        """The kinds found in the body. Raises `InspectionError` if it is unreadable, mislabelled or a leak."""
         try:
-            content = wire.unpack(body)
+            content = wire.unpack(message.body, intact=message.intact)
             for kind, section in content.sections.items():
                 _check_kind(kind, section)
             guard = self._guards.get(host)

@@ -17,6 +17,7 @@ from collab.privacy.gaussian_mechanism import PrivacySettings, Release
 from collab.privacy.inspection import ContentInspector
 from collab.quantisation import numbers
 from collab.wire import Content, pack
+from simnet import Message
 from tests.collab.fleets import gaussians
 
 SECRET = bytes(range(32))
@@ -129,7 +130,7 @@ def test_sums_travel_in_every_type_and_pass_the_boundary(dtype):
     sums, counts = draws.normal(0, 50, (5, 4, spec.embedding_size)), np.array([3, -2, 50, 0])
     section = sums_section(sums, counts, dtype)
     check_sections({"embeddings": section}, {"embeddings": expected_sums(release, 5, spec, dtype, 1000)})
-    assert ContentInspector().inspect("client-0", pack(Content({}, {"embeddings": section})), "leaving") == {
+    assert ContentInspector().inspect("client-0", Message(pack(Content({}, {"embeddings": section}))), "leaving") == {
         "embeddings"
     }
     step = {"int8": 400 / 255, "int4": 400 / 15}.get(dtype, 0)

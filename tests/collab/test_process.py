@@ -42,6 +42,29 @@ def test_freed_memory_is_used_again_without_the_system():
     assert page_faults("default") > 5 * (kept + 1)
 
 
+HOLES = """
+from pathlib import Path
+from collab.process import give_back_memory
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+pieces = [bytearray(b"x" * 60_000) for _ in range(2000)]
+del pieces[::2], pieces[-500]  # what is left keeps the heap from shrinking
+before = resident_mb()
+give_back_memory()
+print(round(before - resident_mb()))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the GNU C library is Linux's")
+def test_freed_memory_is_given_back():
+    from collab.process import give_back_memory
+
+    if not give_back_memory() and os.confstr("CS_GNU_LIBC_VERSION") is None:
+        pytest.skip("another C library")
+    freed_mb = int(subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True).stdout)
+    assert freed_mb > 30  # of 60
+
+
 def test_what_the_user_set_stays(monkeypatch):
     from collab.process import keep_freed_memory
 

@@ -18,8 +18,8 @@ SYNTHETIC = frozenset({"synthetic"})
 class Reading:
     """Bodies begin with their kinds: b"synthetic:..."."""
 
-    def inspect(self, host, body, point):
-        kinds, separator, _ = body.partition(b":")
+    def inspect(self, host, message, point):
+        kinds, separator, _ = bytes(message.body).partition(b":")
         if not separator:
             raise InspectionError("unreadable")
         return frozenset(kinds.decode().split(","))

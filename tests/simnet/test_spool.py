@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from simnet import LinkSpec, Message, Route, SimulatedNetwork, SocketNetwork, star
+from simnet.carriage import DIGEST_HEADER, FROM_HEADER, content_digest
 from simnet.services import Reply
+from simnet.sessions import new_session
 from simnet.spool import SMALLEST_SPOOLED_BYTES, Spool, SpooledMessage, SpoolError
 
 TOPOLOGY = star(["client-0", "client-1"], access=LinkSpec(1e8, 0.001), server=LinkSpec(1e9, 0.001))
@@ -58,6 +60,39 @@ def test_whoever_serves_may_take_the_file_over(tmp_path):
     exchange(SocketNetwork(TOPOLOGY), Spool(tmp_path / "spool"), [LARGE], take=tmp_path / "kept")
     assert (tmp_path / "kept").read_bytes() == LARGE
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("body", [LARGE, b"small"])
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [(None, 201), (content_digest(Message(b"other").digest), 400), ("sha-256=:nonsense:", 400), ("", 400)],
+)
+def test_a_digest_that_is_told_must_be_the_bodys(tmp_path, body, told, status):
+    """By hand, since whoever uses `Host.request` tells the right one."""
+    seen = []
+
+    async def handler(request):
+        seen.append((bytes(request.message.body), request.message.intact))
+        return Reply(201)
+
+    network = SocketNetwork(TOPOLOGY)
+
+    async def main():
+        server, client = network.host("server"), network.host("client-0")
+        await server.serve([Route("PUT", "/x", handler, spool=Spool(tmp_path))])
+        reply = await client.start(client.request("server", "PUT", "/x", Message(body)))
+        headers = {} if told is None else {DIGEST_HEADER: told}
+        async with (
+            new_session(headers={FROM_HEADER: "client-0"} | headers) as session,
+            session.put(network.url_of("server") + "/x", data=body) as response,
+        ):
+            return reply.status, response.status, await response.text()
+
+    told_rightly, found, text = network.run(main)
+    assert (told_rightly, found) == (201, status)
+    assert ("urn:problem:altered" in text) == (status == 400)
+    # Apart from its body a digest was told for the first one; what is in memory, nobody calls intact.
+    assert seen == [(body, body is LARGE), (body, False)][: 1 + (status == 201)]
 
 
 def test_a_body_that_is_too_large_is_refused_and_leaves_nothing(tmp_path):
@@ -144,6 +179,22 @@ def test_a_spool_is_cleared(tmp_path):
     file._file.close()
     spool.clear()
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_a_lull_after_bodies_is_used_once(tmp_path):
+    used = []
+    spool = Spool(tmp_path, at_lull=lambda: used.append(spool.received_bytes))
+
+    async def lulls():
+        await spool.lull()
+        file = spool.open()
+        file.write(LARGE)
+        file.discard()
+        await spool.lull()
+        await spool.lull()
+
+    asyncio.run(lulls())
+    assert used == [len(LARGE)]
 
 
 def test_nothing_to_come_is_a_lull(tmp_path):

@@ -16,8 +16,8 @@ RULE = Rule("cloud", frozenset({"synthetic", "embeddings"}), at_most_bytes=100)
 class Reading:
     """An inspector for bodies that begin with their kinds, e.g. b"synthetic,embeddings:..."."""
 
-    def inspect(self, host, body, point):
-        kinds, separator, _ = body.partition(b":")
+    def inspect(self, host, message, point):
+        kinds, separator, _ = bytes(message.body).partition(b":")
         if not separator:
             raise InspectionError("unreadable")
         return frozenset(kinds.decode().split(","))

@@ -22,6 +22,7 @@ from collab.privacy.inspection import ContentInspector
 from collab.quantisation import numbers
 from collab.step_plan import step_order
 from collab.wire import Content, encode, pack
+from simnet import Message
 from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
 
@@ -124,11 +125,11 @@ def test_the_inspector_wants_ranges_with_codes():
     each.run()
     whole = each.uploads[0].sections
     inspector = ContentInspector()
-    assert inspector.inspect("client-0", pack(Content({}, whole)), "leaving") == {"embeddings", "synthetic"}
+    assert inspector.inspect("client-0", Message(pack(Content({}, whole))), "leaving") == {"embeddings", "synthetic"}
     for kind in ("embeddings", "synthetic"):
         bare = {name: tensor for name, tensor in whole[kind].items() if name != "lows"}
         with pytest.raises(Exception, match=rf"what is called {kind} holds .* {kind} consists of .*lows.*steps"):
-            inspector.inspect("client-0", pack(Content({}, {**whole, kind: bare})), "leaving")
+            inspector.inspect("client-0", Message(pack(Content({}, {**whole, kind: bare}))), "leaving")
 
 
 # -- more use of the same bytes ------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_a_master_seed_gives_the_same_networks_for_fewer_bytes(participation):
     )
     assert bytes_down(derived) == 3 * 8 + (0 if participation == 1 else 4 * 9)
     for ask in derived.asked[0].values():
-        assert ContentInspector().inspect("server", pack(Content({}, ask.sections)), "leaving") == {"seeds"}
+        assert ContentInspector().inspect("server", Message(pack(Content({}, ask.sections))), "leaving") == {"seeds"}
 
 
 # -- presets -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collab.nets import NetworkSpec, seeded_network
 from collab.privacy.inspection import ContentInspector
 from collab.unrolling import Distillate
 from collab.wire import Content, encode, pack
+from simnet import Message
 from simnet.draws import generator
 from tests.collab.fleets import LocalFleet, even_parts, gaussians, skewed_parts
 
@@ -159,7 +160,7 @@ def test_triples_train_a_network_in_their_order():
     for section in sections:
         assert section["soft_labels"].values().sum(axis=1) == pytest.approx(1, abs=1e-5)
         assert section["step_sizes"].shape == (2,)
-        ContentInspector().inspect("client-0", pack(Content(sections={"synthetic": section})), "leaving")
+        ContentInspector().inspect("client-0", Message(pack(Content(sections={"synthetic": section}))), "leaving")
     order = dosfl._interleaved(each.settings, sections, 2)
     # Two batches of each of three sites with 8 images: batch 0 of all, then batch 1 of all.
     assert [step.position for step in order] == [0, 2, 4, 1, 3, 5]

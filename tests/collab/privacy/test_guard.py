@@ -137,7 +137,7 @@ def test_a_model_may_leave_with_its_round_or_its_samples(data):
     notes = {"round": wire.encode(np.array([3], np.uint32)), "samples": wire.encode(np.array([30], np.int64))}
     body = message({"task": "t"}, {"model": {**model_section(network), **notes}})
     inspector = ContentInspector({"client-0": RawDataGuard(data)})
-    assert inspector.inspect("client-0", body.body, "leaving") == {"model"}
+    assert inspector.inspect("client-0", body, "leaving") == {"model"}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_is_no_model_may_not_be_called_one(changes, reason):
     }
     section = {name: tensor for name, tensor in {**whole, **changes}.items() if tensor is not None}
     with pytest.raises(InspectionError, match=reason):
-        ContentInspector().inspect("anyone", message({}, {"model": section}).body, "arriving")
+        ContentInspector().inspect("anyone", message({}, {"model": section}), "arriving")
 
 
 def test_images_that_never_moved_may_not(data):
@@ -183,12 +183,12 @@ def test_strangers_and_empty_sites_do_not_confuse_it(data):
 def test_the_inspector_reports_what_it_finds(data):
     inspector = ContentInspector()
     body = message({"a": 1}, sections(np.zeros((1, 1, 16, 16)))).body
-    assert inspector.inspect("anyone", body, "arriving") == {"synthetic"}
-    assert inspector.inspect("anyone", message({"a": 1}).body, "arriving") == {"control"}
+    assert inspector.inspect("anyone", Message(body), "arriving") == {"synthetic"}
+    assert inspector.inspect("anyone", message({"a": 1}), "arriving") == {"control"}
     with pytest.raises(InspectionError, match="control is no kind"):
-        inspector.inspect("anyone", message({}, {"control": {}}).body, "arriving")
+        inspector.inspect("anyone", message({}, {"control": {}}), "arriving")
     with pytest.raises(InspectionError, match="truncated"):
-        inspector.inspect("anyone", body[:50], "arriving")
+        inspector.inspect("anyone", Message(body[:50]), "arriving")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_secure_sums_send_has_a_form(kind, section, told):
 
     def inspected(tensors):
         sections = {kind: {name: wire.encode(values) for name, values in tensors.items()}}
-        return ContentInspector().inspect("anyone", message({}, sections).body, "arriving")
+        return ContentInspector().inspect("anyone", message({}, sections), "arriving")
 
     assert inspected(right) == {kind}
     with pytest.raises(InspectionError, match=re.escape(told)):
