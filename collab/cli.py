@@ -199,7 +199,13 @@ def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
     identity = run_identity(chosen.name, chosen.seed, chosen.dump())
     with (
         Store(how.store or place_beside(how.runs_dir, identity), identity, quota=how.quota) as kept,
-        Watch(chosen.clients, probes=how.metrics, store=kept.folder, grace_s=how.grace_s) as watch,
+        Watch(
+            chosen.clients,
+            probes=how.metrics,
+            store=kept.folder,
+            reserve_bytes=how.quota.free_bytes,
+            grace_s=how.grace_s,
+        ) as watch,
     ):
         kept.clear_partial()
         if watch.probes_url:

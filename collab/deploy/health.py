@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Mapping
@@ -69,10 +70,14 @@ class Sites:
 
 
 class Health:
-    """The health of one server. With a `store` folder, it is not ready while nothing can be written there."""
+    """The health of one server.
 
-    def __init__(self, store: Path | None = None) -> None:
+    With a `store` folder it is not ready while nothing can be written there, or less than `reserve_bytes` are free.
+    """
+
+    def __init__(self, store: Path | None = None, reserve_bytes: int = 0) -> None:
         self._store = store
+        self._reserve_bytes = reserve_bytes
         self._agent: Served | None = None
         self._earlier_tasks: Collection[str] = ()
         self._over = False
@@ -141,14 +146,17 @@ class Health:
             return ""
         now_s = time.monotonic()
         if now_s - self._looked_s >= _LOOK_AGAIN_S:
-            self._looked_s, self._found = now_s, _why_unwritable(self._store)
+            self._looked_s, self._found = now_s, _why_unwritable(self._store, self._reserve_bytes)
         return self._found
 
 
-def _why_unwritable(folder: Path) -> str:
+def _why_unwritable(folder: Path, reserve_bytes: int) -> str:
     try:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             file.write(_PROBE)
+        free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         return f"the store {folder} cannot be written: {error.strerror}"
+    if free_bytes < reserve_bytes:
+        return f"{free_bytes} B are free where the store {folder} is; {reserve_bytes} B are to stay free"
     return ""

@@ -7,6 +7,7 @@ else of a certificate (its chain, its purpose, that the peer has the key) the ha
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from collab.errors import CredentialsError
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which `ssl` has no name for
 _OTHERS = 0o077
+_ALL_OTHERS = 0o007
 
 
 def server_context(certificate: Path, key: Path, client_authority: Path | None) -> ssl.SSLContext:
@@ -51,12 +53,17 @@ def client_context(authority: Path | None, certificate: Path | None = None, key:
 
 
 def check_private(path: Path) -> None:
-    """Refuse a secret that others can read. Raises `CredentialsError`."""
+    """Refuse a secret that others can read. Raises `CredentialsError`.
+
+    In the folder of credentials that systemd makes for a service, what looks like the group's right is the service's.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise CredentialsError(f"{path} cannot be read: {error.strerror}") from error
-    if mode & _OTHERS:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    is_credential = credentials is not None and path.resolve().parent == Path(credentials).resolve()
+    if mode & (_ALL_OTHERS if is_credential else _OTHERS):
         raise CredentialsError(f"{path} is a secret, but others may read it ({mode & 0o777:03o}): chmod 600 {path}")
 
 

@@ -35,8 +35,9 @@ class Stoppable(Served, Protocol):
 class Watch:
     """The watch over one server; its `door` belongs into the `Ingress` of the network. To be used by `with`.
 
-    `probes` says where to answer to /healthz, /readyz and /metrics, None for nowhere; `store` is the folder without
-    which the server is not ready. Raises `AddressInUseError` where the block is entered.
+    `probes` says where to answer to /healthz, /readyz and /metrics, None for nowhere. Without a `store` folder that can
+    be written, on a disk with `reserve_bytes` free, the server is not ready. Raises `AddressInUseError` where the block
+    is entered.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Watch:
         *,
         probes: Address | None = None,
         store: Path | None = None,
+        reserve_bytes: int = 0,
         grace_s: float = GRACE_S,
     ) -> None:
-        self.health = Health(store)
+        self.health = Health(store, reserve_bytes)
         self.metrics = Metrics(sites, self.health, store)
         self.door = Door(self._heard if probes is not None or logs.is_written() else None)
         self.metrics.watch(self.door)

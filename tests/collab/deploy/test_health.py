@@ -103,6 +103,12 @@ def test_without_room_in_the_store_it_is_not_ready_and_looks_once_a_second_at_mo
     assert looked == [101.0, 102.0]
 
 
+def test_what_is_to_stay_free_is_kept_free(tmp_path):
+    watched = Health(tmp_path, reserve_bytes=10**18)
+    watched.serves(Agent())
+    assert f"1{'0' * 18} B are to stay free" in watched.unready()
+
+
 @pytest.mark.parametrize("name", ["gone", "a-file"])
 def test_a_store_that_is_no_folder_any_more_cannot_be_written(tmp_path, name):
     (tmp_path / "a-file").touch()

@@ -25,6 +25,21 @@ def test_both_ends_refuse_what_is_older_than_1_3(deployment):
     assert client.verify_mode == ssl.CERT_REQUIRED
 
 
+def test_a_credential_of_a_service_may_show_the_right_of_the_service_as_the_groups(deployment, monkeypatch):
+    """So systemd hands them out: 440, of which the group's right is the mask of an access list."""
+    certificate, key = deployment.folder / "server.pem", deployment.folder / "server.key"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(deployment.folder))
+    key.chmod(0o440)
+    server_context(certificate, key, None)
+    key.chmod(0o444)
+    with pytest.raises(CredentialsError, match=r"others may read it \(444\)"):
+        server_context(certificate, key, None)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(deployment.folder / "elsewhere"))
+    key.chmod(0o440)
+    with pytest.raises(CredentialsError, match=r"others may read it \(440\)"):
+        server_context(certificate, key, None)
+
+
 def test_files_that_do_not_do_are_named(deployment):
     certificate, key = deployment.folder / "server.pem", deployment.folder / "server.key"
     with pytest.raises(CredentialsError, match="do not go together"):
