@@ -186,7 +186,7 @@ class HttpCarriage(Carriage):
         door = self._ingress.door
 
         async def handle(http: web.Request) -> web.Response:
-            with answering(http):
+            with contextlib.nullcontext() if self._guard is None else answering(http):
                 if door is not None:
                     return _respond(finished(await self._through(door, route, http, heard)))
                 _, reply = await self._let_in(route, http, heard)

@@ -29,6 +29,9 @@ from collab.deploy.store import Store
 from collab.run import body_limit_bytes, make_network
 from collab.scenario import SERVER, Scenario
 from collab.standalone import _Reception
+from simnet.gates import Gate
+from simnet.guards import Limits
+from simnet.ingress import Ingress
 from simnet.operations import COMMON
 from tests.fuzzing.targets import framed
 
@@ -43,6 +46,8 @@ boundaries: [{to: cloud, allow: [embeddings, synthetic], at_most: 1 MB}]
 """
 _FED_BEFORE_ANEW = 1000
 _LONGEST_S = 10.0
+_LIMITS = Limits(requests_per_s=10**9, request_burst=10**9, requests_in_all=10**9)
+"""Those of a server, but for how much it may be asked."""
 _OPERATIONS = (
     ("PUT", "/v1/tasks/@TASK@/uploads/client-0"),
     ("PUT", "/v1/tasks/@TASK@/uploads/client-2"),
@@ -82,13 +87,6 @@ class _Socket(asyncio.Transport):
         self._closing = False
         self._protocol: asyncio.BaseProtocol | None = None
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        assert self._protocol is not None
-        return self._protocol
-
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.answer += data
 
@@ -99,6 +97,22 @@ class _Socket(asyncio.Transport):
         self._closing = True
 
     abort = close
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self._protocol is not None
+        return self._protocol
+
+    def is_reading(self) -> bool:
+        return True
 
     def pause_reading(self) -> None:
         pass
@@ -111,7 +125,7 @@ class Service:
 
     def __init__(self, chosen: Scenario, spec: Any, folder: Path, failures: list[Any]) -> None:
         self._chosen, self._spec, self._folder, self._failures = chosen, spec, folder, failures
-        self._network = make_network(chosen, {}, real=True)
+        self._network = make_network(chosen, {}, real=True, ingress=Ingress(limits=_LIMITS))
         self.answered = 0
 
     async def begin(self) -> None:
@@ -128,6 +142,7 @@ class Service:
             await asyncio.sleep(0.001)
         self._task = self._agent._current.identity.encode()
         (runner,) = host._carriage._runners
+        (self._site,) = runner.sites
         self._connected = runner.server
 
     @property
@@ -155,7 +170,7 @@ class Service:
     async def ask(self, raw: bytes, *, whole: bool) -> bytes:
         """What the server answers to some bytes; a `whole` request must be answered."""
         self.answered += 1
-        socket, protocol = _Socket(), self._connected()
+        socket, protocol = _Socket(), Gate(self._site, self._connected())
         socket.set_protocol(protocol)
         protocol.connection_made(socket)
         raw = raw.replace(b"@TASK@", self._task)
