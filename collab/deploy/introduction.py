@@ -17,6 +17,7 @@ from simnet.services import RETRY_AFTER
 from simnet.sessions import new_session
 
 _BETWEEN_ATTEMPTS_S = 1.0
+_LONGEST_ANSWER_S = 60.0
 _BUSY = (429, 503)
 
 
@@ -31,24 +32,27 @@ class _BusyError(RunFailedError):
 async def introduce(url: str, site: str | None, patience_s: float, egress: Egress) -> tuple[str, str]:
     """The text of the scenario, and the name of the site to be.
 
-    Waits for a server that is not up yet, or has no time. Raises `RunFailedError` if it has none for `patience_s`, or
-    refuses.
+    Waits for a server that is not up yet, has no time, or whose answers break off or do not come: until a site has its
+    name nothing is lost by asking again. Raises `RunFailedError` if that lasts longer than `patience_s`, or if the
+    server refuses.
     """
     deadline_s = time.monotonic() + patience_s
     claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
     async with new_session(tls=egress.tls, headers=egress.headers(url)) as session:
         while True:
             try:
-                experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
-                claimed = await _ask(session, "POST", claim)
+                async with asyncio.timeout(_LONGEST_ANSWER_S):
+                    experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
+                    claimed = await _ask(session, "POST", claim)
                 return str(experiment["scenario"]), str(claimed["site"])
             except aiohttp.ClientConnectorCertificateError as error:
                 raise RunFailedError(
                     f"what answers at {url} is not to be trusted: {error.certificate_error}"
                 ) from error
-            except aiohttp.ClientConnectionError as error:
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
                 if time.monotonic() > deadline_s:
-                    raise RunFailedError(f"nobody answers at {url}: {error}") from error
+                    found = str(error) or f"there was no answer for {_LONGEST_ANSWER_S:g} s"
+                    raise RunFailedError(f"nobody answers at {url}: {found}") from error
                 await asyncio.sleep(_BETWEEN_ATTEMPTS_S)
             except _BusyError as error:
                 if time.monotonic() + error.retry_after_s > deadline_s:
