@@ -1,51 +1,114 @@
-"""A newcomer to a server that is down, busy, or behind a link that breaks: it asks again, and not for ever."""
+"""A site that knows only an address, and servers that have no time for it."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from collab.agents.messages import message
 from collab.deploy import introduction
+from collab.deploy.introduction import introduce
 from collab.errors import RunFailedError
 from simnet.ingress import OPEN_EGRESS
+from simnet.services import problem
 
-EXPERIMENT, NAME = message({"scenario": "name: far"}).body, message({"site": "client-7"}).body
+EXPERIMENT = (200, message({"scenario": "name: a"}).body, {})
+CLAIMED = (201, message({"site": "client-7"}).body, {})
+
+
+def refused(status, code, **headers):
+    body = problem(status, code, "in a moment").message.body
+    return status, body, {"Content-Type": "application/problem+json", **headers}
+
+
+def introduced(answers, patience_s=60.0, site=None):
+    """What a newcomer gets from a server that gives these answers, one after the other; and what it asked."""
+    left, asked = list(answers), []
+
+    async def answer(request):
+        asked.append((request.method, request.path))
+        status, body, headers = left.pop(0)
+        return web.Response(status=status, body=body, headers=headers)
+
+    async def main():
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            return await introduce(f"http://127.0.0.1:{runner.addresses[0][1]}", site, patience_s, OPEN_EGRESS)
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(main()), asked
+
+
+def test_a_newcomer_gets_the_scenario_and_a_name():
+    assert introduced([EXPERIMENT, CLAIMED]) == (
+        ("name: a", "client-7"), [("GET", "/v1/experiment"), ("POST", "/v1/sites")],
+    )  # fmt: skip
+    assert introduced([EXPERIMENT, CLAIMED], site="client-7")[1][1] == ("POST", "/v1/sites/client-7")
+
+
+def test_a_server_that_has_no_time_is_asked_again_when_it_says(monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(introduction.asyncio, "sleep", sleep)
+    answers = [refused(429, "rate", **{"Retry-After": "3"}), EXPERIMENT, refused(503, "busy"), EXPERIMENT, CLAIMED]
+    assert introduced(answers)[0] == ("name: a", "client-7")
+    assert [seconds for seconds in slept if seconds] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (refused(503, "busy", **{"Retry-After": "60"}), r"/v1/experiment answered 503: in a moment"),
+        (refused(403, "not-you"), r"/v1/experiment answered 403: in a moment"),
+        ((200, b"<html>", {}), r"what answers at http\S+ is no collab server"),
+    ],
+)
+def test_a_newcomer_that_has_to_go_says_why(answer, reason):
+    with pytest.raises(RunFailedError, match=reason):
+        introduced([answer], patience_s=10.0)
+
+
 BROKEN = {
     "cut": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 400\r\n\r\nhalf",
     "closed": b"",
-    "shutting down": b"HTTP/1.1 503 Later\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-    "too fast": b"HTTP/1.1 429 Slowly\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     "silent": None,
 }
 
 
-def introduced(broken, times, patience_s):
-    """How a site is introduced by a server whose first answers to each question are `broken`."""
+def introduced_over(broken, times, patience_s):
+    """What a newcomer gets over a link on which the first answers to each of its questions are `broken`."""
     asked = []
 
     async def answer(reader, writer):
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            question = head.split()[0]
+            question = (await reader.readuntil(b"\r\n\r\n")).split()[0]
             asked.append(question)
             if asked.count(question) > times:
-                body = EXPERIMENT if question == b"GET" else NAME
+                _, body, _ = EXPERIMENT if question == b"GET" else CLAIMED
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
                 )
             elif broken is not None:
                 writer.write(broken)
             else:
-                await reader.read()  # until the site has had enough
+                await reader.read()  # until the newcomer has had enough
         finally:
             writer.close()
 
     async def main():
         async with asyncio.timeout(20), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await introduction.introduce(url, "client-7", patience_s, OPEN_EGRESS)
+            return await introduce(url, "client-7", patience_s, OPEN_EGRESS)
 
     return asyncio.run(main())
 
@@ -58,25 +121,12 @@ def _hasty(monkeypatch):
 
 @pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_site_asks_again_while_answers_break_off(broken):
-    assert introduced(broken, 2, patience_s=10) == ("name: far", "client-7")
+def test_a_newcomer_whose_answer_breaks_off_asks_again(broken):
+    assert introduced_over(broken, 2, patience_s=10) == ("name: a", "client-7")
 
 
 @pytest.mark.usefixtures("_hasty")
-@pytest.mark.parametrize(
-    ("broken", "told"),
-    [
-        ("cut", "nobody answers at .*not completed"),
-        ("too fast", "answered 429"),
-        ("silent", r"nobody answers at .*no answer for 0\.3 s"),
-    ],
-)
-def test_its_patience_has_an_end(broken, told):
-    with pytest.raises(RunFailedError, match=told):
-        introduced(BROKEN[broken], 1000, patience_s=0.05)
-
-
-@pytest.mark.usefixtures("_hasty")
-def test_a_refusal_is_final():
-    with pytest.raises(RunFailedError, match="answered 409: "):
-        introduced(b"HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 1, patience_s=10)
+@pytest.mark.parametrize(("broken", "told"), [("cut", "not completed"), ("silent", r"there was no answer for 0\.3 s")])
+def test_but_not_for_ever(broken, told):
+    with pytest.raises(RunFailedError, match=f"nobody answers at .*{told}"):
+        introduced_over(BROKEN[broken], 1000, patience_s=0.05)
