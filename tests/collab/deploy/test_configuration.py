@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from collab import cli
 from collab.deploy.configuration import LABORATORY_INGRESS, Serving, joining, load_server, load_site, serving
 from collab.deploy.limit_settings import LimitSettings
 from collab.deploy.quota import Quota
@@ -14,6 +15,7 @@ from collab.errors import CredentialsError, ScenarioError
 from simnet.guards import Limits
 from simnet.ingress import Credentials
 from tests.collab.deploy.deployments import AUDIENCE, Deployment
+from tests.collab.test_run import TEXT
 
 SERVER = """\
 scenario: ../tiny.yaml
@@ -132,6 +134,21 @@ def test_the_page_of_deployment_has_every_limit_with_its_default():
         names, defaults = row.split("|")[1:3]
         told |= dict(zip(re.findall(r"`(\w+)`", names), defaults.strip().split(", "), strict=True))
     assert told == {name: str(value) for name, value in LimitSettings().model_dump().items()}
+
+
+def test_the_command_holds_its_store_to_the_quota(folder, monkeypatch):
+    class SeenError(BaseException):
+        pass
+
+    def store(place, identity, *, quota):
+        raise SeenError(quota)
+
+    monkeypatch.setattr("collab.deploy.store.Store", store)
+    config = written(folder, SERVER.replace("../tiny.yaml", "tiny.yaml") + "limits: {disk_per_site: 5 MB}\n")
+    (folder / "tiny.yaml").write_text(TEXT)
+    with pytest.raises(SeenError) as seen:
+        cli.serve(config=config)
+    assert seen.value.args == (Quota(site_bytes=5_000_000),)
 
 
 def test_in_the_laboratory_many_sites_behind_one_address_are_welcome():
