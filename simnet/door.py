@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -81,6 +81,8 @@ class Door:
         """Requests that are being served."""
         self.connections: Callable[[], int] = lambda: 0
         """How many connections are open."""
+        self.turned_away: Callable[[], Mapping[str, int]] = dict
+        """Connections that were ended before a request was heard: why -> how many."""
         self._observer = observer
         self._refusal: Reply | None = None
         self._nobody_inside = asyncio.Event()

@@ -184,6 +184,7 @@ class Gate(asyncio.Protocol):
         finally:
             self._securing = None
         if secured is None or self._over:
+            self._site.guard.turned_away["no-tls"] += secured is None
             transport.abort()
             self._left()
         else:
@@ -216,6 +217,7 @@ class Gate(asyncio.Protocol):
         if self._unsent_bytes():  # an earlier answer is on its way
             self._expect_a_head()
             return
+        self._site.guard.turned_away["slow-head"] += 1
         self._end_with(
             problem(408, "slow", f"the head of a request must come within {self._limits.head_s:g} s; send it again")
         )

@@ -78,6 +78,8 @@ class Guard:
         self._in_all: Counter[str] = Counter()
         self._idle: Counter[str] = Counter()
         self._connections: Counter[str] = Counter()
+        self.turned_away: Counter[str] = Counter()
+        """Connections that were ended before a request was heard: why -> how many."""
         self._open = 0
         self._most_connections = affordable_connections(limits.connections)
 
@@ -202,11 +204,13 @@ class Guard:
     def admits(self, place: str) -> Standing:
         """How a new connection from a place (`network_of`) is treated; unless it is dropped it counts until `left`."""
         if self._open >= self._most_connections + TOLD_AT_ONCE:
+            self.turned_away["too-many"] += 1
             return "dropped"
         of_one = self._connections[place]
         self._connections[place] += 1
         self._open += 1
         fits = self._open <= self._most_connections and of_one < self.limits.connections_per_address
+        self.turned_away["too-many"] += not fits
         if not fits and of_one >= self.limits.connections_per_address + TOLD_AT_ONCE:
             self.left(place)
             return "dropped"

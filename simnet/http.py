@@ -156,7 +156,10 @@ class HttpCarriage(Carriage):
         )
         await runner.setup()
         self._runners.append(runner)
-        if self._ingress.door is not None and (server := runner.server) is not None:
+        if self._ingress.door is not None and guard is not None:
+            self._ingress.door.connections = lambda: guard.connections
+            self._ingress.door.turned_away = lambda: guard.turned_away
+        elif self._ingress.door is not None and (server := runner.server) is not None:
             self._ingress.door.connections = lambda: len(server.connections)
         site: web.BaseSite = (
             web.TCPSite(runner, address, port, ssl_context=self._ingress.tls)

@@ -74,6 +74,7 @@ class Metrics:
         """Say how many are at a door, too."""
         self._inside.set_function(lambda: door.inside)
         self._connections.set_function(lambda: float(door.connections()))
+        self.registry.register(_Refused(door))
 
     def heard(self, exchange: Exchange) -> None:
         """Count a request."""
@@ -114,6 +115,21 @@ class _Run(Collector):
         yield GaugeMetricFamily("collab_round", "Number of the latest round, from 1.", health.round_number)
         yield CounterMetricFamily("collab_uploads_accepted", "Uploads that count.", health.uploads())
         yield _states("collab_build_info", "The version.", "version", {metadata.version("collab-edge"): 1})
+
+
+class _Refused(Collector):
+    """The connections of which no request was heard."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterable[Metric]:
+        """One counter."""
+        says = "Connections that were ended before a request was heard, by reason."
+        family = CounterMetricFamily("collab_connections_refused", says, labels=["reason"])
+        for reason, number in dict(self._door.turned_away()).items():
+            family.add_metric([reason], number)
+        yield family
 
 
 def _states(name: str, says: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 
 import pytest
 
 from collab.deploy.tls import server_context
+from simnet.door import Door
 from simnet.guards import Limits
 from simnet.ingress import Ingress
 from tests.collab.deploy.deployments import Deployment
@@ -20,8 +22,9 @@ def secured(tmp_path):
     client = Deployment(tmp_path).client()
     tls = server_context(tmp_path / "server.pem", tmp_path / "server.key", None)
 
-    def visit_with(visit, **limits):
-        return visited(lambda connect: visit(connect, client), ingress=Ingress(tls=tls, limits=Limits(**limits)))
+    def visit_with(visit, door=None, **limits):
+        ingress = Ingress(tls=tls, limits=Limits(**limits), door=door)
+        return visited(lambda connect: visit(connect, client), ingress=ingress)
 
     return visit_with
 
@@ -102,3 +105,27 @@ def test_a_server_that_ends_waits_for_no_handshake(secured):
         return writer
 
     assert secured(visit, head_s=50) is not None
+
+
+def test_at_the_door_one_hears_how_many_never_came_to_a_request(secured):
+    async def in_the_clear_and_one_too_many(connect, tls):
+        reader, writer = await connect()
+        writer.write(put())
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        while door.connections() > 0:
+            await asyncio.sleep(0.01)
+        await connect()
+        while door.connections() == 0:
+            await asyncio.sleep(0.01)
+        assert (await asked(lambda: connect(ssl=tls), put()))[0] == 503
+
+    async def half_a_head(connect, tls):
+        assert (await asked(lambda: connect(ssl=tls), b"PUT / HT"))[0] == 408
+
+    door = Door()
+    secured(in_the_clear_and_one_too_many, door, connections=1, head_s=50)
+    assert door.turned_away() == {"no-tls": 1, "too-many": 1}
+    secured(half_a_head, door, head_s=0.3)
+    assert {reason: number for reason, number in door.turned_away().items() if number} == {"slow-head": 1}

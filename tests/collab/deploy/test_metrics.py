@@ -96,7 +96,8 @@ def test_the_run_is_looked_up_when_somebody_asks(metrics, health):
 def test_who_is_at_the_door_and_what_is_free(health, tmp_path):
     metrics, door = Metrics(SITES, health, tmp_path), Door()
     metrics.watch(door)
-    door.inside, door.connections = 3, lambda: 5
+    door.inside, door.connections, door.turned_away = 3, lambda: 5, lambda: {"slow-head": 2}
+    assert samples(metrics)["collab_connections_refused_total", "slow-head"] == 2
     found = samples(metrics)
     assert (found["collab_requests_in_progress",], found["collab_open_connections",]) == (3, 5)
     assert found["collab_store_free_bytes",] > 0
