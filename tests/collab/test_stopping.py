@@ -52,9 +52,9 @@ def start(here):
         process.communicate()
 
 
-def stop(process, *):
+def stop(process):
     process.send_signal(signal.SIGTERM)
-    stderr = process.communicate(timeout=within_s)[1]
+    stderr = process.communicate(timeout=25)[1]
     assert process.returncode == STOPPED, stderr
     assert "Traceback" not in stderr
     return stderr
