@@ -83,8 +83,9 @@ def test_a_server_that_is_killed_goes_on_with_what_it_has_accepted(here, port, p
     assert again.returncode == 0, stderr
     assert [join.wait(60) for join in joins] == [0, 0, 0, 0]
     ours, theirs = alone["methods"]["collabdm"], json.loads(stdout)["methods"]["collabdm"]
-    for field in ("result_digest", "bytes_up_per_client"):
-        assert theirs[field] == ours[field]
+    assert theirs["result_digest"] == ours["result_digest"]
+    # Whoever had not got its 201 when the server was killed has sent its upload twice.
+    assert ours["bytes_up_per_client"] <= theirs["bytes_up_per_client"] <= 1.5 * ours["bytes_up_per_client"]
     assert [path.name for path in (here / "runs").iterdir() if path.name.startswith(".")] == []
     uploads = collab(here, "audit", "served")
     assert uploads.returncode == 0, uploads.stderr
