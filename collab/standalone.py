@@ -136,16 +136,19 @@ def _serve(
     rounds: dict[str, list[int]] = {}
     earlier_tasks = () if store is None else store.tasks()
 
-    def on_upload(arrival: Arrival) -> None:
-        listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+    def on_restored(arrival: Arrival) -> None:
         rounds.setdefault(arrival.upload.site, []).append(arrival.round_number)
         keep_for_gallery(gallery, arrival.upload)
+
+    def on_upload(arrival: Arrival) -> None:
+        listener.uploaded(arrival.upload.site, arrival.round_number, arrival.number, arrival.asked)
+        on_restored(arrival)
 
     async def main() -> Outcome:
         host = network.host(SERVER)
         agent = ServerAgent(
             host, scenario.clients, material.dataset.spec, settings.name, settings, scenario.seed, device, on_upload,
-            register=store, waiting=scenario.wait_for,
+            on_restored=on_restored, register=store, waiting=scenario.wait_for,
         )  # fmt: skip
         running = host.start(agent.run(body_limit_bytes(scenario), reception(agent.lose).routes()))
         serving = asyncio.create_task(agent.serving.wait())

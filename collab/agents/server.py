@@ -65,6 +65,7 @@ class Arrival:
 
 
 UploadListener = Callable[[Arrival], None]
+"""Hears of an upload that is taken in; or, after a crash, that had been before."""
 RoundListener = Callable[[Mapping[str, Message]], None]
 """Hears, before the sites do, which message each is going to get as its task."""
 
@@ -87,6 +88,7 @@ class ServerAgent:
         on_upload: UploadListener | None = None,
         *,
         on_round: RoundListener | None = None,
+        on_restored: UploadListener | None = None,
         register: Register | None = None,
         waiting: WaitingSettings | None = None,
     ) -> None:
@@ -101,6 +103,7 @@ class ServerAgent:
         self._method = method
         self._on_upload = on_upload
         self._on_round = on_round
+        self._on_restored = on_restored
         self._register = register
         self._accepting = asyncio.Lock()
         self._unanswered = 0  # uploads that are in and not confirmed
@@ -182,9 +185,11 @@ class ServerAgent:
             self._on_round({site: self._task(this, ask) for site, ask in asks.items() if this.wants(site)})
         for site in asks:
             self._news[site].set()
-        for site in kept:
+        for position, site in enumerate(kept, 1):
             upload = self._read_again(this, site)
             self._host.record("restored", site=site, method=self._method)
+            if self._on_restored is not None:
+                self._on_restored(Arrival(upload, number, position, len(this.asks)))
             self._fold(this, site)
             yield upload
         position = len(kept)
