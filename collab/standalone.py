@@ -57,7 +57,7 @@ from collab.run_listener import Listener, Silence
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
 from simnet import Host, Network, Reply, Request, Route, problem, trace_file
-from simnet.errors import SimnetError
+from simnet.errors import SimnetError, UnreachableError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.services import route_of
 from simnet.tenancy import Message
@@ -302,7 +302,9 @@ def join_run(
         except StoppedError:
             raise  # it will be back
         except Exception as error:
-            await host.start(_give_up(host, error), "give up")
+            # With what it has on its disk it can be back, when the server is.
+            if disk_folder is None or not isinstance(error, UnreachableError):
+                await host.start(_give_up(host, error), "give up")
             raise
 
     try:

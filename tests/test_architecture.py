@@ -202,7 +202,11 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("simnet", ("collab", "analysis", "torch", "prometheus_client")), ("collab", ("analysis",)), ("analysis", ("torch",))],
+    [
+        ("simnet", ("collab", "analysis", "torch", "prometheus_client")),
+        ("collab", ("analysis",)),
+        ("analysis", ("torch",)),
+    ],
 )
 def test_packages_point_one_way(package, forbidden):
     for name, path in modules(package):

@@ -7,10 +7,13 @@ import subprocess
 
 import pytest
 
+from collab import standalone
 from collab.agents import client
+from collab.errors import RunFailedError
 from collab.standalone import join_run
 from simnet import trace_file
 from simnet.disk import FolderDisk
+from simnet.errors import UnreachableError
 from tests.collab.test_cli import collab, command, environment
 from tests.collab.test_run import TEXT
 
@@ -48,6 +51,35 @@ def test_a_site_that_comes_back_sends_what_it_had_computed(tmp_path, monkeypatch
     jobs = [[event.kind for event in trace_file.read(tmp_path / name)].count("compute") for name in ("first", "second")]
     assert jobs == [1, 0]
     assert disk.keys() == []  # confirmed, and forgotten
+
+
+@pytest.mark.parametrize(
+    ("error", "keeps_a_disk", "gives_up"),
+    [
+        (UnreachableError("no server"), True, False),
+        (UnreachableError("no server"), False, True),
+        (RunFailedError("refused"), True, True),
+    ],
+)
+def test_a_site_that_can_be_back_does_not_give_up(tmp_path, monkeypatch, error, keeps_a_disk, gives_up):
+    """Its supervisor starts it again; told that it is lost, a server that is back sooner would end the run."""
+    told = []
+
+    async def introduce(*_):
+        return ONE_SITE, "client-0"
+
+    async def fail(*_, **__):
+        raise error
+
+    async def give_up(host, why):
+        told.append((host.name, why))
+
+    monkeypatch.setattr(standalone, "introduce", introduce)
+    monkeypatch.setattr(standalone, "take_part", fail)
+    monkeypatch.setattr(standalone, "_give_up", give_up)
+    with pytest.raises(RunFailedError, match=str(error)):
+        join_run("http://127.0.0.1:9", site="client-0", disk_folder=tmp_path if keeps_a_disk else None)
+    assert told == ([("client-0", error)] if gives_up else [])
 
 
 def test_a_disk_is_one_sites(tmp_path):
