@@ -1,9 +1,13 @@
-"""How the body of a request is taken in: into memory or a file; in virtual time, without waking up for parts of it."""
+"""How the body of a request is taken in: into memory or a file; in virtual time, without waking up for parts of it.
+And that of an answer, of which no more is taken in than any may have.
+"""
 
 from __future__ import annotations
 
+import aiohttp
 from aiohttp import web
 
+from simnet.errors import InspectionError
 from simnet.services import Reply, problem
 from simnet.spool import SMALLEST_SPOOLED_BYTES, SpoolFile
 from simnet.transport import StreamTransport
@@ -38,6 +42,19 @@ async def spooled(http: web.Request, file: SpoolFile, limit_bytes: int) -> bool:
         if 0 < limit_bytes < file.size_bytes:
             return False
     return True
+
+
+async def answer_of(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """The whole body of an answer. Raises `simnet.errors.InspectionError` if it is longer than the limit."""
+    announced_bytes = response.content_length
+    if announced_bytes is not None and announced_bytes <= limit_bytes and "Content-Encoding" not in response.headers:
+        return await response.read()
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise InspectionError(f"the answer has more than {limit_bytes} B, more than any may have")
+    return bytes(body)
 
 
 def is_long(http: web.Request, limit_bytes: int) -> bool:

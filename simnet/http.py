@@ -17,8 +17,9 @@ from typing import TypeVar
 import aiohttp
 from aiohttp import web
 
-from simnet.bodies import body_of, has_body, is_long, spooled, unreadable
+from simnet.bodies import answer_of, body_of, has_body, is_long, spooled, unreadable
 from simnet.carriage import (
+    BODY_LIMIT_BYTES,
     DIGEST_HEADER,
     FROM_HEADER,
     KEEP_ALIVE_S,
@@ -110,7 +111,8 @@ class HttpCarriage(Carriage):
                     method, url + path, data=_payload(message), headers=sent_headers,
                     allow_redirects=False,
                 ) as response:  # fmt: skip
-                    answer = Message(await response.read(), declared_kinds(response.headers), response.content_type)
+                    body = await answer_of(response, BODY_LIMIT_BYTES)
+                    answer = Message(body, declared_kinds(response.headers), response.content_type)
                     return Reply(response.status, answer, dict(response.headers))
         except aiohttp.ClientConnectorCertificateError as error:
             raise UntrustedError(f"{place.name} does not trust {peer} at {url}: {error.certificate_error}") from error

@@ -12,11 +12,14 @@ from collab import wire
 from collab.agents.operations import CLAIM_PATH, EXPERIMENT_PATH, SITES_PATH
 from collab.errors import RunFailedError, WireError
 from simnet import Message, Reply
+from simnet.bodies import answer_of
+from simnet.errors import InspectionError
 from simnet.ingress import Egress
 from simnet.services import RETRY_AFTER
 from simnet.sessions import new_session
 
 _BETWEEN_ATTEMPTS_S = 1.0
+_LARGEST_ANSWER_BYTES = 1_000_000
 _LONGEST_ANSWER_S = 60.0
 _BUSY = (429, 503)
 
@@ -58,13 +61,13 @@ async def introduce(url: str, site: str | None, patience_s: float, egress: Egres
                 if time.monotonic() + error.retry_after_s > deadline_s:
                     raise
                 await asyncio.sleep(error.retry_after_s)
-            except (aiohttp.ClientError, WireError, KeyError) as error:
+            except (aiohttp.ClientError, InspectionError, WireError, KeyError) as error:
                 raise RunFailedError(f"what answers at {url} is no collab server: {error}") from error
 
 
 async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any:
     async with session.request(method, address, allow_redirects=False) as response:
-        body = await response.read()
+        body = await answer_of(response, _LARGEST_ANSWER_BYTES)
         if response.status < 400:
             return wire.unpack(body).fields
         reply = Reply(response.status, Message(body, content_type=response.content_type))

@@ -212,3 +212,12 @@ def test_a_part_that_has_no_room_is_not_begun(tmp_path):
     status, _, body = visited(visit, route)
     assert (status, b"must stay free" in body) == (507, True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_of_a_burst_so_many_are_served_as_may_be():
+    async def visit(connect):
+        return await asyncio.gather(*(asked(connect, put()) for _ in range(100)))
+
+    found = [status for status, _, _ in visited(visit, request_burst=60, requests_per_s=1, requests_at_once=100)]
+    assert 60 <= found.count(201) < 80  # one more for each second that a busy machine takes
+    assert found.count(201) + found.count(429) == 100

@@ -71,6 +71,7 @@ def test_a_server_that_has_no_time_is_asked_again_when_it_says(monkeypatch):
         (refused(503, "busy", **{"Retry-After": "60"}), r"/v1/experiment answered 503: in a moment"),
         (refused(403, "not-you"), r"/v1/experiment answered 403: in a moment"),
         ((200, b"<html>", {}), r"what answers at http\S+ is no collab server"),
+        ((200, bytes(1_000_001), {}), r"is no collab server: the answer has more than 1000000 B"),
     ],
 )
 def test_a_newcomer_that_has_to_go_says_why(answer, reason):
