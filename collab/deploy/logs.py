@@ -2,7 +2,8 @@
 
 A line says what happened, who it was, which operation, status, bytes, seconds. What other libraries have to say goes
 the same way, as the event `message`. Bodies and headers do not get here at all; what looks like a secret in the words
-of an error is blotted out, and long words are cut.
+of an error is blotted out, and long words are cut. Of refusals no more are written than a disk bears for weeks: the
+next one that is tells how many were not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # the command starts without the network
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "text"]
 LONGEST_TEXT = 1000
+REFUSALS_AT_ONCE, REFUSALS_PER_S = 200, 2.0
 _LOGGER = logging.getLogger("collab")
 _FRAMES = 12
 _SECRET = re.compile(
@@ -72,7 +75,30 @@ def is_written() -> bool:
     return bool(_handlers)
 
 
+class _Allowance:
+    """How many refusals may be written: so many at once, and after that so many a second."""
+
+    def __init__(self, burst: int, per_s: float) -> None:
+        self._burst = float(burst)
+        self._per_s = per_s
+        self._left, self._at_s = self._burst, time.monotonic()
+        self.unwritten = 0
+        """How many were not, since the last that was."""
+
+    def takes(self) -> bool:
+        """Whether one more may be written."""
+        now_s = time.monotonic()
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._left < 1:
+            self.unwritten += 1
+            return False
+        self._left -= 1
+        return True
+
+
 _handlers: list[logging.Handler] = []
+_refusals = _Allowance(REFUSALS_AT_ONCE, REFUSALS_PER_S)
 
 
 def note(event: str, text: str = "", *, level: Level = "info", **facts: object) -> None:
@@ -97,6 +123,12 @@ def note_asked(exchange: Exchange) -> None:
 
 
 def _note_exchange(event: str, exchange: Exchange, who: Mapping[str, object]) -> None:
+    if not _handlers:
+        return
+    level = _level_of(exchange)
+    is_refusal = exchange.status is None or (exchange.status >= 400 and level != "error")
+    if is_refusal and not _refusals.takes():
+        return
     facts = {
         "operation": _UPLOAD.sub("/…", exchange.operation),
         **who,
@@ -106,7 +138,9 @@ def _note_exchange(event: str, exchange: Exchange, who: Mapping[str, object]) ->
         "answer_bytes": exchange.answer_bytes,
         "seconds": round(exchange.duration_s, 6),
     }
-    _write(event, "", _level_of(exchange), facts)
+    if is_refusal and _refusals.unwritten:
+        facts["unwritten"], _refusals.unwritten = _refusals.unwritten, 0
+    _write(event, "", level, facts)
 
 
 def _level_of(exchange: Exchange) -> Level:

@@ -109,6 +109,30 @@ def test_warnings_are_lines_too():
     assert "look out" in line["text"]
 
 
+def test_a_flood_of_refusals_does_not_fill_the_disk(monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(logs, "_refusals", logs._Allowance(3, 2.0))
+    refused, failed = (Exchange("a", None, "10.0.0.9", status, "", 0, 0, 0.0) for status in (401, 500))
+
+    def write():
+        for _ in range(10):
+            logs.note_request(refused)
+        logs.note_request(failed)
+        logs.note_request(UPLOAD)
+        now_s[0] += 0.5  # for one more
+        for _ in range(10):
+            logs.note_request(refused)
+        now_s[0] += 60  # for as many as at once
+        for _ in range(10):
+            logs.note_request(refused)
+
+    found = [(line["status"], line.get("unwritten")) for line in lines(write)]
+    assert found == [
+        (401, None), (401, None), (401, None), (500, None), (201, None), (401, 7), (401, 9), (401, None), (401, None)
+    ]  # fmt: skip
+
+
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
 
 
