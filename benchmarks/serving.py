@@ -74,7 +74,8 @@ def be_collab(folder: Path, sites: int, networks: int, *, idle: bool) -> None:
     from collab.process import importing
 
     with importing():  # as the command does
-        from collab.agents.server import Arrival, ServerAgent
+        from collab.agents.rounds import Arrival
+        from collab.agents.server import ServerAgent
         from collab.compute import CPU
         from collab.data import ImageSpec
         from collab.deploy.configuration import LABORATORY_INGRESS, LABORATORY_QUOTA

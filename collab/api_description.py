@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from collab.agents.operations import OPERATIONS
+from collab.agents.operations import DESCRIBED
 from simnet.operations import COMMON, Answer, Operation
 
 _PROBLEM = "application/problem+json"
+_VISIBLE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+_MSGPACK = "application/msgpack"
+_BYTES = {"type": "string", "format": "binary"}
 _BINARY = {"type": "string", "format": "binary", "description": "two msgpack objects, see docs/protocol.md, Bodies"}
 
 
-def api_description(operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
+def api_description(operations: Sequence[Operation] = DESCRIBED) -> dict[str, Any]:
     """The description, as JSON objects."""
     paths: dict[str, Any] = {}
     for operation in operations:
@@ -56,12 +59,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*_parameters(operation)],
-        "responses": _responses((*operation.answers, *COMMON)),
+        "responses": _responses((*operation.answers, *COMMON), has_bodies=operation.method != "HEAD"),
     }
     if operation.sends:
         described["requestBody"] = {
             "description": f"{operation.sends}. Of the kinds: {', '.join(operation.sends_kinds)}.",
-            "content": {"application/msgpack": {"schema": _BINARY}},
+            "content": {operation.sends_type: {"schema": _BINARY if operation.sends_type == _MSGPACK else _BYTES}},
             "required": True,
         }
     return described
@@ -76,19 +79,24 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     if operation.sends:
         yield _header("Boundary-Kind", "The kinds of content in the body, separated by commas. Default: control.")
     for name, says in operation.headers.items():
-        yield _header(name, says)
+        pattern = operation.patterns.get(name)
+        yield _header(name, says, required=pattern is not None, pattern=pattern or _VISIBLE)
 
 
-def _header(name: str, says: str, *, required: bool = False) -> dict[str, Any]:
-    visible = {"type": "string", "pattern": r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", "maxLength": 200}
-    return {"name": name, "in": "header", "required": required, "description": says, "schema": visible}
+def _header(name: str, says: str, *, required: bool = False, pattern: str = _VISIBLE) -> dict[str, Any]:
+    text = {"type": "string", "pattern": pattern, "maxLength": 200}
+    return {"name": name, "in": "header", "required": required, "description": says, "schema": text}
 
 
-def _responses(answers: Sequence[Answer]) -> dict[str, Any]:
+def _responses(answers: Sequence[Answer], *, has_bodies: bool) -> dict[str, Any]:
     by_status: dict[int, list[Answer]] = {}
     for answer in answers:
         by_status.setdefault(answer.status, []).append(answer)
-    return {str(status): _response(by_status[status]) for status in sorted(by_status)}
+    described = {str(status): _response(by_status[status]) for status in sorted(by_status)}
+    if not has_bodies:
+        for response in described.values():
+            response.pop("content", None)
+    return described
 
 
 def _response(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -115,7 +123,7 @@ def _content(answers: Sequence[Answer], codes: Sequence[str]) -> dict[str, Any]:
         urns = {"properties": {"type": {"enum": [f"urn:problem:{code}" for code in codes]}}}
         return {_PROBLEM: {"schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, urns]}}}
     return {
-        answer.content_type: {"schema": _BINARY if answer.content_type == "application/msgpack" else {"type": "object"}}
+        answer.content_type: {"schema": _BINARY if answer.content_type == _MSGPACK else {"type": "object"}}
         for answer in answers
         if answer.kinds
     }

@@ -16,7 +16,8 @@ from collab import wire
 from collab.agents.client import client_job, take_part
 from collab.agents.messages import read_task
 from collab.agents.register import DiskRegister
-from collab.agents.server import ServerAgent, UploadListener
+from collab.agents.rounds import UploadListener
+from collab.agents.server import ServerAgent
 from collab.compute import Device
 from collab.data import ImageSpec
 from collab.methods import Outcome, Site
@@ -44,6 +45,7 @@ class Ensemble:
         body_limit_bytes: int,
         durable: bool,
         waiting: WaitingSettings | None = None,
+        resumable: bool = False,
         on_upload: UploadListener | None = None,
         foresee: Callable[[Iterable[Job[Any]]], None] | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Ensemble:
         self._body_limit_bytes = body_limit_bytes
         self._durable = durable
         self._waiting = waiting
+        self._resumable = resumable
         self._on_upload = on_upload
         self._foresee = foresee
         self._lost: dict[str, str] = {}
@@ -98,7 +101,7 @@ class Ensemble:
     async def _attend(self, site: Site) -> None:
         host = self._network.host(site.name)
         try:
-            await host.boot(lambda: take_part(host, self._server, site), "take part")
+            await host.boot(lambda: take_part(host, self._server, site, resumable=self._resumable), "take part")
         except HostLostError as error:
             self._lose(site, error)
         except UnreachableError as error:

@@ -269,6 +269,8 @@ def _network_sentences(scenario: Scenario) -> Iterator[str]:
         yield "No host has a device: computing takes no virtual time (devices: {client: laptop} would change that)."
     if any(link.schedule is not None or link.reverse_schedule is not None for link in topology.links):
         yield "The capacity of a link changes with time (its schedule); the times below are told without."
+    if scenario.sends_in_parts:
+        yield "Uploads go in parts: what is there when a connection breaks need not be sent again."
     if scenario.faults:
         number = len(scenario.faults)
         yield f"{number} fault{'' if number == 1 else 's'} will strike; the times below are told without."

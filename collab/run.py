@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from collab import methods
-from collab.agents.server import Arrival
+from collab.agents.rounds import Arrival
 from collab.compute import Device, reporting_to
 from collab.content_cache import remembered
 from collab.data import Dataset, divide, load_dataset
@@ -207,7 +207,7 @@ def _play(
     ensemble = Ensemble(
         network, SERVER, sites, material.dataset.spec, settings, seed, device,
         body_limit_bytes=body_limit_bytes(scenario), durable=bool(scenario.faults), waiting=scenario.wait_for,
-        on_upload=on_upload,
+        on_upload=on_upload, resumable=scenario.sends_in_parts,
         foresee=None if foresight is None else foresight.foresee,
     )  # fmt: skip
     return _Played(run_network(network, ensemble.play), network, gallery, rounds)

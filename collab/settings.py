@@ -166,6 +166,11 @@ class Scenario(Settings):
     wait_for: WaitingSettings | None = Field(
         None, description="the uploads with which the server goes on, if not with all: quorum, deadline, at_least"
     )
+    uploads: Literal["single", "resumable"] | None = Field(
+        None,
+        description="how a site sends its upload: in a single request, or in parts that go on after a break; single if "
+        "not given",
+    )
     faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
     compute: ComputeSettings = Field(
         ComputeSettings(), description="where the work really runs, and what it costs in virtual time"
@@ -210,6 +215,11 @@ class Scenario(Settings):
     def hosts(self) -> tuple[str, ...]:
         """Names of the clients and the server."""
         return (*self.clients, SERVER)
+
+    @property
+    def sends_in_parts(self) -> bool:
+        """Whether uploads can be resumed where a connection broke."""
+        return self.uploads == "resumable"
 
     def topology(self) -> Topology:
         """The network of all its hosts. Raises `simnet.errors.TopologyError`."""

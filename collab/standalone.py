@@ -31,7 +31,8 @@ from collab.agents.messages import (
     not_found,
 )
 from collab.agents.operations import CLAIM, CLAIM_ANY, DESCRIBE_API, DESCRIBE_EXPERIMENT, GIVE_UP
-from collab.agents.server import Arrival, ServerAgent
+from collab.agents.rounds import Arrival
+from collab.agents.server import ServerAgent
 from collab.agents.terms import Terms
 from collab.api_description import api_description
 from collab.compute import reporting_to
@@ -295,7 +296,10 @@ def join_run(
         host = network.host(name)
         try:
             uploading = contextlib.nullcontext if shutdown is None else shutdown.held
-            running = host.start(take_part(host, SERVER, me, terms=_terms(scenario), uploading=uploading), "take part")
+            taking_part = take_part(
+                host, SERVER, me, terms=_terms(scenario), uploading=uploading, resumable=scenario.sends_in_parts
+            )
+            running = host.start(taking_part, "take part")
             await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
             forget_secret(disk)
             forget_answers(disk)

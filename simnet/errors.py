@@ -47,6 +47,14 @@ class NoAnswerError(UnreachableError, TimeoutError):
     """The other end is silent: it is switched off, or the path to it is cut, for longer than Linux tries."""
 
 
+class InterruptedPartsError(UnreachableError):
+    """A connection broke while a message went in parts. The attempt had begun `gained_bytes` further than the last."""
+
+    def __init__(self, message: str, gained_bytes: int) -> None:
+        super().__init__(message)
+        self.gained_bytes = gained_bytes
+
+
 class PortInUseError(SimnetError, OSError):
     """The address to listen on is taken."""
 

@@ -30,7 +30,8 @@ class Answer:
 class Operation:
     """A method at a path, with what it takes and all of its answers but the common ones.
 
-    `parameters` are those of the path, `headers` what a request may say beside the usual; name -> meaning. `sends` says
+    `parameters` are those of the path, `headers` what a request may say beside the usual; name -> meaning. One that
+    has a pattern (a regular expression) in `patterns` must be there, and match. `sends` says
     what the body of a request holds, `sends_kinds` of which kinds it may be, `sends_type` its Content-Type; none if
     there is no body.
     """
@@ -42,6 +43,7 @@ class Operation:
     answers: tuple[Answer, ...]
     parameters: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    patterns: Mapping[str, str] = field(default_factory=dict)
     sends: str = ""
     sends_kinds: tuple[str, ...] = ()
     sends_type: str = "application/msgpack"

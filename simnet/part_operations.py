@@ -25,6 +25,8 @@ from simnet.tus import (
 )
 
 _SPOKEN = {RESUMABLE: f"{VERSION}: the version of the protocol"}
+_VERSION = {RESUMABLE: r"^1\.0\.0$"}
+_NUMBER = r"^[0-9]{1,15}$"
 _EXPIRES = {EXPIRES: "when the upload is forgotten, unless another part comes before"}
 _COMMON = (
     Answer(405, "the method, or what X-HTTP-Method-Override says in its place, means nothing here", "method"),
@@ -76,6 +78,7 @@ def operations_of_parts(whole: Operation) -> tuple[Operation, ...]:
             ),
             parameters,
             _SPOKEN,
+            _VERSION,
         ),
         _part(whole, path, parameters),
         Operation(
@@ -86,6 +89,7 @@ def operations_of_parts(whole: Operation) -> tuple[Operation, ...]:
             (Answer(204, "it is gone"), *_MISSING, *_COMMON),
             parameters,
             _SPOKEN,
+            _VERSION,
         ),
         Operation(
             f"{whole.name}PartOverridden",
@@ -99,6 +103,7 @@ def operations_of_parts(whole: Operation) -> tuple[Operation, ...]:
             ),
             parameters,
             {**_part(whole, path, parameters).headers, OVERRIDE: "HEAD, PATCH or DELETE"},
+            {**_VERSION, OVERRIDE: "^(HEAD|PATCH|DELETE)$"},
         ),
     )
 
@@ -125,6 +130,7 @@ def _announced(whole: Operation) -> Operation:
             METADATA: "key Base64, ...: `filetype` is its Content-Type, `sha256` its digest in hexadecimal digits",
             "Boundary-Kind": "the kinds of content of the whole message",
         },
+        {**_VERSION, LENGTH: _NUMBER},
     )
 
 
@@ -154,6 +160,7 @@ def _part(whole: Operation, path: str, parameters: Mapping[str, str]) -> Operati
             OFFSET: "where the part begins",
             CHECKSUM: "sha1, sha256 or md5, a space, and the Base64 of the part's",
         },
+        {**_VERSION, OFFSET: _NUMBER},
         "the bytes of the message from there on, as many as come",
         whole.sends_kinds,
         PART_TYPE,

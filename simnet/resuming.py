@@ -11,10 +11,11 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from simnet.disk import Disk
-from simnet.errors import UnreachableError
+from simnet.errors import InterruptedPartsError, UnreachableError
 from simnet.services import Reply
 from simnet.tenancy import Message
 from simnet.tus import (
@@ -39,6 +40,15 @@ _BEGIN_ANEW = frozenset({NO_UPLOAD, GONE, MISMATCH})
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An upload, and how much of it was there when that was asked last."""
+
+    upload: str
+    offset: int
+    resumed: bool
+
+
 class Part(Message):
     """A part of a message on its way: written in small pieces, so that what came before a break counts."""
 
@@ -56,23 +66,26 @@ class Resuming:
         """Get a message, or what is missing of it, to the service at `path`; returns what that says to the whole.
 
         None if the service takes messages only whole. Raises `UnreachableError` if the connection breaks: call again.
+        `InterruptedPartsError` says how much came of the attempt before.
         """
         for turn in range(_TURNS):
-            upload, offset = self._known(path, message), 0
-            if upload is None:
+            known = self._known(path, message)
+            if known is None:
                 announced = await self._announce(path, message, headers)
                 if isinstance(announced, Reply):
                     return None if _is_not_offered(announced) else announced
-                upload = announced
-            else:
-                told = await self._offset(path, upload, message, headers)
-                if isinstance(told, Reply):
-                    return told
-                if told is None:
-                    self._disk.delete(self._place(path))
-                    continue
-                offset = told
-            reply = await self._send(f"{path}/{upload}", offset, message, headers)
+                known = announced
+            told = await self._offset(path, known, message, headers) if known.resumed else 0
+            if isinstance(told, Reply):
+                return told
+            if told is None:
+                self._disk.delete(self._place(path))
+                continue
+            self._keep(path, message, known.upload, told)
+            try:
+                reply = await self._send(f"{path}/{known.upload}", told, message, headers)
+            except UnreachableError as error:
+                raise InterruptedPartsError(str(error), told - known.offset) from error
             if not reply.may_come_again and reply.code != OTHER_OFFSET:
                 self._disk.delete(self._place(path))
             if reply.code not in _BEGIN_ANEW | {OTHER_OFFSET} or turn == _TURNS - 1:
@@ -80,8 +93,8 @@ class Resuming:
             self._admit(reply)
         raise UnreachableError(f"{self._peer} loses again and again what is sent to it")
 
-    async def _announce(self, path: str, message: Message, headers: Mapping[str, str]) -> str | Reply:
-        """The name of a new upload, or the refusal of one."""
+    async def _announce(self, path: str, message: Message, headers: Mapping[str, str]) -> _Known | Reply:
+        """A new upload, or the refusal of one."""
         told = {"sha256": message.digest}
         if message.content_type != Message().content_type:
             told["filetype"] = message.content_type
@@ -93,14 +106,14 @@ class Resuming:
         name = reply.headers.get("Location", "").rsplit("/", 1)[-1]
         if not _NAME.fullmatch(name):
             raise self._is_not_tus(f"the Location {reply.headers.get('Location')!r}")
-        known = {"path": path, "digest": message.digest, "upload": name}
-        self._disk.write(self._place(path), json.dumps(known).encode())
-        return name
+        return _Known(name, 0, resumed=False)
 
-    async def _offset(self, path: str, upload: str, message: Message, headers: Mapping[str, str]) -> int | Reply | None:
+    async def _offset(
+        self, path: str, known: _Known, message: Message, headers: Mapping[str, str]
+    ) -> int | Reply | None:
         """How much the service has; None if it does not know the upload any more; or it is in trouble."""
         sent = {**headers, RESUMABLE: VERSION}
-        reply = await self._ask("HEAD", f"{path}/{upload}", Message(b"", message.kinds), sent)
+        reply = await self._ask("HEAD", f"{path}/{known.upload}", Message(b"", message.kinds), sent)
         if reply.status in (403, 404, 410):
             return None
         if reply.status != 200:
@@ -118,14 +131,18 @@ class Resuming:
             raise self._is_not_tus(f"the {OFFSET} {reply.headers.get(OFFSET)!r} after all of {len(message.body)}")
         return reply
 
-    def _known(self, path: str, message: Message) -> str | None:
+    def _known(self, path: str, message: Message) -> _Known | None:
         """The upload that the message belongs to, as far as this host remembers."""
         try:
-            known = json.loads(self._disk.read(self._place(path)))
-        except (KeyError, ValueError):
+            kept = json.loads(self._disk.read(self._place(path)))
+            same = (kept["path"], kept["digest"]) == (path, message.digest)
+            return _Known(str(kept["upload"]), int(kept["offset"]), resumed=True) if same else None
+        except (KeyError, ValueError, TypeError):
             return None
-        same = (known.get("path"), known.get("digest")) == (path, message.digest)
-        return str(known.get("upload")) if same else None
+
+    def _keep(self, path: str, message: Message, upload: str, offset: int) -> None:
+        kept = {"path": path, "digest": message.digest, "upload": upload, "offset": offset}
+        self._disk.write(self._place(path), json.dumps(kept).encode())
 
     def _place(self, path: str) -> str:
         """Where the upload to a path is kept on the disk: the last one, for it is what would go on."""

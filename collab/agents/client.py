@@ -9,7 +9,7 @@ site that crashes and starts anew goes on where it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +32,7 @@ from collab.compute import counted_job
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Job, Message, Reply
-from simnet.errors import RateError, UnreachableError
+from simnet.errors import InterruptedPartsError, RateError, UnreachableError
 
 POLL_WAIT_S = 60
 TOO_SLOW, TOO_FAST = 408, 429
@@ -69,10 +69,12 @@ async def take_part(
     *,
     terms: Terms | None = None,
     uploading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    resumable: bool = False,
 ) -> None:
     """Take part in a run as `site`, from the first task to the end; do what is within the `terms`, if there are any.
 
-    Each upload is sent within `uploading()`: whoever stops the site can wait for its end.
+    Each upload is sent within `uploading()`: whoever stops the site can wait for its end. With `resumable` uploads go
+    in parts: where a connection breaks the next attempt goes on, and the patience lasts as long as they get further.
 
     Raises `RunFailedError` if the server refuses an upload, says that the run failed, or hands out a task that
     contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience
@@ -87,7 +89,6 @@ async def take_part(
         _expect(reply, 200, "asked for a task")
         state, content = state_of(reply)
         if state == "done":
-            _forget_uploads(host)  # one that was confirmed, and not forgotten because the site crashed
             return
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
@@ -97,7 +98,7 @@ async def take_part(
         answer_once(host.disk, task, reply.message.digest)
         upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
         with uploading():
-            await _upload(host, server, task, site, upload, patience)
+            await _upload(host, server, task, site, upload, patience, resumable=resumable)
 
 
 def client_job(site: Site, task: Task, digest: str) -> Job[Sections]:
@@ -132,7 +133,9 @@ def _work_again(task: Task, site: Site) -> _Work:
 async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Message:
     """The upload for a task: as it was computed before a crash, or computed now and kept."""
     place = _KEPT + task
-    _forget_uploads(host, but=place)
+    for old in host.disk.keys(_KEPT):
+        if old != place:
+            host.disk.delete(old)
     try:
         body = host.disk.read(place)
         return Message(body, wire.unpack(body).kinds)
@@ -144,50 +147,53 @@ async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Me
     return message
 
 
-def _forget_uploads(host: Host, but: str = "") -> None:
-    for place in host.disk.keys(_KEPT):
-        if place != but:
-            host.disk.delete(place)
-
-
-async def _upload(host: Host, server: str, task: Task, site: Site, upload: Message, patience: Patience) -> None:
+async def _upload(
+    host: Host, server: str, task: Task, site: Site, upload: Message, patience: Patience, *, resumable: bool
+) -> None:
     path = UPLOAD_PATH.format(task=task.identity, site=site.name)
-    reply = await _persist(host, server, "PUT", path, upload, patience)
+    reply = await _persist(host, server, "PUT", path, upload, patience, resumable=resumable)
     if reply.status == 410 and reply.code == LATE:
         host.record("late", task=task.identity)
     # An earlier attempt may have got through, and only its answer was lost.
     elif not (reply.status == 409 and reply.code == ALREADY_ACCEPTED):
-        _expect(reply, 201, "uploaded")
+        _expect(reply, 204 if resumable and reply.status == 204 else 201, "uploaded")
     host.disk.delete(_KEPT + task.identity)
 
 
 async def _persist(
-    host: Host, server: str, method: str, path: str, message: Message | None, patience: Patience
+    host: Host,
+    server: str,
+    method: str,
+    path: str,
+    message: Message | None,
+    patience: Patience,
+    *,
+    resumable: bool = False,
 ) -> Reply:
     """Send a request, again and again while there is no connection, no answer, or the server is in trouble."""
-    pause_s = patience.first_pause_s
+    pause_s, attempt = patience.first_pause_s, 1
     headers = {"Prefer": f"wait={POLL_WAIT_S}"} if method == "GET" else {}
-    for attempt in range(1, patience.attempts + 1):
+    while True:
         last = attempt == patience.attempts
         limit_s = patience.limit_s(attempt, 0 if message is None else len(message.body))
+        send = partial(host.request, server, method, path, message, headers, resumable=resumable)
         try:
-            reply = await _once_allowed(host, server, method, path, message, headers, limit_s)
+            reply = await _once_allowed(send, limit_s)
             if (reply.status < 500 and reply.status != TOO_SLOW) or last:
                 return reply
-        except UnreachableError:
-            if last:
+        except UnreachableError as error:
+            if isinstance(error, InterruptedPartsError) and error.gained_bytes > 0:
+                pause_s, attempt = patience.first_pause_s, 1
+            elif last:
                 raise
         except TimeoutError as error:
             if last:
                 raise UnreachableError(f"{server} did not answer {host.name} within {limit_s:g} s") from error
         await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, patience.longest_pause_s)
-    raise AssertionError("the last attempt returns or raises")
+        pause_s, attempt = min(2 * pause_s, patience.longest_pause_s), attempt + 1
 
 
-async def _once_allowed(
-    host: Host, server: str, method: str, path: str, message: Message | None, headers: Mapping[str, str], limit_s: float
-) -> Reply:
+async def _once_allowed(send: Callable[[], Awaitable[Reply]], limit_s: float) -> Reply:
     """Send a request; if it comes faster than a boundary lets pass, wait as told and send it again.
 
     Sites of one tenant that wait for the same boundary back off, so that not all of them ask at every turn. Raises
@@ -197,7 +203,7 @@ async def _once_allowed(
     while True:
         try:
             async with asyncio.timeout(limit_s):
-                reply = await host.request(server, method, path, message, headers)
+                reply = await send()
             if reply.status != TOO_FAST:
                 return reply
             wait_s = _retry_after_s(reply)

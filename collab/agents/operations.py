@@ -7,6 +7,7 @@ nothing that does not stand here. Nothing here needs torch.
 from __future__ import annotations
 
 from simnet.operations import Answer, Operation
+from simnet.part_operations import operations_of_parts
 
 PREFIX = "/v1"
 TASK_PATH = PREFIX + "/sites/{site}/task"
@@ -111,3 +112,5 @@ DESCRIBE_API = Operation(
     open_to_all=True,
 )
 OPERATIONS = (GIVE_TASK, TAKE_UPLOAD, DESCRIBE_EXPERIMENT, CLAIM_ANY, CLAIM, GIVE_UP, DESCRIBE_API)
+DESCRIBED = (*OPERATIONS, *operations_of_parts(TAKE_UPLOAD))
+"""All of them, and what the carriage offers beside: an upload may also come in parts."""

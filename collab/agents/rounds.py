@@ -11,11 +11,27 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collab.errors import RunFailedError
-from collab.methods import Ask
+from collab.methods import Ask, Upload
 from collab.waiting_settings import WaitingSettings
 from simnet import Message
 
 _MOST_NAMED = 8  # sites in one sentence
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An upload that was taken in: the `number`th of the `asked` ones of its round. Both numbers count from 1."""
+
+    upload: Upload
+    round_number: int
+    number: int
+    asked: int
+
+
+UploadListener = Callable[[Arrival], None]
+"""Hears of an upload that is taken in; or, after a crash, that had been before."""
+RoundListener = Callable[[Mapping[str, Message]], None]
+"""Hears, before the sites do, which message each is going to get as its task."""
 
 
 @dataclass

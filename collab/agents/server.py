@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,7 +34,7 @@ from collab.agents.messages import (
 )
 from collab.agents.operations import GIVE_TASK, TAKE_UPLOAD
 from collab.agents.register import Register
-from collab.agents.rounds import Round
+from collab.agents.rounds import Arrival, Round, RoundListener, UploadListener
 from collab.compute import Device, counted_job
 from collab.data import ImageSpec
 from collab.errors import RefusedUploadError, WireError
@@ -52,22 +51,6 @@ FAREWELL_S = 30.0
 _LOOK_AGAIN_S = 0.02
 BACK_SOON_S = 2
 """After how many seconds those who waited are to ask again when the server is stopped."""
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """An upload that was taken in: the `number`th of the `asked` ones of its round. Both numbers count from 1."""
-
-    upload: Upload
-    round_number: int
-    number: int
-    asked: int
-
-
-UploadListener = Callable[[Arrival], None]
-"""Hears of an upload that is taken in; or, after a crash, that had been before."""
-RoundListener = Callable[[Mapping[str, Message]], None]
-"""Hears, before the sites do, which message each is going to get as its task."""
 
 
 class ServerAgent:
@@ -148,7 +131,13 @@ class ServerAgent:
         """Serve until the method has its result and the sites know; returns the result."""
         routes = [
             route_of(GIVE_TASK, self._give_task),
-            route_of(TAKE_UPLOAD, self._take_upload, spool=self._register.spool if self._register else None),
+            route_of(
+                TAKE_UPLOAD,
+                self._take_upload,
+                spool=self._register.spool if self._register else None,
+                resumable=True,
+                announced=self._announced,
+            ),
             *extra_routes,
         ]
         await self._host.serve(routes, body_limit_bytes=body_limit_bytes)
@@ -293,7 +282,13 @@ class ServerAgent:
             this.messages[id(ask)] = task_message(task, self.settings, ask)
         return this.messages[id(ask)]
 
-    async def _take_upload(self, request: Request) -> Reply:
+    async def _announced(self, request: Request) -> Reply | None:
+        """The refusal of an upload of which nothing has come yet."""
+        this = self._asked_by(request)
+        return this if isinstance(this, Reply) else self._closed_to(this, request.parameters["site"], None)
+
+    def _asked_by(self, request: Request) -> Round | Reply:
+        """The round that an upload is for, if the sender was asked for one in it; else its refusal."""
         task, site = request.parameters["task"], request.parameters["site"]
         refusal = self._refuse_sender(request, site)
         if refusal is not None:
@@ -303,8 +298,14 @@ class ServerAgent:
             return problem(503, "catching-up", f"after a crash the server has not come to the task {task} again yet")
         if this is None or site not in this.asks:
             return not_found("task", task)
-        upload = request.message
-        refusal = self._closed_to(this, site, upload)
+        return this
+
+    async def _take_upload(self, request: Request) -> Reply:
+        this = self._asked_by(request)
+        if isinstance(this, Reply):
+            return this
+        site, upload = request.parameters["site"], request.message
+        refusal = self._closed_to(this, site, upload.digest)
         if refusal is not None:
             return refusal
         # Without a pause between the boundary's look at it, this one and the end of it: it is in memory meanwhile.
@@ -330,7 +331,7 @@ class ServerAgent:
             self._unanswered -= 1
 
     async def _keep_one(self, this: Round, site: str, upload: Message, content: Upload | None) -> Reply:
-        refusal = self._closed_to(this, site, upload)  # to one that was sent twice, at the same time
+        refusal = self._closed_to(this, site, upload.digest)  # to one that was sent twice, at the same time
         if refusal is not None:
             return refusal
         if self._register is not None:
@@ -338,7 +339,7 @@ class ServerAgent:
                 await self._register.accept(this.identity, site, upload)
             except OSError as error:
                 return no_room(error.strerror or str(error))
-            refusal = self._closed_to(this, site, upload)
+            refusal = self._closed_to(this, site, upload.digest)
             if refusal is not None:  # a deadline has passed meanwhile
                 self._register.take_back(this.identity, site)
                 return refusal
@@ -348,11 +349,11 @@ class ServerAgent:
         self._host.record("upload", site=site, method=self._method, bytes=len(upload.body))
         return Reply(201, message({"accepted": True}))
 
-    def _closed_to(self, this: Round, site: str, upload: Message) -> Reply | None:
-        """The refusal of an upload that a site sends again, or too late."""
+    def _closed_to(self, this: Round, site: str, digest: str | None) -> Reply | None:
+        """The refusal of an upload that a site sends again, or too late; its digest is None before it is here."""
         if site in this.answered:
-            same = this.answered[site] == upload.digest
-            detail = "this very upload" if same else "another upload of this site"
+            other = "an upload of this site" if digest is None else "another upload of this site"
+            detail = "this very upload" if this.answered[site] == digest else other
             return problem(409, ALREADY_ACCEPTED, f"{detail} was accepted for this task; nothing has changed")
         if this is not self._current or this.closed:
             return problem(410, LATE, "the task is closed; the upload was not used")

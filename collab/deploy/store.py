@@ -2,7 +2,7 @@
 
     DIR/register.sqlite     tasks, sites, uploads and ledger (SQLite, WAL, synchronous=FULL)
     DIR/payloads/ab/abcd…   bodies of uploads, each named by its SHA-256
-    DIR/incoming/           bodies on their way in
+    DIR/incoming/           bodies on their way in; in `partial` those that come in parts, which outlast the server
     DIR/lock                held by the server that uses the store
 
 A payload is written and synced, with the folders that name it, before the row that refers to it, and the row is

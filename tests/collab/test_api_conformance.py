@@ -8,13 +8,15 @@ import threading
 from concurrent.futures import Future
 
 import pytest
+import requests
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from collab import scenario
 from collab.agents.messages import message
-from collab.agents.operations import OPERATIONS
+from collab.agents.operations import DESCRIBED
 from collab.data import load_dataset
+from simnet.tus import PART_TYPE
 from tests.fuzzing.requests import SCENARIO, Service
 from tests.fuzzing.targets import TARGETS, framed
 
@@ -51,14 +53,22 @@ def service(tmp_path_factory):
     assert not [failure for failure in failures if "failed to answer" in failure["message"]]
 
 
+def begun_upload(service, site):
+    """The name of an upload that has begun, or of none if the site may not begin one."""
+    headers = {"Boundary-From": site, "Tus-Resumable": "1.0.0", "Upload-Length": "150"}
+    begun = requests.post(f"{service.url}/v1/tasks/{service.task}/uploads/{site}", headers=headers, timeout=10)
+    return begun.headers.get("Location", "/none").rsplit("/", 1)[1]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("operation", DESCRIBED, ids=lambda one: one.name)
 def test_no_request_makes_the_server_fail_or_say_what_it_does_not_describe(service, operation):
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks
 
-    schemathesis.openapi.media_type("application/msgpack", BODIES)
+    for content_type in ("application/msgpack", PART_TYPE):
+        schemathesis.openapi.media_type(content_type, BODIES)
     schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
     asked, seen = schema[operation.path][operation.method.lower()], set()
 
@@ -70,11 +80,20 @@ def test_no_request_makes_the_server_fail_or_say_what_it_does_not_describe(servi
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=asked.as_strategy(), site=st.sampled_from(SITES) | st.none(), kinds=st.sampled_from(["control", None]))
-    def ask(case, site, kinds):
+    @given(
+        case=asked.as_strategy(),
+        site=st.sampled_from(SITES) | st.none(),
+        kinds=st.sampled_from(["control", None]),
+        offset=st.sampled_from(["0", None]),
+    )
+    def ask(case, site, kinds, offset):
         if site is not None:  # a name by chance is never that of a site
             case.headers["Boundary-From"] = site
             case.path_parameters = {"site": site, "task": service.task} if operation.parameters else {}
+            if "upload" in operation.parameters:
+                case.path_parameters["upload"] = begun_upload(service, site)
+        if offset is not None and "Upload-Offset" in operation.patterns:
+            case.headers["Upload-Offset"] = offset
         if kinds is not None and operation.sends:
             case.headers["Boundary-Kind"] = kinds
         answer = case.call()

@@ -17,12 +17,15 @@ import pytest
 import collab.agents.messages as messages
 import collab.deploy.identity as identity
 import collab.deploy.tokens as tokens
+import simnet.bodies as bodies
 import simnet.carriage as carriage
 import simnet.door as door
 import simnet.http as http
 import simnet.ingress as ingress
+import simnet.resumable as resumable
 import simnet.services as services
-from collab.agents.operations import OPERATIONS
+import simnet.tus as tus
+from collab.agents.operations import DESCRIBED, OPERATIONS, TAKE_UPLOAD
 from collab.agents.server import ServerAgent
 from collab.api_description import api_description
 from collab.scenario import parse
@@ -114,7 +117,7 @@ def test_every_answer_of_a_handler_stands_in_its_description_and_no_other(monkey
 
 
 @pytest.mark.parametrize(
-    "module", [carriage, door, http, ingress, services, identity, tokens], ids=lambda one: one.__name__
+    "module", [bodies, carriage, door, http, ingress, services, identity, tokens], ids=lambda one: one.__name__
 )
 def test_every_refusal_of_the_carriage_is_among_the_common_ones(module):
     common = {(answer.status, answer.code) for answer in COMMON}
@@ -131,14 +134,35 @@ def test_every_refusal_of_the_carriage_is_among_the_common_ones(module):
                 assert ((status or [401])[0], node.args[0].value) in common
 
 
+def test_every_answer_to_a_part_stands_in_its_description():
+    parts = DESCRIBED[len(OPERATIONS) :]
+    routes = [(route.method, route.path) for route in resumable.routes_of_parts(services.route_of(TAKE_UPLOAD, None))]
+    assert routes == [(part.method, part.path) for part in parts]
+    bare = resumable.routes_of_parts(services.Route(TAKE_UPLOAD.method, TAKE_UPLOAD.path, None))
+    assert sorted((route.method, route.path) for route in bare) == sorted(routes)
+    told = {(answer.status, answer.code) for part in parts for answer in part.answers if answer.code}
+    told -= {(answer.status, answer.code) for answer in TAKE_UPLOAD.answers}
+    written = set()
+    for node in ast.walk(ast.parse(Path(resumable.__file__).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem":
+            written.add(tuple(vars(tus)[one.id] if isinstance(one, ast.Name) else one.value for one in node.args[:2]))
+    assert told | {(403, "not-you")} == written
+
+
 def test_the_description_is_openapi():
     described = api_description()
     assert described["openapi"] == "3.1.0"
-    assert set(described["paths"]) == {operation.path for operation in OPERATIONS}
+    assert set(described["paths"]) == {operation.path for operation in DESCRIBED}
     upload = described["paths"]["/v1/tasks/{task}/uploads/{site}"]["put"]
     assert {parameter["name"] for parameter in upload["parameters"]} == {
         "task", "site", "Boundary-From", "Boundary-Kind"
     }  # fmt: skip
+    place = described["paths"]["/v1/tasks/{task}/uploads/{site}/{upload}"]
+    assert set(place) == {"options", "head", "patch", "delete", "post"}
+    assert list(place["patch"]["requestBody"]["content"]) == ["application/offset+octet-stream"]
+    assert not any("content" in response for response in place["head"]["responses"].values())
+    required = {one["name"] for one in place["patch"]["parameters"] if one["required"]}
+    assert required == {"task", "site", "upload", "Boundary-From", "Tus-Resumable", "Upload-Offset"}
     assert set(upload["responses"]) >= {"201", "400", "401", "403", "404", "409", "410", "413", "422", "429", "503"}
     schema = upload["responses"]["409"]["content"]["application/problem+json"]["schema"]
     assert schema["allOf"][1] == {"properties": {"type": {"enum": ["urn:problem:already-accepted"]}}}

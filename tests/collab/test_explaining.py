@@ -184,3 +184,12 @@ def test_synthetic_traffic_is_told_of_without_writing_it_and_exactly_once_it_is_
     after = told(TEXT, *changes).sections["The data"]
     assert after[0] == before[0]
     assert after[1].startswith("A site holds ")
+
+
+def test_uploads_in_parts_are_told():
+    says = "Uploads go in parts: what is there when a connection breaks need not be sent again."
+    told = [
+        explain(scenario.load(SCENARIOS / "quickstart.yaml", changes)).sections["The network"]
+        for changes in ([], ["uploads=single"], ["uploads=resumable"])
+    ]
+    assert [says in sentences for sentences in told] == [False, False, True]

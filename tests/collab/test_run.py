@@ -372,3 +372,18 @@ def test_over_sockets_the_deadline_is_one_of_real_time(tmp_path):
     """All are there long before it, and nobody is missing."""
     summary = go(tmp_path, "wait_for={deadline: 1 h, at_least: 4}", "baselines=[]", real=True)
     assert "missing" not in summary["methods"]["collabdm"]
+
+
+@pytest.mark.parametrize("carriage", ["http", "sized"])
+def test_uploads_in_parts_bring_the_same_bytes_and_the_same_result(tmp_path, simulated, carriage):
+    summary = go(tmp_path, "uploads=resumable", f"network.carriage={carriage}")
+    assert digests(summary) == digests(simulated)
+    ours, theirs = summary["methods"]["collabdm"], simulated["methods"]["collabdm"]
+    assert ours["bytes_up_per_client"] == theirs["bytes_up_per_client"]
+    assert summary["trace_digest"] != simulated["trace_digest"]
+    chosen = (find_run(summary["run_dir"]).path / "scenario.yaml").read_text()
+    assert "uploads: resumable" in chosen
+
+
+def test_uploads_in_a_single_request_are_what_they_were(tmp_path, simulated):
+    assert go(tmp_path, "uploads=single")["trace_digest"] == simulated["trace_digest"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from collab import scenario
-from collab.agents.operations import OPERATIONS
+from collab.agents.operations import DESCRIBED
 from collab.agents.server import ServerAgent
 from collab.compute import CPU
 from collab.data import load_dataset
@@ -64,14 +64,20 @@ _OPERATIONS = (
     ("PATCH", "/v1/tasks/@TASK@/uploads/client-0"),
     ("HEAD", "/v1/experiment"),
     ("OPTIONS", "/v1/nowhere"),
+    ("POST", "/v1/tasks/@TASK@/uploads/client-0"),
+    ("PATCH", "/v1/tasks/@TASK@/uploads/client-0/@UPLOAD@"),
+    ("HEAD", "/v1/tasks/@TASK@/uploads/client-0/@UPLOAD@"),
+    ("DELETE", "/v1/tasks/@TASK@/uploads/client-0/@UPLOAD@"),
+    ("POST", "/v1/tasks/@TASK@/uploads/client-0/@UPLOAD@"),
 )
+_PARTS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
 _SENDERS = (b"client-0", b"client-2", b"", b"client-9", b"server", b"\xff\xfe", b"client-0, client-1")
 _KINDS = (b"embeddings, synthetic", b"control", b"", b"embeddings", b"\xff", b"stream, model", b", ,")
 _DECLARED = {
     (answer.status, answer.code)
     for answer in (
         *(one for one in COMMON if one.status != 500),
-        *(one for about in OPERATIONS for one in about.answers),
+        *(one for about in DESCRIBED for one in about.answers),
     )
 } | {(404, "not-found"), (400, ""), (100, "")}
 _STATUSES = {status for status, _ in _DECLARED}
@@ -141,6 +147,7 @@ class Service:
         while self._agent._current is None:
             await asyncio.sleep(0.001)
         self._task = self._agent._current.identity.encode()
+        self._upload = b"none"  # the last that has begun
         (runner,) = host._carriage._runners
         (self._site,) = runner.sites
         self._connected = runner.server
@@ -173,7 +180,7 @@ class Service:
         socket, protocol = _Socket(), Gate(self._site, self._connected())
         socket.set_protocol(protocol)
         protocol.connection_made(socket)
-        raw = raw.replace(b"@TASK@", self._task)
+        raw = raw.replace(b"@TASK@", self._task).replace(b"@UPLOAD@", self._upload)
         half = len(raw) // 2
         for piece in (raw[:half], raw[half:]):
             if not socket.is_closing():
@@ -191,6 +198,8 @@ class Service:
         if self._failures:
             context = self._failures.pop()
             raise AssertionError(f"a service failed: {context.get('message')}") from context.get("exception")
+        if begun := re.search(rb"\r\nLocation: \S*/(\w+)\r\n", socket.answer):
+            self._upload = begun[1]
         return bytes(socket.answer)
 
 
@@ -202,6 +211,8 @@ def answers(stream: bytes) -> Iterator[tuple[int, str | None]]:
         code: str | None = ""
         if b"problem+json" in found[0]:
             code = json.loads(found[2])["type"].removeprefix("urn:problem:") if found[2] else None
+        elif int(found[1]) >= 400 and b"\r\nTus-Resumable: " in found[0] and b"\r\nContent-Length: 0" in found[0]:
+            code = None
         yield int(found[1]), code
 
 
@@ -220,6 +231,16 @@ def put_together(data: bytes, task: bytes) -> bytes:
     lines += [b"Boundary-From: " + sender] if sender else []
     lines += [b"Boundary-Kind: " + kinds] if kinds else []
     lines += [b"Content-Encoding: " + encoding] if encoding else []
+    if method != "PUT" and "/uploads/" in path:
+        number = flags[1] & 0x3F
+        body = b"" if method == "POST" and number % 2 else body
+        told = {
+            **_PARTS,
+            "Upload-Length": number * 8,
+            "Upload-Offset": number % 3,
+            "Upload-Metadata": "sha256 " * (number > 60),
+        }
+        lines += [f"{name}: {value}".encode() for name, value in told.items()]
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"

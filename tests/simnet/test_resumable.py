@@ -439,3 +439,13 @@ def test_a_route_that_is_not_resumable_takes_no_parts(make_network):
         return await tus("POST", "/things/a", {**TUS, "Upload-Length": "3"})
 
     assert service.run(ask)[0] == 404
+
+
+def test_what_there_is_no_room_for_is_refused_before_it_comes(make_network, tmp_path):
+    async def ask(tus):
+        return await tus("POST", "/things/a", {**TUS, "Upload-Length": "100"})
+
+    spool = Spool(tmp_path, free_bytes=1 << 60)
+    refused = Service(make_network, "simulated", spool=spool).run(ask)
+    assert (refused[0], refused[2]) == (507, "no-room")
+    assert list(tmp_path.glob("**/bodies/*")) == []

@@ -50,7 +50,7 @@ def computed_alone():
 class Run:
     """One run of three sites under faults."""
 
-    def __init__(self, *plan, carriage="http", durable=True, waiting=None):
+    def __init__(self, *plan, carriage="http", durable=True, waiting=None, resumable=False):
         self.dataset = gaussians()
         tenants = {**dict.fromkeys(SITES, "sites"), "server": "cloud"}
         topology = star(SITES, access=LinkSpec(20e3, 0.01), server=LinkSpec(1e9, 0.01), tenant_of=tenants)
@@ -65,7 +65,7 @@ class Run:
         sites = {site: Site(site, data[site], CPU) for site in SITES}
         self.ensemble = Ensemble(
             self.network, "server", sites, self.dataset.spec, SETTINGS, 1, CPU,
-            body_limit_bytes=100_000, durable=durable, waiting=waiting,
+            body_limit_bytes=100_000, durable=durable, waiting=waiting, resumable=resumable,
         )  # fmt: skip
         self.outcome = run_network(self.network, self.ensemble.play)
 
@@ -100,17 +100,24 @@ def test_so_it_is_with_messages_handed_over(host, at_s):
     Run(crash(host, at_s, 3.0), carriage="sized").is_right()
 
 
-def test_what_was_computed_is_not_computed_again():
-    """Crashed in the middle of the upload, at 3 s: the job, done at 2.1 s, is on the disk."""
-    run = Run(crash("client-1", 3.0, 5.0)).is_right()
-    assert run.jobs("client-1") == 1
+@pytest.mark.parametrize("at_s", MOMENTS[::2])
+@pytest.mark.parametrize("host", ["client-1", "server"])
+def test_so_it_is_with_uploads_in_parts(host, at_s):
+    run = Run(crash(host, at_s, 3.0), resumable=True).is_right()
     assert run.network.host("client-1").disk.keys() == []
 
 
-def test_what_a_crash_left_on_the_disk_is_forgotten_with_the_run():
-    """Crashed once its upload was in, before it could forget it: when it is back, the run is over."""
-    upload = next(event for event in Run().network.trace.of_kind("upload") if event.values["site"] == "client-1")
-    run = Run(crash("client-1", upload.at_s + 1e-6, 5.0)).is_right()
+@pytest.mark.parametrize("carriage", ["http", "sized"])
+def test_uploads_in_parts_bear_crashes_upon_crashes(carriage):
+    plan = [crash("server", 1.5 + 2 * i, 0.7) for i in range(4)] + [
+        crash("client-0", 1.9 + 1.7 * i, 0.3) for i in range(5)
+    ]
+    Run(*plan, resumable=True, carriage=carriage).is_right()
+
+
+def test_what_was_computed_is_not_computed_again():
+    """Crashed in the middle of the upload, at 3 s: the job, done at 2.1 s, is on the disk."""
+    run = Run(crash("client-1", 3.0, 5.0)).is_right()
     assert run.jobs("client-1") == 1
     assert run.network.host("client-1").disk.keys() == []
 

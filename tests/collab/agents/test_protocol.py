@@ -33,10 +33,11 @@ LIMIT = 100_000
 class Bench:
     """A server for three sites, of which the test may play any by hand."""
 
-    def __init__(self, world="simulated"):
+    def __init__(self, world="simulated", settings=SETTINGS, link=None, limit=LIMIT):
         self.dataset = gaussians()
+        self.limit = limit
         tenants = {**dict.fromkeys(SITES, "sites"), "server": "cloud"}
-        link = LinkSpec(1e9, 0.01)
+        link = link or LinkSpec(1e9, 0.01)
         topology = star(SITES, access=link, server=link, tenant_of=tenants)
         rules = [Rule("cloud", frozenset({"synthetic"}))]
         boundaries = Boundaries(tenants, rules, ContentInspector())
@@ -44,16 +45,16 @@ class Bench:
         self.network = kind(topology, boundaries=boundaries)
         parts = even_parts(self.dataset, 3)
         self.sites = {
-            site: Site(site, LocalFleet(localdm, SETTINGS, self.dataset, parts).data[site], CPU) for site in SITES
+            site: Site(site, LocalFleet(localdm, settings, self.dataset, parts).data[site], CPU) for site in SITES
         }
-        self.agent = ServerAgent(self.network.host("server"), SITES, self.dataset.spec, "localdm", SETTINGS, 1, CPU)
+        self.agent = ServerAgent(self.network.host("server"), SITES, self.dataset.spec, "localdm", settings, 1, CPU)
 
     def run(self, play):
         """Run the server beside `play(bench)`; returns what both return."""
 
         async def main():
             async with asyncio.TaskGroup() as group:
-                server = group.create_task(self._as_task("server", self.agent.run(LIMIT)))
+                server = group.create_task(self._as_task("server", self.agent.run(self.limit)))
                 await self.agent.serving.wait()
                 player = group.create_task(self._as_task("client-0", play(self)))
             return server.result(), player.result()
@@ -63,10 +64,11 @@ class Bench:
     async def _as_task(self, host, program):
         return await self.network.host(host).start(program)
 
-    async def take_part(self, *sites):
+    async def take_part(self, *sites, **how):
         async with asyncio.TaskGroup() as group:
             for site in sites:
-                group.create_task(self._as_task(site, take_part(self.network.host(site), "server", self.sites[site])))
+                program = take_part(self.network.host(site), "server", self.sites[site], **how)
+                group.create_task(self._as_task(site, program))
 
     def ask(self, method, path, body=None, site="client-0", headers=None):
         return self.network.host(site).request("server", method, path, body, headers)
@@ -378,14 +380,14 @@ class Flaky:
     def __getattr__(self, name):
         return getattr(self._host, name)
 
-    async def request(self, *args):
+    async def request(self, *args, **how):
         self.tried += 1
         if self._troubles:
             trouble = self._troubles.pop(0)
             if isinstance(trouble, Exception):
                 raise trouble
             return trouble
-        return await self._host.request(*args)
+        return await self._host.request(*args, **how)
 
 
 def test_a_site_repeats_what_failed():
@@ -423,8 +425,8 @@ def test_an_answer_that_was_lost_does_no_harm():
     """The upload got through but its answer did not; the repeated one is answered 409, which counts as success."""
 
     class LosesFirstAnswer(Flaky):
-        async def request(self, peer, method, *rest):
-            reply = await self._host.request(peer, method, *rest)
+        async def request(self, peer, method, *rest, **how):
+            reply = await self._host.request(peer, method, *rest, **how)
             if method == "PUT" and self.tried == 0:
                 self.tried += 1
                 raise UnreachableError("connection lost")
