@@ -29,6 +29,7 @@ from collab.holdings import Holdings
 from collab.plan import Plan
 from collab.run import prepare
 from collab.settings import Scenario
+from collab.waiting_settings import WaitingSettings
 from collab.warnings_before_a_run import Warned, cells_without_data, warnings_of
 from simnet.units import format_bandwidth, format_duration, format_size
 
@@ -58,6 +59,8 @@ class Expected:
     result_s: float | None
     wall_s: float | None
     judging_s: float
+    missing: tuple[str, ...] | None
+    """Whose uploads are not waited for."""
     costs: Costs = field(repr=False)
 
 
@@ -274,6 +277,18 @@ def _network_sentences(scenario: Scenario) -> Iterator[str]:
     if scenario.faults:
         number = len(scenario.faults)
         yield f"{number} fault{'' if number == 1 else 's'} will strike; the times below are told without."
+    if scenario.wait_for is not None:
+        yield _waiting(scenario.wait_for, len(scenario.clients))
+
+
+def _waiting(waiting: WaitingSettings, sites: int) -> str:
+    """With which uploads the server goes on."""
+    ends = [
+        *([f"with the first {waiting.quorum} of {sites:,} uploads"] if waiting.quorum is not None else []),
+        *([f"after {format_duration(waiting.deadline)} with what has come"] if waiting.deadline is not None else []),
+    ]
+    least = f"; with fewer than {waiting.at_least} uploads the run fails" if waiting.at_least > 1 else ""
+    return f"The server goes on {', or '.join(ends)}{least}."
 
 
 # -- methods -------------------------------------------------------------------------------------
@@ -293,7 +308,7 @@ def _expected(scenario: Scenario, images: ImageSpec, data: _Data) -> list[Expect
                 costs.rounds * costs.exchanges if at else None, costs.bytes_per_client,
                 at.last_upload_s if at else None, at.last if at else None, at.result_s if at else None,
                 forecast.wall_s(scenario, settings, costs, judging, machine) if known else None,
-                judging / machine.operations_per_s, costs,
+                judging / machine.operations_per_s, at.missing if at else None, costs,
             )
         )  # fmt: skip
     return rows
@@ -304,6 +319,8 @@ def _pace(costs: Costs, at: Arrivals | None) -> str:
     if at is None or not costs.bytes_per_client:
         return ""
     rounds = f"In each of {costs.rounds:,} rounds {at.last} comes last" if costs.rounds > 1 else f"{at.last} comes last"
+    if 0 < len(at.missing) < len(costs.upload_bytes):
+        rounds += f" of those that are waited for, without {_several(at.missing)}"
     parts = (format_duration(float(f"{seconds:.3g}")) for seconds in (at.computing_s, at.sending_s))
     return f" {rounds}: {next(parts)} of computing, {next(parts)} of sending."
 

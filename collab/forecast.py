@@ -24,6 +24,7 @@ from collab.data import ImageSpec
 from collab.nets import Embedder, NetworkSpec, operations_per_image, seeded_network
 from collab.nets.training import training_operations
 from collab.settings import SERVER, Scenario
+from collab.waiting_settings import WaitingSettings
 from simnet import Topology
 from simnet.tcp import Tcp, transfer_time_s
 
@@ -40,7 +41,8 @@ _CALIBRATION_S = 0.3
 class Arrivals:
     """Expected virtual seconds: when each site's last upload is in, when the result is there, and of what it is made.
 
-    `computing_s` and `sending_s` are those of the site that comes last, in one round.
+    `computing_s` and `sending_s` are those of the site that comes last, in one round; of those that are waited for, and
+    `missing` are the others.
     """
 
     last: str
@@ -48,6 +50,7 @@ class Arrivals:
     result_s: float
     computing_s: float
     sending_s: float
+    missing: tuple[str, ...] = ()
 
 
 def arrivals(scenario: Scenario, costs: Costs) -> Arrivals | None:
@@ -73,16 +76,41 @@ def arrivals(scenario: Scenario, costs: Costs) -> Arrivals | None:
         site: start + _sent_s(_body(costs, site), ways[site].up_bps, ways[site].latency_s, tcp)
         for site, start in ready.items()
     }
-    last = max(arrived, key=lambda site: arrived[site])
-    round_s = max(arrived[last], _shared_s(ready, costs, ways, tcp))
+    order = sorted(arrived, key=lambda site: arrived[site])
+    counting = _counting(order, arrived, scenario.wait_for)
+    wanted = counting or order[:1]
+    last = wanted[-1]
+    round_s = max(arrived[last], _shared_s({site: ready[site] for site in wanted}, costs, ways, tcp))
+    closes_s = _closes_s(round_s, len(counting), len(order), scenario.wait_for)
+    round_s = min(round_s, closes_s)
+    missing = tuple(site for site in arrived if site not in counting)
     server = devices.get(SERVER)
     refining_s = (
         fixed_s if fixed_s is not None else costs.server_operations / server.operations_per_s if server else 0.0
     )
     if not costs.server_operations:
         refining_s = 0.0
-    whole_s = costs.rounds * (round_s + (costs.exchanges - 1) * small_s)
-    return Arrivals(last, whole_s, whole_s + refining_s, computing[last], round_s - ready[last])
+    whole_s = costs.rounds * (closes_s + (costs.exchanges - 1) * small_s)
+    sending_s = max(round_s, arrived[last]) - ready[last]
+    return Arrivals(last, whole_s - closes_s + round_s, whole_s + refining_s, computing[last], sending_s, missing)
+
+
+def _counting(order: list[str], arrived: Mapping[str, float], waiting: WaitingSettings | None) -> list[str]:
+    """The sites whose uploads count, in the `order` in which they come."""
+    if waiting is None:
+        return order
+    if waiting.deadline is not None:
+        order = [site for site in order if arrived[site] <= waiting.deadline]
+    return order[: waiting.quorum]
+
+
+def _closes_s(round_s: float, counting: int, asked: int, waiting: WaitingSettings | None) -> float:
+    """When a round is over: with the last of the uploads that are wanted, at the deadline if one of them is late."""
+    if waiting is None or waiting.deadline is None:
+        return round_s
+    enough = counting == min(waiting.quorum or asked, asked)
+    deadline_s: float = waiting.deadline
+    return min(round_s, deadline_s) if enough else deadline_s
 
 
 @dataclass(frozen=True)

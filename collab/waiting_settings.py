@@ -22,7 +22,9 @@ class WaitingSettings(Settings):
         None, ge=1, description="uploads, of which the server then goes on with just these; all if not given"
     )
     deadline: Duration | None = Field(
-        None, gt=0, description="counted from when the tasks of a round are ready; then it goes on with what has come"
+        None,
+        gt=0,
+        description="counted from when the tasks of a round are ready; then it goes on with what has come",
     )
     at_least: int = Field(1, ge=1, description="uploads without which it does not go on: with fewer the run fails")
 

@@ -50,6 +50,7 @@ def warnings_of(
         yield from _holdings(scenario, counts)
     for settings, row in zip(scenario.all_methods(), expected, strict=False):
         yield from _limits(scenario, settings, row.costs)
+        yield from _too_few(scenario, row)
         if row.last_upload_s is not None and row.last_upload_s > _HOUR_S:
             yield Warned(
                 ("network",),
@@ -66,6 +67,22 @@ def warnings_of(
         yield Warned(("sweep",), f"the sweep has {cells:,} cells; is every value of every axis needed?")
     if wall_s is not None and cells > 1 and cells * wall_s > 24 * _HOUR_S:
         yield Warned(("sweep",), f"its {cells:,} cells will take about {in_hours(cells * wall_s)} one after the other")
+
+
+def _too_few(scenario: Scenario, row: Any) -> Iterator[Warned]:
+    """A deadline that comes too early for the uploads that are needed."""
+    waiting = scenario.wait_for
+    if waiting is None or waiting.deadline is None or row.missing is None:
+        return
+    asked = len(row.costs.upload_bytes)
+    coming, needed = asked - len(row.missing), min(waiting.at_least, asked)
+    few = "without any" if needed == 1 else f"with fewer than {needed}"
+    if coming < needed:
+        yield Warned(
+            ("wait_for", "deadline"),
+            f"{row.name}: after {format_duration(waiting.deadline)} {coming} of {asked} uploads will "
+            f"be in, and {few} the run fails; a later deadline?",
+        )
 
 
 def cells_without_data(plan: Plan, labels: NDArray[np.int64], sites: NDArray[np.str_] | None) -> Iterator[Warned]:

@@ -8,6 +8,7 @@ virtual time or in a folder; `collab.deploy.store` is the one of a deployment.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from simnet import Message
@@ -16,7 +17,15 @@ from simnet.spool import Spool
 
 _ROUND = "round/"
 _ACCEPTED = "accepted/"
-_CLOSED = b"closed"
+_CLOSED = b" closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """When a task was handed out first, in seconds of the run, and whether it has been closed since."""
+
+    at_s: float
+    closed: bool = False
 
 
 class Register(Protocol):
@@ -26,8 +35,8 @@ class Register(Protocol):
     def spool(self) -> Spool | None:
         """Where large bodies go as they come; None if they are to stay in memory until they were looked at."""
 
-    def open_task(self, task: str) -> bool:
-        """Keep that a task is handed out. Whether it was closed before."""
+    def open_task(self, task: str, now_s: float) -> Opened:
+        """Keep that a task is handed out, at `now_s` of the run unless it was before: a deadline counts from then."""
 
     def close_task(self, task: str) -> None:
         """Keep that nothing more is taken in for a task."""
@@ -56,16 +65,16 @@ class DiskRegister:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def open_task(self, task: str) -> bool:
-        """Keep that a task is handed out. Whether it was closed before."""
-        if self.has_task(task):
-            return self._disk.read(_ROUND + task) == _CLOSED
-        self._disk.write(_ROUND + task, b"")
-        return False
+    def open_task(self, task: str, now_s: float) -> Opened:
+        """Keep that a task is handed out, at `now_s` of the run unless it was before."""
+        if not self.has_task(task):
+            self._disk.write(_ROUND + task, repr(now_s).encode())
+        kept = self._disk.read(_ROUND + task)
+        return Opened(float(kept.removesuffix(_CLOSED)), kept.endswith(_CLOSED))
 
     def close_task(self, task: str) -> None:
         """Keep that nothing more is taken in for a task."""
-        self._disk.write(_ROUND + task, _CLOSED)
+        self._disk.write(_ROUND + task, self._disk.read(_ROUND + task) + _CLOSED)
 
     def has_task(self, task: str) -> bool:
         """Whether a task has been handed out."""

@@ -15,6 +15,8 @@ from collab.methods import Ask, Upload
 from collab.waiting_settings import WaitingSettings
 from simnet import Message
 
+GRACE_S = 60.0
+"""How long sites have, whatever the deadline, to come back to a server that has been down."""
 _MOST_NAMED = 8  # sites in one sentence
 
 
@@ -50,6 +52,8 @@ class Round:
     """By the identity of the ask."""
     closed: str = ""
     """Why it was closed, if not because all uploads are in."""
+    opened_s_ago: float = 0.0
+    """When the tasks were ready first, by a server that has crashed since."""
     _arrived: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
 
     @property
@@ -79,12 +83,13 @@ class Round:
             self._close("quorum")
 
     async def arrivals(self) -> AsyncIterator[str]:
-        """The sites as their uploads come, until the round is over; the deadline counts from here.
+        """The sites as their uploads come, until the round is over; from here, or before a crash, counts the deadline.
 
         Raises `RunFailedError` if it cannot go on with what is in and can still come.
         """
         deadline_s = None if self.waiting is None else self.waiting.deadline
-        ends_s = None if deadline_s is None else asyncio.get_running_loop().time() + deadline_s
+        left_s = None if deadline_s is None else max(deadline_s - self.opened_s_ago, min(deadline_s, GRACE_S))
+        ends_s = None if left_s is None else asyncio.get_running_loop().time() + left_s
         while True:
             self._check_still_possible()
             over = self._is_over()

@@ -162,8 +162,7 @@ class ServerAgent:
         mark = key(self.seed, "task", self._method, str(self.settings), number)
         this = Round(f"{self._method}-{number}-{mark:016x}", dict(asks), self._waiting)
         this.on_close = partial(self._keep_closed, this)
-        if self._was_closed(this):
-            this.closed = "before a crash"
+        self._open(this)
         kept = self._kept(this)
         this.answered.update(kept)
         this.close_at_quorum()
@@ -200,9 +199,13 @@ class ServerAgent:
         self._end_round()
         this.forget()
 
-    def _was_closed(self, this: Round) -> bool:
-        """Keep that a task is handed out; whether it was before, and closed, until the server crashed."""
-        return self._register is not None and self._register.open_task(this.identity)
+    def _open(self, this: Round) -> None:
+        """Keep that a task is handed out; it may have been before, and closed as well, until the server crashed."""
+        if self._register is not None:
+            now_s = self._host.elapsed_s()
+            opened = self._register.open_task(this.identity, now_s)
+            this.opened_s_ago = max(0.0, now_s - opened.at_s)
+            this.closed = "before a crash" if opened.closed else ""
 
     def _keep_closed(self, this: Round) -> None:
         if self._register is not None:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collab.agents.register import Opened
 from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
@@ -37,6 +38,7 @@ from simnet import Message
 from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
 
+_STARTED = "(SELECT CAST(value AS REAL) FROM run WHERE key = 'started_unix_s')"
 _LARGEST_UNSYNCED_ENTRIES = 1000  # of the ledger, between two uploads
 
 
@@ -189,14 +191,17 @@ class Store:
 
     # -- the register ----------------------------------------------------------------------------
 
-    def open_task(self, task: str) -> bool:
-        """Keep that a task is handed out. Whether it was closed before."""
+    def open_task(self, task: str, now_s: float) -> Opened:
+        """Keep that a task is handed out, at `now_s` of the run unless it was before."""
         with self._lock:
             self._database.execute(
-                "INSERT INTO tasks (task, opened_unix_s) VALUES (?, ?) ON CONFLICT DO NOTHING", (task, time.time())
+                f"INSERT INTO tasks (task, opened_unix_s) VALUES (?, ? + {_STARTED}) ON CONFLICT DO NOTHING",
+                (task, now_s),
             )
-            (closed,) = self._database.execute("SELECT closed_unix_s FROM tasks WHERE task = ?", (task,)).fetchone()
-            return closed is not None
+            at_s, closed = self._database.execute(
+                f"SELECT opened_unix_s - {_STARTED}, closed_unix_s IS NOT NULL FROM tasks WHERE task = ?", (task,)
+            ).fetchone()
+            return Opened(at_s, bool(closed))
 
     def close_task(self, task: str) -> None:
         """Keep that nothing more is taken in for a task."""
@@ -297,7 +302,7 @@ class Store:
         with self._lock:
             rows = self._database.execute(
                 "SELECT task, site, digest, size_bytes, "
-                "max(0.0, accepted_unix_s - (SELECT value FROM run WHERE key = 'started_unix_s')) "
+                f"max(0.0, accepted_unix_s - {_STARTED}) "
                 "FROM uploads ORDER BY rowid"
             ).fetchall()
         return [Accepted(*row) for row in rows]

@@ -45,6 +45,19 @@ def test_bytes_and_virtual_seconds_are_those_of_the_run(name, tmp_path):
         assert expected[method].result_s == pytest.approx(row["result_s"], rel=0.1)
 
 
+@pytest.mark.parametrize("waiting", ["{quorum: 3}", "{deadline: 6 s}"])
+def test_what_is_not_waited_for_is_foreseen(waiting, tmp_path):
+    """client-3, which computes slowly, is left out; the times are those of the others."""
+    devices = "devices={client: laptop, client-3: raspberry-pi-5, server: laptop}"
+    changes = ["faults=[]", "evaluation.epochs=1", "method.local_steps=100", devices, f"wait_for={waiting}"]
+    chosen = scenario.load(SCENARIOS / "quorum.yaml", changes)
+    (expected,) = explain(chosen).methods
+    with open_run(tmp_path, "quorum", None) as writer:
+        row = run_scenario(chosen, writer)["methods"]["localdm"]
+    assert expected.missing == tuple(row["missing"]) == ("client-3",)
+    assert expected.result_s == pytest.approx(row["result_s"], rel=0.1)
+
+
 @pytest.mark.slow
 def test_the_four_exchanges_of_secure_sums_count(tmp_path):
     """Three of them are small, but each takes its round trips; an at_most_count has to let four uploads pass."""
@@ -119,6 +132,16 @@ def test_a_scenario_whose_data_is_not_here_is_explained_all_the_same(monkeypatch
         (["network.access.bandwidth=8 bit/s"], "network", "of virtual time; a faster link or device, or fewer bytes?"),
         (["evaluation.epochs=10000000"], "evaluation", "judging alone will take about"),
         (["budgets={sites: 3 kB}"], "budgets.sites", "to send, but a budget of 3 kB"),
+        (
+            ["baselines=[]", "wait_for={deadline: 20 ms}"],
+            "wait_for.deadline",
+            "0 of 4 uploads will be in, and without any the run",
+        ),
+        (
+            ["baselines=[]", "wait_for={deadline: 20 ms, at_least: 3}"],
+            "wait_for.deadline",
+            "and with fewer than 3 the run fails",
+        ),
     ],
 )
 def test_likely_mistakes_are_told(overrides, where, says):

@@ -192,7 +192,7 @@ def test_a_task_that_the_server_has_not_come_to_again_is_not_unknown():
         agent = ServerAgent(
             network.host("server"), SITES, gaussians().spec, "localdm", SETTINGS, 1, CPU, register=register
         )
-        register.open_task("localdm-2-beef")
+        register.open_task("localdm-2-beef", 3.5)
         serving = network.host("server").start(agent.run(10_000))
         await agent.serving.wait()
         host = network.host("client-0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from collab.agents.rounds import GRACE_S
 from collab.document import PlacedError
 from collab.errors import RunFailedError
 from collab.waiting_settings import WaitingSettings
@@ -49,6 +50,14 @@ def test_at_the_deadline_it_goes_on_with_what_has_come():
     run = Run(crash("client-0", 1.0, 60.0), waiting=WaitingSettings(deadline="20 s"))
     assert ended(run) == (["client-1", "client-2"], [("deadline", "client-0")])
     assert run.network.trace.of_kind("closed")[0].at_s == pytest.approx(20.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("for_s", "closed_s"), [(3.0, 100.0), (150.0, 151.0 + GRACE_S)])
+def test_a_deadline_counts_on_while_the_server_is_down(for_s, closed_s):
+    """From when the tasks were ready first; of one that has passed meanwhile, a minute is left to come back."""
+    run = Run(crash("client-0", 0.5, 400.0), crash("server", 1.0, for_s), waiting=WaitingSettings(deadline="100 s"))
+    (closed,) = run.network.trace.of_kind("closed")
+    assert (closed.values["reason"], closed.at_s) == ("deadline", pytest.approx(closed_s, abs=0.1))
 
 
 def test_nobody_missing_closes_nothing():

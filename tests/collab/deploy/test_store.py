@@ -40,7 +40,7 @@ def crashed(store):
 
 def test_what_was_accepted_is_there_after_a_crash(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    assert store.open_task("task-1") is False
+    assert store.open_task("task-1", 3.5).closed is False
     accept(store, "client-1", b"one" * 1000)
     accept(store, "client-0", b"zero")
     with Store(crashed(store), IDENTITY) as again:
@@ -58,16 +58,16 @@ def test_what_was_accepted_is_there_after_a_crash(tmp_path):
 
 def test_a_task_stays_closed(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     store.close_task("task-1")
     with Store(crashed(store), IDENTITY) as again:
-        assert again.open_task("task-1") is True
-        assert again.open_task("task-2") is False
+        assert again.open_task("task-1", 3.5).closed is True
+        assert again.open_task("task-2", 3.5).closed is False
 
 
 def test_payloads_are_named_by_their_content_and_synced_before_the_row(tmp_path, monkeypatch):
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.open_task("task-1")
+        store.open_task("task-1", 3.5)
         digest = Message(b"body").digest
         path = store.folder / "payloads" / digest[:2] / digest
         seen = []
@@ -93,7 +93,7 @@ def test_payloads_are_named_by_their_content_and_synced_before_the_row(tmp_path,
 
 
 def test_a_body_that_came_by_the_spool_is_taken_over_and_not_copied(store):
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     file = store.spool.open()
     file.write(b"spooled " * 1000)
     message = SpooledMessage(file, frozenset({"control"}), "application/msgpack")
@@ -107,7 +107,7 @@ def test_a_body_that_came_by_the_spool_is_taken_over_and_not_copied(store):
 
 def test_what_was_not_confirmed_is_swept_away(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     accept(store, "client-0", b"kept")
     half = store.spool.open()
     half.write(b"half a bo")
@@ -123,14 +123,14 @@ def test_what_was_not_confirmed_is_swept_away(tmp_path):
 
 def test_what_is_taken_back_is_forgotten(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     accept(store, "client-0", b"late")
     store.take_back("task-1", "client-0")
     assert store.uploads("task-1") == {}
 
 
 def test_nothing_is_kept_if_the_medium_fails(store, monkeypatch):
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
 
     def full(_descriptor):
         raise OSError(28, "No space left on device")
@@ -146,7 +146,7 @@ def test_nothing_is_kept_if_the_medium_fails(store, monkeypatch):
 
 
 def test_an_upload_is_kept_once(store):
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     accept(store, "client-0", b"body")
     with pytest.raises(OSError, match="the register cannot be written: UNIQUE"):
         accept(store, "client-0", b"another")
@@ -156,7 +156,7 @@ def test_an_upload_is_kept_once(store):
 @pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
 def test_a_payload_that_the_medium_has_lost_is_named(tmp_path, damage):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     accept(store, "client-0", b"body")
     digest = Message(b"body").digest
     path = crashed(store) / "payloads" / digest[:2] / digest
@@ -182,7 +182,7 @@ def test_a_payload_that_the_medium_has_lost_is_named(tmp_path, damage):
 )
 def test_the_store_of_another_run_is_refused(tmp_path, other, told):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     accept(store, "client-0", b"body")
     crashed(store)
     with pytest.raises(StoreError, match=told):
@@ -206,7 +206,7 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path):
 
 def test_a_store_in_which_nothing_was_accepted_leaves_no_trace(tmp_path):
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.open_task("task-1")
+        store.open_task("task-1", 3.5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +214,7 @@ def test_a_store_goes_when_its_run_is_over_and_nothing_else_does(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "notes.txt").write_text("mine")
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.open_task("task-1")
+        store.open_task("task-1", 3.5)
         accept(store, "client-0", b"body")
         store.run_is_over()
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["notes.txt"]
@@ -239,7 +239,7 @@ def test_names_given_away_are_remembered(tmp_path):
 
 def test_the_ledger_goes_on_where_it_was(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    store.open_task("task-1")
+    store.open_task("task-1", 3.5)
     ledger = store.ledger()
     ledger.append(ENTRY)
     accept(store, "client-0", b"body")
@@ -283,7 +283,7 @@ def test_the_default_place_is_the_same_for_the_same_run(tmp_path):
 def test_a_site_has_a_share_of_the_disk_and_no_more(tmp_path):
     with Store(tmp_path / "store", IDENTITY, quota=Quota(free_bytes=0, site_bytes=10)) as store:
         for task in ("task-1", "task-2"):
-            store.open_task(task)
+            store.open_task(task, 3.5)
         accept(store, "client-0", b"sixsix")
         with pytest.raises(OSError, match="of client-0 6 B are kept; with 5 B more it would be beyond the 10 B"):
             accept(store, "client-0", b"five5", task="task-2")
@@ -295,7 +295,7 @@ def test_a_site_has_a_share_of_the_disk_and_no_more(tmp_path):
 
 def test_what_must_stay_free_of_the_disk_is_not_taken_by_small_uploads_either(tmp_path):
     with Store(tmp_path / "store", IDENTITY, quota=Quota(free_bytes=2**62)) as store:
-        store.open_task("task-1")
+        store.open_task("task-1", 3.5)
         with pytest.raises(OSError, match="must stay free"):
             accept(store, "client-0", b"small")
         assert store.uploads("task-1") == {}
