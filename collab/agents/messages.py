@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,9 @@ from collab.agents.operations import (
 from collab.errors import RefusedUploadError, WireError
 from collab.methods import Ask, MethodSettings, Sections, Task, Upload, get, names
 from collab.privacy.guard import MAX_CONTROL_BYTES
-from simnet import Message, Reply, problem
+from simnet import Message, Reply, Request, problem
+
+_LONGEST_WAIT_S = 120.0
 
 
 def message(fields: Mapping[str, Any], sections: Sections | None = None) -> Message:
@@ -86,6 +89,12 @@ def state_of(reply: Reply) -> tuple[str, wire.Content]:
     return str(content.fields.get("state")), content
 
 
+def preferred_wait_s(request: Request) -> float:
+    """The seconds of "Prefer: wait=N" (RFC 7240), at most 120; 0 if there is none."""
+    match = re.search(r"\bwait=(\d+)", request.headers.get("Prefer", ""))
+    return min(float(match[1]), _LONGEST_WAIT_S) if match else 0.0
+
+
 def not_found(what: str, name: str) -> Reply:
     """404: there is no such task or site."""
     return problem(404, f"unknown-{what}", f'there is no {what} "{name}" here')
@@ -101,6 +110,7 @@ __all__ = [
     "UPLOAD_PATH",
     "message",
     "not_found",
+    "preferred_wait_s",
     "read_task",
     "read_upload",
     "state_of",

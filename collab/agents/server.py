@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from collab.agents.messages import (
     LATE,
     message,
     not_found,
+    preferred_wait_s,
     read_upload,
     task_message,
 )
@@ -46,7 +46,6 @@ from simnet.services import no_room, route_of
 from simnet.spool import SpooledMessage
 
 T = TypeVar("T")
-LONGEST_WAIT_S = 120.0
 FAREWELL_S = 30.0
 _LOOK_AGAIN_S = 0.02
 BACK_SOON_S = 2
@@ -264,7 +263,7 @@ class ServerAgent:
         refusal = self._refuse_sender(request, site)
         if refusal is not None:
             return refusal
-        wait_s = _preferred_wait_s(request)
+        wait_s = preferred_wait_s(request)
         if self._nothing_for(site) and wait_s > 0 and not self._stopping:
             await self._wait_for_news(site, wait_s)
         if self._verdict is not None:
@@ -394,9 +393,3 @@ class ServerAgent:
 
 def _digest(*known: object) -> str:
     return hashlib.sha256(repr(known).encode()).hexdigest()
-
-
-def _preferred_wait_s(request: Request) -> float:
-    """The seconds of "Prefer: wait=N" (RFC 7240), at most 120; 0 if there is none."""
-    match = re.search(r"\bwait=(\d+)", request.headers.get("Prefer", ""))
-    return min(float(match[1]), LONGEST_WAIT_S) if match else 0.0
