@@ -67,6 +67,11 @@ class FolderDisk:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def sweep(self) -> None:
+        """Delete what writes have left that were cut off by a kill. Only while nobody else uses the folder."""
+        for left in self._folder.glob(f"*{_SUFFIX}"):
+            left.unlink(missing_ok=True)
+
     def read(self, key: str) -> bytes:
         """What was written under `key` last. Raises `KeyError` if nothing was, `OSError` if it cannot be read."""
         try:

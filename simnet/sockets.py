@@ -121,7 +121,7 @@ class SocketNetwork(Network):
     def disk_of(self, host: str) -> Disk:
         """A folder of the host's own in `disk_folder`, if the network has one; else in memory."""
         if host not in self._disks:
-            self._disks[host] = MemoryDisk() if self._disk_folder is None else FolderDisk(self._disk_folder / host)
+            self._disks[host] = MemoryDisk() if self._disk_folder is None else _swept(self._disk_folder / host)
         return self._disks[host]
 
     async def compute(self, host: str, job: Job[T]) -> T:
@@ -185,6 +185,12 @@ class SocketNetwork(Network):
 
     def _default_executor(self) -> Executor:
         return ThreadExecutor()
+
+
+def _swept(folder: Path) -> FolderDisk:
+    disk = FolderDisk(folder)
+    disk.sweep()
+    return disk
 
 
 class _BoundaryConnector(aiohttp.TCPConnector):

@@ -89,6 +89,7 @@ async def take_part(
         _expect(reply, 200, "asked for a task")
         state, content = state_of(reply)
         if state == "done":
+            _forget_uploads(host)  # one that was confirmed, and not forgotten because the site crashed
             return
         if state == "failed":
             raise RunFailedError(f"the server gave up: {content.fields.get('reason')}")
@@ -133,9 +134,7 @@ def _work_again(task: Task, site: Site) -> _Work:
 async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Message:
     """The upload for a task: as it was computed before a crash, or computed now and kept."""
     place = _KEPT + task
-    for old in host.disk.keys(_KEPT):
-        if old != place:
-            host.disk.delete(old)
+    _forget_uploads(host, but=place)
     try:
         body = host.disk.read(place)
         return Message(body, wire.unpack(body).kinds)
@@ -145,6 +144,12 @@ async def _finished(host: Host, site: Site, job: Job[Sections], task: str) -> Me
     message = upload_message(Upload(site.name, sections), task)
     host.disk.write(place, message.body)
     return message
+
+
+def _forget_uploads(host: Host, but: str = "") -> None:
+    for place in host.disk.keys(_KEPT):
+        if place != but:
+            host.disk.delete(place)
 
 
 async def _upload(

@@ -57,6 +57,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_host_that_starts_anew_deletes_what_a_kill_cut_off(tmp_path, make_network):
+    """It may be half of an upload, which nobody would ever look for."""
+    FolderDisk(tmp_path / "server").write("a.part", b"kept")
+    (tmp_path / "server" / "tmp1234.part").write_bytes(b"half")
+    network = SocketNetwork(make_network().topology, disk_folder=tmp_path)
+    assert network.disk_of("server").read("a.part") == b"kept"
+    assert len(list((tmp_path / "server").iterdir())) == 1
+
+
 def test_a_disk_without_power():
     disk = MemoryDisk()
     disk.off = True

@@ -122,6 +122,14 @@ def test_what_was_computed_is_not_computed_again():
     assert run.network.host("client-1").disk.keys() == []
 
 
+def test_what_a_crash_left_on_the_disk_is_forgotten_with_the_run():
+    """Crashed once its upload was in, before it could forget it: when it is back, the run is over."""
+    upload = next(event for event in Run().network.trace.of_kind("upload") if event.values["site"] == "client-1")
+    run = Run(crash("client-1", upload.at_s + 1e-6, 5.0)).is_right()
+    assert run.jobs("client-1") == 1
+    assert run.network.host("client-1").disk.keys() == []
+
+
 def test_what_was_not_finished_is_computed_again():
     run = Run(crash("client-1", 1.0, 5.0)).is_right()
     assert run.jobs("client-1") == 1  # the first was never finished
