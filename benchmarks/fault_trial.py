@@ -38,7 +38,7 @@ _PRELOADED = [
     "pandas", "pyarrow.parquet",
 ]  # fmt: skip
 _FAREWELL_S = 5.0  # how long sites have after the server has ended
-_UPLOAD = re.compile(r"/v1/tasks/([^/]+)/uploads/([^/?]+)")
+_UPLOAD = re.compile(r"/v1/tasks/([^/]+)/uploads/([^/?]+)(/[^/?]+)?")
 _SAME = ("result_digest", "accuracy", "accuracies")
 
 
@@ -116,6 +116,36 @@ class Quiet:
     seconds: float
 
 
+class Confirmations:
+    """Which uploads the server has said that it has, and how: by the 201 to a whole one, or the 204 to the last part,
+    which it repeats to whoever missed it.
+    """
+
+    def __init__(self) -> None:
+        self.ways: dict[tuple[str, str], set[str]] = {}
+        """By task and site."""
+        self._lengths: dict[tuple[str, str], str] = {}  # of uploads in parts, as announced
+        self._whole = 0
+
+    def carries(self, task: str, site: str, sight: Sight) -> bool:
+        """Whether a request brings an upload, or a part of it."""
+        if sight.method == "POST" and sight.what == "begun":
+            self._lengths[task, site] = sight.headers["upload-length"]
+        return sight.method in ("PUT", "PATCH")
+
+    def saw(self, task: str, site: str, answered: Sight) -> bool:
+        """Take note of an answer; whether it confirms an upload."""
+        way, told, upload = "", (answered.method, answered.status), (task, site)
+        if told == ("PUT", 201):
+            self._whole += 1
+            way = f"whole, {self._whole}"
+        elif told == ("PATCH", 204) and answered.headers["upload-offset"] == self._lengths.get(upload):
+            way = answered.path
+        if way:
+            self.ways.setdefault(upload, set()).add(way)
+        return bool(way)
+
+
 class Trial:
     """One run of the scenario `text` in a folder of its own; without `quiet` nothing befalls it."""
 
@@ -131,8 +161,7 @@ class Trial:
         self._pending: list[tuple[Death, str | None, asyncio.Future[None]]] = []
         self._alive: set[BaseProcess] = set()
         self._over = False
-        self.confirmed: Counter[tuple[str, str]] = Counter()
-        """(task, site) -> how often the server has said that it has the upload."""
+        self.confirmed = Confirmations()
         self.counts: Counter[str] = Counter()
         faults = 0 if quiet is None else int(draws.integers(1, 10))
         self._link = FaultyLink(draws, faults, _MOST_BYTES_UP, self._saw)
@@ -249,13 +278,14 @@ class Trial:
             self.counts[f"answers {sight.status}"] += 1
         if upload is None:
             return
-        task, site = upload.groups()
+        task, site, _ = upload.groups()
         if sight.what == "answered":
-            self.counts[f"uploads answered {sight.status}"] += 1
-            if sight.status != 201:
+            self.counts[f"uploads, {sight.method}: {sight.status}"] += 1
+            if not self.confirmed.saw(task, site, sight):
                 return
-            self.confirmed[task, site] += 1
-        last = self._quiet is not None and len(self.confirmed) == len(self._quiet.books["uploads"])
+        elif not self.confirmed.carries(task, site, sight):
+            return
+        last = self._quiet is not None and len(self.confirmed.ways) == len(self._quiet.books["uploads"])
         for death, whose, moment in self._pending:
             fits = death.moment == sight.what or (death.moment == "last" and last)
             if fits and whose in (None, site) and not moment.done():
@@ -263,7 +293,7 @@ class Trial:
 
     def _check_store(self, store: Path) -> None:
         """Raise `FindingError` if something that was confirmed is not in the store that a dead server has left."""
-        confirmed = set(self.confirmed)
+        confirmed = set(self.confirmed.ways)
         if not confirmed:
             return
         with tempfile.TemporaryDirectory() as place:
@@ -286,7 +316,7 @@ class Trial:
         """What the run has yielded, once all that must hold does."""
         text = (self._folder / "server.out").read_text()
         (summary,) = json.loads(text)["methods"].values()
-        if twice := [key for key, times in self.confirmed.items() if times > 1]:
+        if twice := [upload for upload, ways in self.confirmed.ways.items() if len(ways) > 1]:
             raise FindingError(f"confirmed, lost and taken in again: {twice}")
         books = {name: summary[name] for name in _SAME} | _books_of(find_run("run", self._folder / "runs"))
         if self._quiet is not None:

@@ -13,7 +13,8 @@ upload that the server has confirmed, as the proxy saw it, the store has row and
 confirmed twice, and the run counts as many of each site as undisturbed. The ledger of the finished run passes `collab
 audit`. A finding is printed with the number of its run, and the exit code is 1.
 
-The kinds of run take turns: one upload; several rounds (FedAvg); secure sums in four exchanges. Processes are forked
+The kinds of run take turns: one upload; several rounds (FedAvg); secure sums in four exchanges; and each of them with
+uploads that are resumed where a connection broke. Processes are forked
 from one that has imported everything, which saves the seconds that torch takes; they are processes all the same.
 """
 
@@ -39,6 +40,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.fault_trial import FindingError, Quiet, Trial, forking  # noqa: E402
 from simnet.draws import generator  # noqa: E402
+
+IN_PARTS = ", in parts"
 
 _COMMON: Mapping[str, Any] = {
     "dataset": {"name": "gaussians", "samples_per_class": 40},
@@ -79,19 +82,22 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 
 def kind_of(index: int) -> str:
     """What the run of a number is."""
-    return list(_KINDS)[index % len(_KINDS)]
+    in_parts = IN_PARTS if index // len(_KINDS) % 2 else ""
+    return list(_KINDS)[index % len(_KINDS)] + in_parts
 
 
 def sites_of(kind: str) -> int:
     """How many sites take part."""
-    return 3 if kind == "rounds" else 4
+    return 3 if kind.startswith("rounds") else 4
 
 
 def scenario_text(kind: str) -> str:
     """The scenario of a kind of run."""
     partition = {"clients": sites_of(kind), "scheme": "dirichlet", "beta": 0.5}
-    name = kind.replace(" ", "-")
-    return yaml.safe_dump({"name": name, "seed": 3, "partition": partition, **_COMMON, **_KINDS[kind]}, sort_keys=False)
+    name, whole = kind.replace(",", "").replace(" ", "-"), kind.removesuffix(IN_PARTS)
+    uploads = {} if whole == kind else {"uploads": "resumable"}
+    told = {"name": name, "seed": 3, "partition": partition, **_COMMON, **uploads, **_KINDS[whole]}
+    return yaml.safe_dump(told, sort_keys=False)
 
 
 @dataclass

@@ -16,8 +16,8 @@ import re
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
@@ -36,8 +36,8 @@ class Sight:
     method: str
     path: str
     status: int = 0
-    head: bytes = b""
-    """Of the answer."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the request that has begun, or of the answer; names in small letters."""
 
 
 Witness = Callable[[Sight], None]
@@ -91,7 +91,7 @@ class Exchanges:
         method, path = head.split(b" ", 2)[:2]
         self._last = method.decode(), path.decode()
         self._asked.append(self._last)
-        self._witness(Sight("begun", *self._last))
+        self._witness(Sight("begun", *self._last, headers=_headers_in(head)))
         return True
 
     def _request_whole(self) -> None:
@@ -102,8 +102,13 @@ class Exchanges:
         if status < 200:
             return False
         method, path = self._asked.popleft()
-        self._witness(Sight("answered", method, path, status, head))
+        self._witness(Sight("answered", method, path, status, _headers_in(head)))
         return method != "HEAD" and status not in (204, 304)
+
+
+def _headers_in(head: bytes) -> Mapping[str, str]:
+    lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.strip().lower(): value.strip() for name, _, value in lines}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fault_trial import Death, FindingError, Trial, draw_deaths
-from benchmarks.faults import scenario_text
+from benchmarks.faults import kind_of, scenario_text, sites_of
 from benchmarks.faulty_link import Exchanges, Fault, FaultyLink, Sight
 from collab.deploy.store import Store
 from collab.scenario import parse
@@ -120,15 +120,16 @@ def test_a_server_that_is_down_is_a_reset():
     assert exchanged(None, target=False)[1] is None
 
 
-def trial_of(folder):
+def trial_of(folder, *, confirmed=True):
     trial = Trial(None, "", 1, folder, generator(1, "trial"), None)
-    trial._saw(Sight("answered", "PUT", "/v1/tasks/t/uploads/client-0", 201))
+    if confirmed:
+        trial._saw(Sight("answered", "PUT", "/v1/tasks/t/uploads/client-0", 201))
     return trial
 
 
 def with_upload(folder):
     with Store(folder / "store", {"scenario": "a"}) as store:
-        store.open_task("t")
+        store.open_task("t", 0.0)
         asyncio.run(store.accept("t", "client-0", Message(b"upload")))
     return folder / "store"
 
@@ -164,10 +165,34 @@ def test_deaths_come_at_all_moments():
     assert np.mean([death.moment == "start" for death in deaths]) == pytest.approx(0.25, abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ["one upload", "rounds", "secure sums"])
-def test_what_is_run_is_a_scenario(kind):
-    chosen = parse(scenario_text(kind), kind)
-    assert (chosen.name, len(chosen.clients)) == (kind.replace(" ", "-"), 3 if kind == "rounds" else 4)
+def test_what_is_run_are_scenarios_half_of_them_with_uploads_in_parts():
+    kinds = [kind_of(index) for index in range(12)]
+    assert kinds[:6] == kinds[6:]
+    assert len(set(kinds)) == 6
+    for kind in kinds:
+        chosen = parse(scenario_text(kind), kind)
+        assert len(chosen.clients) == sites_of(kind)
+        assert chosen.sends_in_parts is kind.endswith("in parts")
+
+
+PARTS = "/v1/tasks/t/uploads/client-0"
+
+
+def answered(method, path, status, offset=""):
+    return Sight("answered", method, path, status, {"upload-offset": offset})
+
+
+def test_an_upload_in_parts_is_confirmed_with_its_last_part_however_often_that_is_told(tmp_path):
+    trial = trial_of(tmp_path, confirmed=False)
+    trial._saw(Sight("begun", "POST", PARTS, headers={"upload-length": "10"}))
+    trial._saw(answered("POST", PARTS, 201))
+    trial._saw(answered("PATCH", PARTS + "/ab", 204, "9"))
+    assert trial.confirmed.ways == {}
+    for _ in range(2):
+        trial._saw(answered("PATCH", PARTS + "/ab", 204, "10"))
+    assert trial.confirmed.ways == {("t", "client-0"): {PARTS + "/ab"}}
+    trial._saw(answered("PUT", PARTS, 201))
+    assert len(trial.confirmed.ways["t", "client-0"]) == 2, "taken in twice"
 
 
 @pytest.mark.slow
