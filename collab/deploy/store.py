@@ -147,7 +147,8 @@ class Store:
             self._commit()
             (uploads,) = self._database.execute("SELECT count(*) FROM uploads").fetchone()
             self._database.close()
-            if self._over or (uploads == 0 and not self._goes_on):
+            unfinished = any(self.spool.partial_folder.glob("bodies/*"))
+            if self._over or (uploads == 0 and not unfinished and not self._goes_on):
                 self._delete()
             os.close(self._held)
 

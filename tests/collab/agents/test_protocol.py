@@ -33,8 +33,8 @@ LIMIT = 100_000
 class Bench:
     """A server for three sites, of which the test may play any by hand."""
 
-    def __init__(self, world="simulated", settings=SETTINGS, link=None, limit=LIMIT):
-        self.dataset = gaussians()
+    def __init__(self, world="simulated", settings=SETTINGS, link=None, limit=LIMIT, dataset=None):
+        self.dataset = dataset or gaussians()
         self.limit = limit
         tenants = {**dict.fromkeys(SITES, "sites"), "server": "cloud"}
         link = link or LinkSpec(1e9, 0.01)
