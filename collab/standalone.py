@@ -60,6 +60,7 @@ from collab.store import RunWriter
 from simnet import Host, Network, Reply, Request, Route, problem, trace_file
 from simnet.errors import SimnetError, UnreachableError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
+from simnet.resuming import forget_unfinished
 from simnet.services import route_of
 from simnet.tenancy import Message
 
@@ -301,8 +302,8 @@ def join_run(
             )
             running = host.start(taking_part, "take part")
             await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
-            forget_secret(disk)
-            forget_answers(disk)
+            for forget in (forget_secret, forget_answers, forget_unfinished):
+                forget(disk)
         except StoppedError:
             raise  # it will be back
         except Exception as error:

@@ -38,6 +38,7 @@ Ask = Callable[[str, str, Message, Mapping[str, str]], Awaitable[Reply]]
 _TURNS = 4  # of asking and sending within one attempt, if the service keeps changing its mind
 _BEGIN_ANEW = frozenset({NO_UPLOAD, GONE, MISMATCH})
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_KEPT = "unfinished/"  # on the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +147,16 @@ class Resuming:
 
     def _place(self, path: str) -> str:
         """Where the upload to a path is kept on the disk: the last one, for it is what would go on."""
-        return "unfinished/" + hashlib.sha256(f"{self._peer} {path}".encode()).hexdigest()[:32]
+        return _KEPT + hashlib.sha256(f"{self._peer} {path}".encode()).hexdigest()[:32]
 
     def _is_not_tus(self, what: str) -> UnreachableError:
         return UnreachableError(f"what answers as {self._peer} does not take parts as tus 1.0 says: {what}")
+
+
+def forget_unfinished(disk: Disk) -> None:
+    """Forget on a host's disk what had been begun: none of it is going to be sent, or it was, and the host crashed."""
+    for place in disk.keys(_KEPT):
+        disk.delete(place)
 
 
 def _is_not_offered(reply: Reply) -> bool:

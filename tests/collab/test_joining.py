@@ -33,7 +33,7 @@ def test_a_site_that_comes_back_sends_what_it_had_computed(tmp_path, monkeypatch
     try:
         url = re.search(r"listening on (\S+);", server.stderr.readline())[1]
 
-        async def fail(*_):
+        async def fail(*_, **__):
             raise PowerFailureError
 
         join = {"site": "client-0", "disk_folder": tmp_path / "disk"}
@@ -42,6 +42,7 @@ def test_a_site_that_comes_back_sends_what_it_had_computed(tmp_path, monkeypatch
             join_run(url, trace_path=tmp_path / "first", **join)
         disk = FolderDisk(tmp_path / "disk" / "client-0")
         assert {key.partition("/")[0] for key in disk.keys("")} == {"upload", "secret"}
+        disk.write("unfinished/of another site's life", b"{}")  # accepted, and the site killed before it knew
         join_run(url, trace_path=tmp_path / "second", **join)
         stderr = server.communicate(timeout=60)[1]
     finally:
