@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -138,7 +137,7 @@ class ChaosBench:
         assert isinstance(network, SimulatedNetwork)
         ensemble = Ensemble(
             network, SERVER, self._sites, self._material.dataset.spec, scenario.method, scenario.seed, self._device,
-            body_limit_bytes=body_limit_bytes(scenario), durable=True,
+            body_limit_bytes=body_limit_bytes(scenario), durable=True, resumable=scenario.sends_in_parts,
         )  # fmt: skip
         complaints: list[Complaint] = []
         failure = _played(network, ensemble, complaints)
@@ -183,14 +182,9 @@ def _played(network: SimulatedNetwork, ensemble: Ensemble, complaints: list[Comp
 
 def _lost_uploads(network: SimulatedNetwork, ensemble: Ensemble) -> list[Complaint]:
     """Uploads that the server confirmed and did not use, or had lost so that it took them in once more."""
-    confirmed = Counter(
-        tuple(str(event.values["path"]).split("/")[3::2])
-        for event in network.trace.of_kind("answer")
-        if event.host == SERVER and event.values["method"] == "PUT" and event.values["status"] == 201
-    )
     complaints = []
-    for (task, site), times in sorted(confirmed.items()):
-        if times > 1:
+    for (task, site), ways in sorted(_confirmed(network).items()):
+        if len(ways) > 1:
             complaints.append(
                 Complaint(LOST, f"the upload of {site} for {task} was confirmed, lost and taken in again")
             )
@@ -199,6 +193,19 @@ def _lost_uploads(network: SimulatedNetwork, ensemble: Ensemble) -> list[Complai
                 Complaint(LOST, f"the upload of {site} for {task} was confirmed, and is not in the result")
             )
     return complaints
+
+
+def _confirmed(network: SimulatedNetwork) -> dict[tuple[str, str], set[str]]:
+    """(task, site) -> in how many ways the server has said that it has the upload: each 201 is one, and each upload in
+    parts, whose sender may be told several times that all of it is there.
+    """
+    ways: dict[tuple[str, str], set[str]] = {}
+    for number, event in enumerate(network.trace.of_kind("answer")):
+        told, path = (event.values["method"], event.values["status"]), str(event.values["path"])
+        if event.host == SERVER and told in (("PUT", 201), ("PATCH", 204)):
+            task, site = path.split("/")[3:6:2]
+            ways.setdefault((task, site), set()).add(path if told[0] == "PATCH" else str(number))
+    return ways
 
 
 # -- many schedules ------------------------------------------------------------------------------

@@ -46,7 +46,14 @@ def no_complaints(tried):
     assert {trial.index: trial.complaints for trial in tried if trial.complaints} == {}
 
 
-def test_thirty_schedules(ten):
+@pytest.fixture(scope="module")
+def ten_in_parts():
+    return ChaosBench(parse(TEN + "uploads: resumable\n", "ten.yaml"))
+
+
+@pytest.mark.parametrize("bench", ["ten", pytest.param("ten_in_parts", marks=pytest.mark.slow)])
+def test_thirty_schedules(bench, request):
+    ten = request.getfixturevalue(bench)
     tried = schedules(ten, range(30))
     no_complaints(tried)
     assert sum(not trial.failure for trial in tried) > 20
@@ -54,8 +61,9 @@ def test_thirty_schedules(ten):
 
 
 @pytest.mark.slow
-def test_a_thousand_schedules(ten):
-    no_complaints(list(trials(ten, 1, range(1000), jobs=2)))
+@pytest.mark.parametrize("bench", ["ten", "ten_in_parts"])
+def test_a_thousand_schedules(bench, request):
+    no_complaints(list(trials(request.getfixturevalue(bench), 1, range(1000), jobs=2)))
 
 
 def test_a_schedule_is_the_same_whenever_it_is_drawn(ten):
@@ -74,15 +82,16 @@ def test_a_schedule_can_be_pasted_into_the_scenario(ten):
     assert pasted.faults == faults
 
 
-def small():
-    return ChaosBench(parse(SLOW_LINK + "compute: {time: fixed, duration: 2 s}\n", "x.yaml"))
+def small(more=""):
+    return ChaosBench(parse(SLOW_LINK + "compute: {time: fixed, duration: 2 s}\n" + more, "x.yaml"))
 
 
 def first_broken(bench, seed=0):
     return next(trial for trial in (bench.trial(i, bench.draw(seed, i)) for i in range(300)) if trial.complaints)
 
 
-def test_an_agent_that_confirms_before_it_writes_is_found_and_shrunk_to_one_crash(monkeypatch):
+@pytest.mark.parametrize("uploads", ["single", "resumable"])
+def test_an_agent_that_confirms_before_it_writes_is_found_and_shrunk_to_one_crash(monkeypatch, uploads):
     """Planted: the server says 201 and writes to its disk two seconds later."""
     write = DiskRegister.accept
 
@@ -95,7 +104,7 @@ def test_an_agent_that_confirms_before_it_writes_is_found_and_shrunk_to_one_cras
         asyncio.get_running_loop().create_task(later())
 
     monkeypatch.setattr(DiskRegister, "accept", hasty)
-    bench = small()
+    bench = small(f"uploads: {uploads}\n")
     broken = first_broken(bench, seed=2)
     shrunk = shrink(bench, broken)
     assert [fault.fault for fault in shrunk.faults] == ["crash"]
