@@ -32,6 +32,7 @@ from collab.compute import counted_job
 from collab.errors import RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Job, Message, Reply
+from simnet.draws import key
 from simnet.errors import InterruptedPartsError, RateError, UnreachableError
 
 POLL_WAIT_S = 60
@@ -45,6 +46,9 @@ _KEPT = "upload/"  # on the disk: the upload for each task
 class Patience:
     """How often a failed request is repeated: after 1, 2, 4, ... seconds, at most 30, `attempts` times in all.
 
+    Each pause is up to half as long again, drawn from the names of site and request: of sites that lose the server at
+    the same moment not all come back at the same one, and a run repeats.
+
     An answer may take `answer_s` beyond what the server was asked to wait and what the request takes at `slowest_bps`;
     twice as long each time, so that a link that is slower still gets it through in the end. Whoever waits has nothing
     to send, so TCP does not tell when the other end has crashed.
@@ -55,6 +59,11 @@ class Patience:
     longest_pause_s: float = 30.0
     answer_s: float = 240.0
     slowest_bps: float = 10_000.0
+
+    def pause_s(self, attempt: int, site: str, path: str) -> float:
+        """Seconds between an attempt (the first is 1) of a site and the next one."""
+        steady_s = min(self.first_pause_s * 2.0 ** (attempt - 1), self.longest_pause_s)
+        return steady_s * (1 + key(0, "back-off", site, path, attempt) / 2**65)
 
     def limit_s(self, attempt: int, size_bytes: int) -> float:
         """Seconds after which an attempt (the first is 1) to send so many bytes is given up."""
@@ -176,7 +185,7 @@ async def _persist(
     resumable: bool = False,
 ) -> Reply:
     """Send a request, again and again while there is no connection, no answer, or the server is in trouble."""
-    pause_s, attempt = patience.first_pause_s, 1
+    attempt = 1
     headers = {"Prefer": f"wait={POLL_WAIT_S}"} if method == "GET" else {}
     while True:
         last = attempt == patience.attempts
@@ -188,14 +197,14 @@ async def _persist(
                 return reply
         except UnreachableError as error:
             if isinstance(error, InterruptedPartsError) and error.gained_bytes > 0:
-                pause_s, attempt = patience.first_pause_s, 1
+                attempt = 1
             elif last:
                 raise
         except TimeoutError as error:
             if last:
                 raise UnreachableError(f"{server} did not answer {host.name} within {limit_s:g} s") from error
-        await asyncio.sleep(pause_s)
-        pause_s, attempt = min(2 * pause_s, patience.longest_pause_s), attempt + 1
+        await asyncio.sleep(patience.pause_s(attempt, host.name, path))
+        attempt += 1
 
 
 async def _once_allowed(send: Callable[[], Awaitable[Reply]], limit_s: float) -> Reply:

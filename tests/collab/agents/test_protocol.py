@@ -406,6 +406,17 @@ def test_a_site_repeats_what_failed():
     assert took_s > 1 + 2 + 4  # the pauses
 
 
+def test_pauses_grow_and_differ_from_site_to_site():
+    patience = Patience(first_pause_s=1.0, longest_pause_s=30.0)
+    pauses = {site: [patience.pause_s(attempt, site, "/v1/x") for attempt in range(1, 9)] for site in SITES}
+    for pause in zip(*pauses.values(), strict=True):
+        assert len(set(pause)) == len(SITES)
+    for steady_s, pause_s in zip([1, 2, 4, 8, 16, 30, 30, 30], pauses["client-0"], strict=True):
+        assert steady_s <= pause_s < 1.5 * steady_s
+    assert pauses["client-0"] == [patience.pause_s(attempt, "client-0", "/v1/x") for attempt in range(1, 9)]
+    assert patience.pause_s(1, "client-0", "/v1/y") != pauses["client-0"][0]
+
+
 def test_a_site_gives_up_in_the_end():
     async def play(bench):
         host = bench.network.host("client-0")
