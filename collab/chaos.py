@@ -201,10 +201,10 @@ def _confirmed(network: SimulatedNetwork) -> dict[tuple[str, str], set[str]]:
     """
     ways: dict[tuple[str, str], set[str]] = {}
     for number, event in enumerate(network.trace.of_kind("answer")):
-        told, path = (event.values["method"], event.values["status"]), str(event.values["path"])
-        if event.host == SERVER and told in (("PUT", 201), ("PATCH", 204)):
+        method, path = str(event.values["method"]), str(event.values["path"])
+        if event.host == SERVER and (method, event.values["status"]) in (("PUT", 201), ("PATCH", 204)):
             task, site = path.split("/")[3:6:2]
-            ways.setdefault((task, site), set()).add(path if told[0] == "PATCH" else str(number))
+            ways.setdefault((task, site), set()).add(path if method == "PATCH" else str(number))
     return ways
 
 
