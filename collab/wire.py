@@ -36,7 +36,7 @@ MAX_ITEMS = 100_000  # entries of one list or map, while it is skipped
 MAX_FIELD_BYTES = 64 * 1024  # all scalars together
 MAX_RANK = 8
 MAX_SECTIONS = 16
-MAX_TENSORS = 4096  # of one section
+MAX_TENSORS = 1024  # of all sections together: each takes a while, however small it is
 _MAX_EXTENT = 2**31
 _MAX_NAME_LENGTH = 256
 _MAX_HEAD_BYTES = 256
@@ -48,6 +48,7 @@ _MAP_HEADERS = {**dict.fromkeys(range(0x80, 0x90), -0x80), 0xDE: 2, 0xDF: 4}
 _STR_HEADERS = {**dict.fromkeys(range(0xA0, 0xC0), -0xA0), 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _BIN_HEADERS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _LONGEST_CHARACTER_BYTES = 4  # in UTF-8
+_BOUNDS = {"max_array_len": MAX_ITEMS, "max_map_len": MAX_ITEMS, "max_ext_len": 0}
 _UNPACKING_ERRORS = (ValueError, msgpack.UnpackException)
 _LARGEST_UINT4 = 15
 
@@ -206,15 +207,7 @@ class _Reader:
         """The next object, of at most so many bytes, all of them in the body."""
         window = self._body[self.position : self.position + limit_bytes]
         size = max(len(window), 1)
-        unpacker = msgpack.Unpacker(
-            read_size=size,
-            max_buffer_size=size,
-            max_str_len=size,
-            max_bin_len=size,
-            max_array_len=MAX_ITEMS,
-            max_map_len=MAX_ITEMS,
-            max_ext_len=0,
-        )
+        unpacker = msgpack.Unpacker(read_size=size, max_buffer_size=size, max_str_len=size, max_bin_len=size, **_BOUNDS)
         unpacker.feed(window)
         try:
             unpacker.skip()
@@ -303,7 +296,10 @@ def _unpack_content(reader: _Reader) -> tuple[Fields, Mapping[str, Section]]:
             fields = reader.small("the map of fields", MAX_FIELD_BYTES)
             _check_fields(fields)
         elif key == "sections":
-            sections = {kind: _unpack_section(kind, reader) for kind in reader.keys("sections", MAX_SECTIONS)}
+            sections, left = {}, MAX_TENSORS
+            for kind in reader.keys("sections", MAX_SECTIONS):
+                sections[kind] = _unpack_section(kind, reader, left)
+                left -= len(sections[kind])
         else:
             break
     if fields is None or sections is None:
@@ -343,8 +339,8 @@ def _pack_tensor(tensor: Tensor) -> dict[str, Any]:
     return {"dtype": tensor.dtype, "shape": list(tensor.shape), "data": flat}
 
 
-def _unpack_section(kind: str, reader: _Reader) -> dict[str, Tensor]:
-    names = reader.keys(f"the section {kind}", MAX_TENSORS)
+def _unpack_section(kind: str, reader: _Reader, most: int) -> dict[str, Tensor]:
+    names = reader.keys(f"the section {kind}", most)
     return {name: _unpack_tensor(f"{kind}.{name}", reader) for name in names}
 
 

@@ -176,6 +176,10 @@ def deep(levels: int) -> object:
         (signed({"fields": {1: 2}, "sections": {}}), "int is not allowed for map key"),
         (signed({"fields": {}, "sections": {str(n): {} for n in range(17)}}), "sections has 17 entries, at most 16"),
         (
+            signed({"fields": {}, "sections": {kind: {str(n): tensor() for n in range(513)} for kind in "ab"}}),
+            "the section b has 513 entries, at most 511 are accepted",
+        ),
+        (
             signed({"fields": {}, "sections": {"x": {"a": tensor(shape=[0] + [2**31 - 1] * 7, data=b"")}}}),
             "multiply to",
         ),
