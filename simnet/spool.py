@@ -25,6 +25,8 @@ SMALLEST_SPOOLED_BYTES = 64 * 1024
 """Bodies that are announced to be shorter stay in memory: a file for each would cost more than it saves."""
 _LOOK_EVERY_BYTES = 4 * 1024 * 1024
 _LULL_S, _LULL_BYTES = 0.2, 1_000_000
+LONGEST_LULL_S = 60.0
+"""How long what is in waits for what comes in."""
 
 
 class SpoolError(SimnetError):
@@ -48,6 +50,7 @@ class Spool:
         """Of all bodies so far."""
         self._before_bytes = 0  # when `lull` looked last
         self._tidied_bytes = 0  # when `at_lull` was called last
+        self._waited_s = 0.0  # for a lull, since the last one
 
     def open(self, announced_bytes: int = 0) -> SpoolFile:
         """A new file for one body. Raises `OSError`, also if a body of so many bytes has no room."""
@@ -63,10 +66,18 @@ class Spool:
                 raise OSError(errno.ENOSPC, f"{self.free_bytes} B of the disk must stay free")
 
     async def lull(self) -> None:
-        """Return when no more than 5 MB/s come in: what can be done later would hold up who is sending."""
+        """Return when no more than 5 MB/s come in: what can be done later would hold up who is sending.
+
+        Or after a minute: somebody may send for ever, on purpose. Then nobody waits again until there has been a lull.
+        """
         while self.received_bytes - self._before_bytes > _LULL_BYTES:
             self._before_bytes = self.received_bytes
+            if self._waited_s >= LONGEST_LULL_S:
+                break
+            self._waited_s += _LULL_S
             await asyncio.sleep(_LULL_S)
+        else:
+            self._waited_s = 0.0
         if self.received_bytes > self._tidied_bytes:
             self._tidied_bytes = self.received_bytes
             self._at_lull()

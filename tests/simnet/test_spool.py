@@ -14,7 +14,7 @@ from simnet import LinkSpec, Message, Route, SimulatedNetwork, SocketNetwork, st
 from simnet.carriage import DIGEST_HEADER, FROM_HEADER, content_digest
 from simnet.services import Reply
 from simnet.sessions import new_session
-from simnet.spool import SMALLEST_SPOOLED_BYTES, Spool, SpooledMessage, SpoolError
+from simnet.spool import LONGEST_LULL_S, SMALLEST_SPOOLED_BYTES, Spool, SpooledMessage, SpoolError
 
 TOPOLOGY = star(["client-0", "client-1"], access=LinkSpec(1e8, 0.001), server=LinkSpec(1e9, 0.001))
 LARGE = bytes(range(256)) * 4000
@@ -195,6 +195,26 @@ def test_a_lull_after_bodies_is_used_once(tmp_path):
 
     asyncio.run(lulls())
     assert used == [len(LARGE)]
+
+
+def test_whoever_sends_for_ever_is_not_waited_for(tmp_path, monkeypatch):
+    spool, waits = Spool(tmp_path), []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        spool.received_bytes += 2_000_000
+
+    async def lull():
+        spool.received_bytes += 2_000_000
+        waits.clear()
+        await spool.lull()
+        return sum(waits)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert asyncio.run(lull()) == pytest.approx(LONGEST_LULL_S)
+    assert asyncio.run(lull()) == 0  # nor again
+    asyncio.run(spool.lull())  # nothing has come: that is one
+    assert asyncio.run(lull()) > 0
 
 
 def test_nothing_to_come_is_a_lull(tmp_path):
