@@ -29,6 +29,8 @@ from collab.matching import Moments
 from collab.nets import NetworkSpec
 from simnet.draws import generator
 
+_FEWEST_TO_TRIM = 3
+
 
 class RobustSettings(BaseModel):
     """How a few sites are kept from moving the means of all."""
@@ -47,7 +49,9 @@ class RobustSettings(BaseModel):
     combine: Literal["median", "trimmed"] = Field(
         "median", description="the groups' median, or their mean without the highest and lowest"
     )
-    trim: float = Field(0.2, gt=0, lt=0.5, description="of trimmed: the share of the groups left out at each end")
+    trim: float = Field(
+        0.2, gt=0, lt=0.5, description="of trimmed: the share of the groups left out at each end, one at least"
+    )
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -100,7 +104,8 @@ class GroupedSums:
         """The middle [D] of means [groups, D]. Of two in the middle the median takes their mean, as numpy does."""
         if self._robust.combine == "median":
             return torch.from_numpy(np.median(means.numpy(), axis=0))
-        left_out = int(self._robust.trim * len(means))
+        # Of three or four groups a fifth is none: the highest and the lowest are left out all the same.
+        left_out = max(int(self._robust.trim * len(means)), int(len(means) >= _FEWEST_TO_TRIM))
         return means.sort(dim=0).values[left_out : len(means) - left_out].mean(dim=0)
 
 

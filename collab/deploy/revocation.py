@@ -82,4 +82,14 @@ def _entries(text: str, path: Path) -> Iterable[tuple[str, str]]:
             raise CredentialsError(
                 f'{path}, line {number}: found "{line[:60]}", expected one of {", ".join(_KINDS)} and what is revoked'
             )
-        yield words[0], words[1].lower() if words[0] == "certificate" else words[1]
+        yield words[0], _serial(words[1], f"{path}, line {number}") if words[0] == "certificate" else words[1]
+
+
+def _serial(text: str, place: str) -> str:
+    """The number of a certificate as `collab certs` writes it, however openssl did: with colons, capitals, or a 0."""
+    try:
+        return f"{int(text.replace(':', ''), 16):x}"
+    except ValueError:
+        raise CredentialsError(
+            f'{place}: found the certificate "{text[:60]}", expected its serial number in hex'
+        ) from None

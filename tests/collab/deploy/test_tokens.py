@@ -76,9 +76,16 @@ def test_revoking_is_said_once_and_seen_at_once(tmp_path):
     with path.open("a") as file:
         file.write("# by hand\n\ncertificate 5F1C at the end of a line that is not ended")
     assert listed.names([("certificate", "5f1c")])
+    with path.open("a") as file:
+        file.write("\ncertificate 0A:bC:01\ncertificate 0x0d\n")
+    assert listed.names([("certificate", "abc01")])
+    assert listed.names([("certificate", "d")])
     assert revoke(path, "site", "client-3")
     assert listed.names([("site", "client-3")])
     assert path.read_text().splitlines()[0] == "token abc client-0 lost"
     path.unlink()
     with pytest.raises(CredentialsError, match=r"revoked.txt cannot be read"):
+        listed.names([])
+    path.write_text("certificate client-3\n")
+    with pytest.raises(CredentialsError, match=r'line 1: found the certificate "client-3", expected its serial number'):
         listed.names([])
