@@ -232,9 +232,8 @@ class Uploads:
             return await self._extended(upload, part, offset, checksum)
 
     async def _extended(self, upload: Upload, part: PartRequest, offset: int, checksum: Checksum | None) -> Reply:
-        here = upload.offset
-        if offset != here:
-            return problem(409, OTHER_OFFSET, f"the part begins at {offset}; {here} bytes are here: go on from there")
+        if offset != upload.offset:  # which is told where it has been synced, by HEAD
+            return problem(409, OTHER_OFFSET, f"at {offset} nothing can be added: ask HEAD, and go on from there")
         if part.body_bytes is not None and offset + part.body_bytes > upload.length_bytes:
             return _too_long(upload)
         if upload.outcome is not None:
