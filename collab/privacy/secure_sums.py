@@ -11,7 +11,7 @@ ring Z_R, R = 2^32 or 2^64 (`collab.privacy.ring`), [z]_v site v's share of z (`
     shares   b_u = H(secret_u, kappa); u -> server, for each v: e_uv = AEAD(k_uv; [s_u]_v, [b_u]_v),
              k_uv = H(X(c_u, C_v), u, v), ChaCha20-Poly1305
     masked   u -> server: y_u = x_u + PRG(b_u) + sum_{v in U2, v > u} PRG(m_uv) - sum_{v in U2, v < u} PRG(m_uv)  mod R,
-             m_uv = m_vu = H(X(s_u, S_v))
+             m_uv = m_vu = H(X(s_u, S_v), min(u, v), max(u, v))
     unmask   u -> server: [b_v]_u of each v in U3, [s_v]_u of each v in U2 \ U3, opened from e_vu; never both of one v
     server   sum_{U3} x_u = sum_{U3} (y_u - PRG(b_u)) - sum_{u in U3, v in U2 \ U3} sign(v - u) PRG(m_uv)  mod R,
              with b_u and s_v restored from t shares
@@ -19,6 +19,10 @@ ring Z_R, R = 2^32 or 2^64 (`collab.privacy.ring`), [z]_v site v's share of z (`
 Why two masks: y_u may arrive after the server gave u up and got s_u from the others; then b_u, which nobody will give
 it any more, still hides x_u. A site that answered for one set of survivors therefore must not answer for another one:
 this module keeps nothing, so whoever calls it has to see to that (`collab.agents.client` does).
+
+Why m_uv names both rows: for each public key there are others with which X gives the same, 1 / S_v for one. Masks of u
+against v and against an accomplice with such a copy of v's key would be the same, and cancel if v and the accomplice
+stand on different sides of u.
 
 What holds, if sites follow the protocol as far as they are honest, and X25519, the AEAD and ChaCha20 are what they are
 believed to be:
@@ -62,9 +66,11 @@ PUBLIC_BYTES = 32
 """Of one public key."""
 SEALED_BYTES = 2 * shamir.SHARE_BYTES + 16
 """Of two shares under authenticated encryption."""
+_PRIME = 2**255 - 19
+"""Of Curve25519. RFC 7748 takes numbers from it on, and any with the highest bit set, for other ways to write a key."""
 FEWEST_SITES = 2
 _NO_SHARE = bytes(shamir.SHARE_BYTES)
-_DOMAIN = b"collab secure sums 1"
+_DOMAIN = b"collab secure sums 2"
 
 
 def default_threshold(sites: int) -> int:
@@ -121,9 +127,10 @@ class Roster:
                 "stays hidden. Start anew with the sites that are there, or set a lower threshold"
             )
 
-    def mask_key(self, private: X25519PrivateKey, other: int) -> bytes:
-        """m_uv, by the masking secret of one site and the public key of the other's row."""
-        return _derived(_agreed(private, self.keys.masking, other), b"pairwise mask", self.context)
+    def mask_key(self, private: X25519PrivateKey, mine: int, other: int) -> bytes:
+        """m_uv, by the masking secret of the site in row `mine` and the public key of the other's row."""
+        ends = _two_rows(min(mine, other), max(mine, other))
+        return _derived(_agreed(private, self.keys.masking, other), b"pairwise mask", self.context + ends)
 
 
 class Participant:
@@ -170,7 +177,7 @@ class Participant:
         roster.ring.add_mask(elements, self._self_mask(roster))
         for other in members:
             if other != me:
-                roster.ring.add_mask(elements, roster.mask_key(self._masking, other), 1 if me < other else -1)
+                roster.ring.add_mask(elements, roster.mask_key(self._masking, me, other), 1 if me < other else -1)
         return elements
 
     def unmasking(self, roster: Roster, members: Sequence[int], survivors: Sequence[int], sealed: Bytes) -> Bytes:
@@ -213,7 +220,7 @@ class Participant:
         return shamir.split(secret, roster.size, coefficients)
 
     def _seal_key(self, roster: Roster, other: int, *, sender: int, receiver: int) -> bytes:
-        ends = sender.to_bytes(4, "little") + receiver.to_bytes(4, "little")
+        ends = _two_rows(sender, receiver)
         return _derived(_agreed(self._encryption, roster.keys.encryption, other), b"share", roster.context + ends)
 
     def _opened(self, roster: Roster, sender: int, me: int, sealed: bytes) -> tuple[bytes, bytes]:
@@ -287,11 +294,14 @@ class Collector:
         if (_row(masking.public_key())[0] != self.roster.keys.masking[dropped]).any():
             raise RunFailedError(f"the shares of row {dropped}'s masking key give another key: a site sent a wrong one")
         for row in self.survivors:
-            self.roster.ring.add_mask(total, self.roster.mask_key(masking, row), -1 if row < dropped else 1)
+            mask_key = self.roster.mask_key(masking, dropped, row)
+            self.roster.ring.add_mask(total, mask_key, -1 if row < dropped else 1)
 
 
 def usable(keys: PublicKeys, others: Iterable[PublicKeys]) -> bool:
-    """Whether one site's keys, each [1, 32], can be agreed with and are nobody else's."""
+    """Whether one site's keys, each [1, 32], can be agreed with, are written in the one way that is allowed, and are
+    nobody else's.
+    """
     probe = X25519PrivateKey.from_private_bytes(_DOMAIN.ljust(KEY_BYTES))
     try:
         for key in (keys.encryption[0], keys.masking[0]):
@@ -300,7 +310,7 @@ def usable(keys: PublicKeys, others: Iterable[PublicKeys]) -> bool:
         return False
     taken = {octets for other in others for octets in (*_each(other.encryption), *_each(other.masking))}
     own = {*_each(keys.encryption), *_each(keys.masking)}
-    return len(own) == 2 and not own & taken
+    return len(own) == 2 and not own & taken and all(map(_is_canonical, own))
 
 
 def _check_keys(keys: PublicKeys) -> None:
@@ -310,8 +320,23 @@ def _check_keys(keys: PublicKeys) -> None:
                 f"{name} keys are {rows.dtype} {list(rows.shape)}, expected uint8 [sites, {PUBLIC_BYTES}]"
             )
     everyone = [*_each(keys.encryption), *_each(keys.masking)]
+    for key, octets in enumerate(everyone):
+        if not _is_canonical(octets):
+            raise RunFailedError(
+                f"the public key in row {key % len(keys.masking)} is none that a site makes: expected a number below "
+                "2^255 - 19, since a greater one is another's key in disguise"
+            )
     if len(set(everyone)) != len(everyone):
         raise RunFailedError("two of the public keys are the same: each site has two keys of its own")
+
+
+def _is_canonical(key: bytes) -> bool:
+    """Whether a key is written as X25519 itself would write it."""
+    return int.from_bytes(key, "little") < _PRIME
+
+
+def _two_rows(first: int, second: int) -> bytes:
+    return first.to_bytes(4, "little") + second.to_bytes(4, "little")
 
 
 def _derived(secret: bytes, purpose: bytes, context: bytes, size_bytes: int = KEY_BYTES) -> bytes:

@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from collab.errors import RunFailedError
 from collab.privacy.ring import Ring
@@ -19,6 +20,8 @@ from collab.privacy.secure_sums import (
     default_threshold,
     usable,
 )
+
+PRIME = 2**255 - 19
 
 
 class Sum:
@@ -172,7 +175,7 @@ def test_all_but_one_upload_and_every_pairwise_mask_hide_what_is_left():
     late = sums.sites[2].masked(sums.roster, range(5), np.zeros(40_000, np.int64))
     secret = sums.sites[2]._masking  # what the server restores by the shares of the others
     for row in (0, 1, 3, 4):
-        sums.roster.ring.add_mask(late, sums.roster.mask_key(secret, row), -1 if row > 2 else 1)
+        sums.roster.ring.add_mask(late, sums.roster.mask_key(secret, 2, row), -1 if row > 2 else 1)
     assert chi_square(late.view(np.uint8).reshape(-1, 8)).max() < 255 + 6 * sqrt(510)
     sums.roster.ring.add_mask(late, sums.sites[2]._self_mask(sums.roster), -1)
     assert not late.any()  # nothing else hid it
@@ -235,6 +238,66 @@ def test_keys_that_cannot_be_used_are_told():
     assert not usable(PublicKeys(first.encryption, second.masking), [second])
     assert not usable(PublicKeys(first.encryption, first.encryption), [])
     assert not usable(PublicKeys(first.encryption, np.zeros((1, 32), np.uint8)), [])
+
+
+SMALL_ORDER = (
+    0,
+    1,
+    PRIME - 1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+)
+
+
+@pytest.mark.parametrize("number", SMALL_ORDER)
+def test_no_key_of_small_order_can_be_used(number):
+    """Whatever is agreed with one is known to all."""
+    first, second = (site.keys() for site in Sum(2).sites)
+    assert not usable(PublicKeys(first.encryption, key_of(number)), [second])
+    assert not usable(PublicKeys(key_of(number), first.masking), [second])
+    roster = Roster(joined([first, PublicKeys(second.encryption, key_of(number))]))
+    with pytest.raises(RunFailedError, match="the public key in row 1 is none that keys can be agreed with"):
+        Sum(2).sites[0].masked(roster, [0, 1], np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("disguised", [lambda number: number + 2**255, lambda _: PRIME + 9], ids=["bit", "large"])
+def test_a_key_in_disguise_is_refused_by_the_server_and_by_sites(disguised):
+    """X25519 ignores the highest bit and reduces the number, so that the same key could be written in other octets."""
+    first, second, third = (site.keys() for site in Sum(3).sites)
+    copy = key_of(disguised(int.from_bytes(second.masking.tobytes(), "little")))
+    for forged in (PublicKeys(third.encryption, copy), PublicKeys(copy, third.masking)):
+        assert not usable(forged, [first, second])
+        with pytest.raises(RunFailedError, match=r"the public key in row 2 is none that a site makes: expected a numb"):
+            Roster(joined([first, second, forged]))
+    assert usable(PublicKeys(third.encryption, key_of(9)), [first, second])  # as it is written properly
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_masks_against_two_sites_with_equivalent_keys_do_not_cancel(row):
+    """An accomplice of the server publishes another key with which X25519 gives the same: with u and 1 / u one agrees
+    on the same secrets, as the points differ by one of order 2. Wherever the accomplice is, what the server can open
+    of another site's vector must not be all that hides it.
+    """
+    victim, other, accomplice = Sum(3).sites
+    number = int.from_bytes(other.keys().masking.tobytes(), "little")
+    copy = key_of(pow(number, -1, PRIME))
+    assert agreed(victim, copy) == agreed(victim, other.keys().masking)
+    each = [victim.keys(), other.keys()]
+    each.insert(row, PublicKeys(accomplice.keys().encryption, copy))
+    assert usable(each[row], each[:row] + each[row + 1 :])
+    roster = Roster(joined(each))
+    for site in (victim, other):
+        upload = site.masked(roster, range(3), np.zeros(40_000, np.int64))
+        roster.ring.add_mask(upload, site._self_mask(roster), -1)  # which the others' shares tell of a survivor
+        assert chi_square(upload.view(np.uint8).reshape(-1, 8)).max() < 255 + 6 * sqrt(510)
+
+
+def key_of(number):
+    return np.frombuffer(number.to_bytes(32, "little"), np.uint8)[None]
+
+
+def agreed(site, key):
+    return site._masking.exchange(X25519PublicKey.from_public_bytes(key.tobytes()))
 
 
 def test_a_site_reveals_one_secret_of_each_other():
