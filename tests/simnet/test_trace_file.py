@@ -6,7 +6,7 @@ import math
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from simnet import trace_file
 from simnet.errors import TraceFileError
@@ -31,6 +31,7 @@ def small() -> Trace:
     return trace
 
 
+@settings(deadline=None)  # how long it takes is the machine's affair
 @given(EVENTS)
 def test_whatever_is_written_is_read_back(path, events):
     trace = made(events)
