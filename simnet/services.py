@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from simnet.errors import BoundaryError, RateError
 from simnet.operations import Operation
-from simnet.spool import Spool
+from simnet.spool import KEPT_S, Spool
 from simnet.tenancy import Message
 
 PROBLEM_TYPE = "application/problem+json"
@@ -127,7 +127,7 @@ class Route:
     fixed: bool = False
     resumable: bool = False
     announced: Callable[[Request], Awaitable[Reply | None]] | None = None
-    kept_s: float = 24 * 3600.0
+    kept_s: float = KEPT_S
 
 
 def route_of(
@@ -142,4 +142,5 @@ def route_of(
 ) -> Route:
     """The route of an operation that describes itself; open to all as it says, unless said otherwise."""
     is_open = about.open_to_all if open_to_all is None else open_to_all
-    return Route(about.method, about.path, handler, is_open, spool, about, fixed, resumable, announced)
+    kept_s = KEPT_S if spool is None else spool.kept_s
+    return Route(about.method, about.path, handler, is_open, spool, about, fixed, resumable, announced, kept_s)

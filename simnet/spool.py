@@ -21,6 +21,8 @@ from typing import cast
 from simnet.errors import SimnetError
 from simnet.tenancy import Message
 
+KEPT_S = 24 * 3600.0
+"""How long unfinished uploads are kept if nobody says."""
 SMALLEST_SPOOLED_BYTES = 64 * 1024
 """Bodies that are announced to be shorter stay in memory: a file for each would cost more than it saves."""
 _LOOK_EVERY_BYTES = 4 * 1024 * 1024
@@ -37,14 +39,22 @@ class Spool:
     """A folder for bodies on their way in. It is made when the first one comes.
 
     What a process that was killed left there is of no use to anybody: `clear` deletes it. Unfinished uploads, which
-    are of use, are in `partial_folder` (`simnet.partial_bodies`). `free_bytes` of the file system are left to others.
-    `at_lull` is called in a lull after bodies have come in.
+    are of use, are in `partial_folder` (`simnet.partial_bodies`), for `kept_s` seconds after their last byte.
+    `free_bytes` of the file system are left to others. `at_lull` is called in a lull after bodies have come in.
     """
 
-    def __init__(self, folder: Path, *, free_bytes: int = 0, at_lull: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        free_bytes: int = 0,
+        kept_s: float = KEPT_S,
+        at_lull: Callable[[], object] = lambda: None,
+    ) -> None:
         self.folder = folder
         self.partial_folder = folder / "partial"
         self.free_bytes = free_bytes
+        self.kept_s = kept_s
         self._at_lull = at_lull
         self.received_bytes = 0
         """Of all bodies so far."""

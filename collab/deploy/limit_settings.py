@@ -39,6 +39,7 @@ class LimitSettings(BaseModel):
     rate_window: _Time = _DEFAULT.window_s
     free_disk: Size = float(Quota().free_bytes)
     disk_per_site: Size = float(Quota().site_bytes)
+    unfinished_kept: _Time = Quota().unfinished_s
 
     def limits(self) -> Limits:
         """Those of requests and connections."""
@@ -56,4 +57,4 @@ class LimitSettings(BaseModel):
 
     def quota(self) -> Quota:
         """Those of the disk."""
-        return Quota(free_bytes=int(self.free_disk), site_bytes=int(self.disk_per_site))
+        return Quota(int(self.free_disk), int(self.disk_per_site), self.unfinished_kept)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """`free_bytes` of the disk stay free, and of no site more than `site_bytes` are kept."""
+    """`free_bytes` of the disk stay free, and of no site more than `site_bytes` are kept; of uploads in parts what is
+    unfinished, for `unfinished_s` seconds after its last byte.
+    """
 
     free_bytes: int = 256_000_000
     site_bytes: int = 10_000_000_000
+    unfinished_s: float = 24 * 3600.0
 
     def check(self, site: str, kept_bytes: int, more_bytes: int) -> None:
         """Raises `OSError` if a site of which so much is kept may have no more that large."""

@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -63,9 +64,9 @@ class Store:
 
     def __init__(self, folder: Path, identity: Mapping[str, str], *, quota: Quota | None = None) -> None:
         self.folder = folder
-        self._quota = quota
-        free_bytes = 0 if quota is None else quota.free_bytes
-        self.spool = Spool(folder / "incoming", free_bytes=free_bytes, at_lull=give_back_memory)
+        self._quota = quota or Quota(free_bytes=0, site_bytes=sys.maxsize)
+        free_bytes, kept_s = self._quota.free_bytes, self._quota.unfinished_s
+        self.spool = Spool(folder / "incoming", free_bytes=free_bytes, kept_s=kept_s, at_lull=give_back_memory)
         self._payloads = folder / "payloads"
         self._lock = threading.Lock()
         self._ledger_entries: list[str] = []
@@ -238,8 +239,7 @@ class Store:
 
     def _accept(self, task: str, site: str, message: Message) -> None:
         body = message.body
-        if self._quota is not None:
-            self._quota.check(site, self._kept_bytes(site), len(body))
+        self._quota.check(site, self._kept_bytes(site), len(body))
         path = self._payload(message.digest)
         self._make_folder(path.parent)
         if isinstance(message, SpooledMessage) and self.spool.owns(message.file):

@@ -121,10 +121,11 @@ limits:
   rate_window: 9 s
   free_disk: 10 MB
   disk_per_site: 11 MB
+  unfinished_kept: 12 min
 """
     how = serving(None, written(folder, SERVER + said), address=None, port=None, store=None, runs_dir=None)
     assert how.ingress.limits == Limits(1, 2, 3, 4, 5, 6, 7.0, 8000.0, 9.0)
-    assert how.quota == Quota(free_bytes=10_000_000, site_bytes=11_000_000)
+    assert how.quota == Quota(free_bytes=10_000_000, site_bytes=11_000_000, unfinished_s=720.0)
 
 
 def test_the_page_of_deployment_has_every_limit_with_its_default():
@@ -133,7 +134,8 @@ def test_the_page_of_deployment_has_every_limit_with_its_default():
     for row in table.split("\n\n")[0].splitlines()[2:]:
         names, defaults = row.split("|")[1:3]
         told |= dict(zip(re.findall(r"`(\w+)`", names), defaults.strip().split(", "), strict=True))
-    assert told == {name: str(value) for name, value in LimitSettings().model_dump().items()}
+    assert set(told) == set(LimitSettings.model_fields)
+    assert LimitSettings(**told) == LimitSettings()
 
 
 def test_the_command_holds_its_store_to_the_quota(folder, monkeypatch):

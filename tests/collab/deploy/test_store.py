@@ -7,12 +7,14 @@ import sqlite3
 
 import pytest
 
+from collab.agents.operations import TAKE_UPLOAD
 from collab.deploy import schema
 from collab.deploy.quota import Quota
 from collab.deploy.store import Accepted, Store, place_beside, run_identity
 from collab.errors import StoreError
 from simnet import Message
 from simnet.ledger import LedgerEntry
+from simnet.services import route_of
 from simnet.spool import SpooledMessage
 
 IDENTITY = run_identity("tiny", 3, "seed: 3\n")
@@ -299,3 +301,10 @@ def test_what_must_stay_free_of_the_disk_is_not_taken_by_small_uploads_either(tm
         with pytest.raises(OSError, match="must stay free"):
             accept(store, "client-0", b"small")
         assert store.uploads("task-1") == {}
+
+
+def test_a_store_says_how_long_its_server_keeps_what_is_unfinished(tmp_path):
+    for quota, kept_s in ((None, 24 * 3600.0), (Quota(unfinished_s=60.0), 60.0)):
+        with Store(tmp_path / "store", IDENTITY, quota=quota) as store:
+            assert route_of(TAKE_UPLOAD, None, spool=store.spool).kept_s == kept_s
+    assert route_of(TAKE_UPLOAD, None).kept_s == 24 * 3600.0
