@@ -121,11 +121,6 @@ class _PartialFile(SpoolFile):
         """Close it."""
         self._file.close()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it has neither been closed nor been given a place."""
-        return not self._file.closed
-
     def go_on(self, known: Any, size_bytes: int) -> None:
         """Set what is known of the bytes that are there: their hash and number."""
         self._hash, self.size_bytes = known, size_bytes
@@ -201,7 +196,8 @@ class FileBody:
 
     def release(self) -> bool:
         """Let go of the message; whether nobody has taken the file over."""
-        is_here = self._file is not None and self._file.is_open
+        is_here = self._file is not None and not self._file.has_place
+        self._unsynced = True  # somebody may have taken it over and given it back: its name is to be safe again
         self.close()
         return is_here
 

@@ -118,7 +118,7 @@ class SpoolFile:
         self._spool = spool
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
-        self.path = path
+        self.path = self._came_to = path
         self.size_bytes = 0
 
     def write(self, piece: bytes) -> None:
@@ -150,10 +150,20 @@ class SpoolFile:
         self.path = path
         self._file.close()
 
+    def take_back(self) -> None:
+        """Undo `settle`: the file is again where it came to, and nobody's. Raises `OSError`."""
+        os.replace(self.path, self._came_to)
+        self.path = self._came_to
+
+    @property
+    def has_place(self) -> bool:
+        """Whether somebody has taken it over."""
+        return self.path != self._came_to
+
     def discard(self) -> None:
         """Delete the file if it still has no place; close it."""
-        if not self._file.closed:
-            self._file.close()
+        self._file.close()
+        if not self.has_place:
             self.path.unlink(missing_ok=True)
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from collab.agents.register import Opened
+from collab.deploy.payloads import Payloads, sync_folder
 from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
@@ -67,7 +68,7 @@ class Store:
         self._quota = quota or Quota(free_bytes=0, site_bytes=sys.maxsize)
         free_bytes, kept_s = self._quota.free_bytes, self._quota.unfinished_s
         self.spool = Spool(folder / "incoming", free_bytes=free_bytes, kept_s=kept_s, at_lull=give_back_memory)
-        self._payloads = folder / "payloads"
+        self._payloads = Payloads(folder / "payloads")
         self._lock = threading.Lock()
         self._ledger_entries: list[str] = []
         self._over = False
@@ -75,7 +76,7 @@ class Store:
         self._seen: set[str] = set()  # digests that this process has computed
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
             self._held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"{folder} cannot be the store: {error.strerror}; choose another --store") from error
@@ -129,18 +130,8 @@ class Store:
                 )
 
     def _sweep(self) -> None:
-        """Delete what no row refers to. Raises `StoreError` if something is missing that a row does refer to."""
         self.spool.clear()
-        wanted = dict(self._database.execute("SELECT digest, size_bytes FROM uploads"))
-        found = {path.name: path for path in self._payloads.glob("*/*")}
-        for digest, size_bytes in wanted.items():
-            if digest not in found or found[digest].stat().st_size != size_bytes:
-                raise StoreError(
-                    f"{self._payload(digest)} should have {size_bytes} bytes and is missing or cut short, though the "
-                    "upload was confirmed: the medium has lost it; restore the file, or start over with another --store"
-                )
-        for digest in found.keys() - wanted.keys():
-            found[digest].unlink()
+        self._payloads.sweep(dict(self._database.execute("SELECT digest, size_bytes FROM uploads")))
 
     def close(self) -> None:
         """Write what is left of the ledger, and let go of the folder; where nothing is to go on, delete it."""
@@ -240,24 +231,19 @@ class Store:
     def _accept(self, task: str, site: str, message: Message) -> None:
         body = message.body
         self._quota.check(site, self._kept_bytes(site), len(body))
-        path = self._payload(message.digest)
-        self._make_folder(path.parent)
         if isinstance(message, SpooledMessage) and self.spool.owns(message.file):
             file = message.file
         else:
             file = self.spool.open(len(body))
             file.write(body)
+        row = (task, site, message.digest, len(body), time.time())
         try:
-            file.sync()
-            file.settle(path)
+            with self._payloads.placed(file, message.digest), self._lock:
+                self._commit("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", [row])
         except BaseException:
             file.discard()
             raise
-        _sync_folder(path.parent)
         self._seen.add(message.digest)
-        row = (task, site, message.digest, len(body), time.time())
-        with self._lock:
-            self._commit("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", [row])
 
     def _kept_bytes(self, site: str) -> int:
         with self._lock:
@@ -280,23 +266,14 @@ class Store:
             ).fetchone()
         if row is None:
             raise KeyError((task, site))
-        body = mapped(self._payload(row[0]))
+        path = self._payloads.place(row[0])
+        body = mapped(path)
         if row[0] not in self._seen and hashlib.sha256(body).hexdigest() != row[0]:
             raise StoreError(
-                f"{self._payload(row[0])} has changed since the upload of {site} for {task} was confirmed; restore the "
+                f"{path} has changed since the upload of {site} for {task} was confirmed; restore the "
                 "file, or start over with another --store"
             )
         return body
-
-    def _payload(self, digest: str) -> Path:
-        return self._payloads / digest[:2] / digest
-
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder whose name is safe, too."""
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
-            _sync_folder(folder.parent.parent)
 
     def accepted(self) -> list[Accepted]:
         """All uploads that were accepted, in order."""
@@ -373,15 +350,6 @@ class _KeptLedger(Ledger):
         """Add one entry."""
         super().append(entry)
         self._store.note(entry)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is safe only once the folder itself is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,7 @@ from collab.deploy.store import Accepted, Store, place_beside, run_identity
 from collab.errors import StoreError
 from simnet import Message
 from simnet.ledger import LedgerEntry
+from simnet.partial_bodies import FolderBodies
 from simnet.services import route_of
 from simnet.spool import SpooledMessage
 
@@ -145,6 +146,74 @@ def test_nothing_is_kept_if_the_medium_fails(store, monkeypatch):
     assert list(store.folder.glob("incoming/*")) == []
     accept(store, "client-0", b"body")
     assert list(store.uploads("task-1")) == ["client-0"]
+
+
+def files_of(store):
+    """What lies in the store but for the register: paths in it, sorted."""
+    folders = [store.folder / "payloads", store.folder / "incoming"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path.relative_to(store.folder)) for path in files)
+
+
+def failing_commit(_statement="", _rows=()):
+    raise sqlite3.OperationalError("database is locked")
+
+
+@pytest.mark.parametrize("failing", ["commit", "folder"])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_body_is_back_where_it_came_if_its_row_cannot_be_written(store, monkeypatch, in_parts, failing):
+    """One that came in parts is there for the next attempt, one that came at once is gone."""
+
+    async def attempt():
+        if not in_parts:
+            return await store.accept("task-1", "client-0", Message(b"body"))
+        message = await part.message(frozenset(), "text/plain")
+        try:
+            return await store.accept("task-1", "client-0", message)
+        finally:
+            kept.append(part.release())
+
+    def full(_folder):
+        raise OSError(28, "No space left on device")
+
+    store.open_task("task-1", 3.5)
+    kept = []
+    part = FolderBodies(store.spool).new_body("f00", 4)
+    asyncio.run(part.open())
+    part.write(b"body")
+    part.close()
+    if failing == "commit":
+        monkeypatch.setattr(store, "_commit", failing_commit)
+    else:
+        asyncio.run(store.accept("task-1", "client-1", Message(b"body")))
+        store.take_back("task-1", "client-1")
+        next((store.folder / "payloads").glob("*/*")).unlink()  # but its folder is there
+        monkeypatch.setattr("collab.deploy.payloads.sync_folder", full)
+    with pytest.raises(OSError, match="database is locked" if failing == "commit" else "No space left"):
+        asyncio.run(attempt())
+    monkeypatch.undo()
+    assert (part.path.read_bytes(), files_of(store)) == (b"body", ["incoming/partial/bodies/f00"])
+    asyncio.run(attempt())
+    digest = Message(b"body").digest
+    assert store.uploads("task-1") == {"client-0": digest}
+    assert bytes(store.read("task-1", "client-0")) == b"body"
+    assert kept == ([True, False] if in_parts else [])
+    assert files_of(store) == ([] if in_parts else ["incoming/partial/bodies/f00"]) + [
+        f"payloads/{digest[:2]}/{digest}"
+    ]
+
+
+def test_a_body_that_two_sites_sent_stays_if_the_second_row_cannot_be_written(store, monkeypatch):
+    store.open_task("task-1", 3.5)
+    accept(store, "client-0", b"body")
+    monkeypatch.setattr(store, "_commit", failing_commit)
+    with pytest.raises(OSError, match="database is locked"):
+        accept(store, "client-1", b"body")
+    monkeypatch.undo()
+    assert bytes(store.read("task-1", "client-0")) == b"body"
+    accept(store, "client-1", b"body")
+    assert bytes(store.read("task-1", "client-1")) == b"body"
+    assert len(files_of(store)) == 1
 
 
 def test_an_upload_is_kept_once(store):

@@ -1,0 +1,79 @@
+"""The bodies of uploads in the store of a server: one file each, named by its SHA-256."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from collab.errors import StoreError
+from simnet.spool import SpoolFile
+
+
+class Payloads:
+    """Files in `folder`, as `ab/abcd…`. What is in them is told by rows elsewhere: `placed` joins the two."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._placing = threading.Lock()
+
+    def place(self, digest: str) -> Path:
+        """Where the body with this digest is."""
+        return self.folder / digest[:2] / digest
+
+    @contextlib.contextmanager
+    def placed(self, file: SpoolFile, digest: str) -> Iterator[None]:
+        """Have a body in its place, on the medium, for a row that is committed within; for one row at a time.
+
+        If that fails the body is again where it came: whoever sends it in parts need not send it anew. Another row may
+        have the same body: then the file that is there stays, whatever happens. Raises `OSError`.
+        """
+        path = self.place(digest)
+        self._make_folder(path.parent)
+        file.sync()
+        with self._placing:
+            is_first = not path.exists()
+            if is_first:
+                file.settle(path)
+            try:
+                sync_folder(path.parent)
+                yield
+            except BaseException:
+                if is_first:
+                    file.take_back()
+                raise
+            if not is_first:
+                file.settle(path)
+
+    def sweep(self, wanted: Mapping[str, int]) -> None:
+        """Delete what no row refers to, where rows want these: digest -> bytes.
+
+        Raises `StoreError` if something is missing that a row does refer to.
+        """
+        found = {path.name: path for path in self.folder.glob("*/*")}
+        for digest, size_bytes in wanted.items():
+            if digest not in found or found[digest].stat().st_size != size_bytes:
+                raise StoreError(
+                    f"{self.place(digest)} should have {size_bytes} bytes and is missing or cut short, though the "
+                    "upload was confirmed: the medium has lost it; restore the file, or start over with another --store"
+                )
+        for digest in found.keys() - wanted.keys():
+            found[digest].unlink()
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder whose name is safe, too."""
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+            sync_folder(folder.parent.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """A new name is safe only once the folder itself is. Raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
