@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
-from analysis import detection
+from analysis import detection, figures
 from analysis.report import write_report
 from collab.errors import RunDirectoryError
 from collab.store import Run, find_run
@@ -21,6 +22,26 @@ from tests.collab.traffic import CLASS_NAMES, traffic, traffic_run
 UNKNOWN = "\N{EN DASH}"
 BTS_1 = [[95, 3, 2, 0], [1, 9, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]
 BTS_2 = [[93, 7, 0, 0], [4, 15, 1, 0], [0, 5, 5, 0], [0, 0, 0, 0]]
+
+
+def in_place_of_a_figure(*_) -> Markup:
+    return Markup("<svg></svg>")
+
+
+@pytest.fixture(autouse=True)
+def no_pictures_but_of_classes(monkeypatch):
+    """Figures take seconds to draw, and of a page's only those with names of classes are looked at here."""
+    for name in ("gantt", "link_use_figure", "accuracy_against_costs"):
+        monkeypatch.setattr(figures, name, in_place_of_a_figure)
+
+
+@pytest.fixture
+def no_pictures(no_pictures_but_of_classes, monkeypatch):
+    monkeypatch.setattr(figures, "label_heat_map", in_place_of_a_figure)
+    monkeypatch.setattr(detection, "confusion_figure", in_place_of_a_figure)
+
+
+words_only = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +85,7 @@ def rows_of(text: str, after: str) -> list[list[str]]:
     return [cells(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.DOTALL)]
 
 
+@words_only
 def test_alarms_are_said_in_words(made, tmp_path):
     found = detection.of_run(with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_2": BTS_2}))
     (view,) = found.by_method["collabdm"]
@@ -79,6 +101,7 @@ def test_alarms_are_said_in_words(made, tmp_path):
     assert view.accuracy == 227 / 250
 
 
+@words_only
 def test_the_table_of_classes_counts_samples_once(made, tmp_path):
     page = section(page_of(with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_2": BTS_2}), tmp_path))
     head, *rows, mean = rows_of(page, '<table class="by-class">')
@@ -90,6 +113,7 @@ def test_the_table_of_classes_counts_samples_once(made, tmp_path):
     assert mean[2] == "83.0 %"  # of 94, 80 and 75
 
 
+@words_only
 def test_recall_by_station_marks_what_it_never_saw(made, tmp_path):
     page = section(page_of(with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_2": BTS_2}), tmp_path))
     head, *rows = rows_of(page, '<table class="stations">')
@@ -101,6 +125,7 @@ def test_recall_by_station_marks_what_it_never_saw(made, tmp_path):
     )
 
 
+@words_only
 def test_a_station_that_no_client_holds_has_seen_nothing(made, tmp_path):
     run = with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_3": BTS_2})
     (view,) = detection.of_run(run).by_method["collabdm"]
@@ -118,6 +143,7 @@ def test_a_station_that_no_client_holds_has_seen_nothing(made, tmp_path):
     assert [any(row.unseen) for row in view.stations] == [False, False]  # who held what is not known
 
 
+@words_only
 def test_a_class_that_a_station_neither_saw_nor_is_tested_on(made, tmp_path):
     nothing = [BTS_2[0], [0, 0, 0, 0], *BTS_2[2:]]
     found = detection.of_run(with_matrices(made, tmp_path, {"BTS_1": BTS_1, "BTS_2": nothing}))
@@ -126,12 +152,14 @@ def test_a_class_that_a_station_neither_saw_nor_is_tested_on(made, tmp_path):
     )
 
 
+@words_only
 def test_without_benign_or_attack_samples_that_is_said(made, tmp_path):
     found = detection.of_run(with_matrices(made, tmp_path, {"": [[0] * 4, *BTS_1[1:]]}))
     assert found.by_method["collabdm"][0].sentences[0] == "The test data holds no benign samples."
     assert found.by_method["collabdm"][0].false_alarm_rate is None
 
 
+@words_only
 def test_samples_of_flows_are_windows(made, tmp_path):
     run = changed(made, tmp_path, "dataset.json", lambda data: data.update(recipe={"side": 16}))
     assert "benign windows" in section(page_of(run, tmp_path))
@@ -158,6 +186,7 @@ def test_a_small_share_is_not_said_to_be_nothing(share, digits, text):
     assert detection._brief(share, digits) == text
 
 
+@words_only
 def test_names_without_a_benign_class_are_by_class(made, tmp_path):
     run = changed(made, tmp_path, "dataset.json", lambda data: data.update(benign=None))
     found = section(page_of(run, tmp_path))
@@ -196,6 +225,7 @@ def gaussians_of(classes):
 
 
 @pytest.mark.slow
+@words_only
 def test_older_runs_have_a_report_all_the_same(made, tmp_path):
     run = changed(made, tmp_path, "collabdm/outcome.json", lambda data: data.pop("confusions"))
     found = section(page_of(run, tmp_path))
@@ -208,6 +238,7 @@ def test_older_runs_have_a_report_all_the_same(made, tmp_path):
     assert '<section id="data">' in page
 
 
+@words_only
 def test_without_a_description_of_the_data_classes_are_numbers(made, tmp_path):
     copied = Path(shutil.copytree(made.path, tmp_path / "copied"))
     (copied / "dataset.json").unlink()
@@ -232,6 +263,7 @@ def test_a_damaged_description_is_named(made, tmp_path, change, expected):
         write_report(run, tmp_path / "report.html")
 
 
+@words_only
 def test_matrices_of_another_size_are_named(made, tmp_path):
     run = with_matrices(made, tmp_path, {"": [[1, 0], [0, 1]]})
     with pytest.raises(RunDirectoryError, match=r"outcome\.json is damaged: expected confusions to hold .* 4 classes"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from markupsafe import Markup
 
 from analysis import figures
 from analysis.report import _title_of, division_in_words, write_report
@@ -32,6 +33,23 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     found = make(folder)
     return write_report(found, found.path / "report.html")
+
+
+FIGURES = ("gantt", "link_use_figure", "accuracy_against_costs", "energy_figure", "label_heat_map")
+
+
+def draw_only(monkeypatch, *kept):
+    """Leave out the other figures of reports, which take seconds to draw, where nothing in them is looked at."""
+    for name in set(FIGURES) - set(kept):
+        monkeypatch.setattr(figures, name, lambda *_: Markup("<svg></svg>"))
+
+
+@pytest.fixture
+def no_pictures(report, monkeypatch):
+    draw_only(monkeypatch)
+
+
+words_only = pytest.mark.usefixtures("no_pictures")
 
 
 def test_it_has_every_section(report):
@@ -63,6 +81,7 @@ def test_it_says_how_the_samples_were_divided(partition, words):
     assert division_in_words(yaml.safe_load(f"{{{partition}}}")) == words
 
 
+@words_only
 def test_it_says_what_energy_was_counted_and_leaves_it_out_where_none_was(report, tmp_path):
     page = report.read_text()
     assert "<th>energy per client</th>" in page
@@ -74,6 +93,7 @@ def test_it_says_what_energy_was_counted_and_leaves_it_out_where_none_was(report
     assert "energy per client" not in page
 
 
+@words_only
 def test_a_run_from_before_energy_was_counted_can_still_be_shown(tmp_path):
     found = make(tmp_path, "baselines=[]")
     for path, change in (
@@ -128,6 +148,7 @@ def test_it_is_well_formed(report):
     assert_well_formed(report.read_text(), void={"meta", "link", "img", "br", "input", "hr"})
 
 
+@words_only
 def test_a_real_run_has_no_links_to_show(tmp_path):
     found = make(tmp_path, "baselines=[]", real=True)
     page = write_report(found, tmp_path / "r.html").read_text()
@@ -135,8 +156,10 @@ def test_a_real_run_has_no_links_to_show(tmp_path):
     assert "the sockets of this machine" in page
 
 
-def test_many_clients_are_cut_down_to_the_slowest(tmp_path):
-    found = make(tmp_path, "baselines=[]", "partition={clients: 60, scheme: iid}", "method.iterations=1")
+def test_many_clients_are_cut_down_to_the_slowest(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "gantt")
+    small = ("method.iterations=1", "method.local_steps=1")
+    found = make(tmp_path, "baselines=[]", "partition={clients: 60, scheme: iid}", *small)
     page = write_report(found, tmp_path / "r.html").read_text()
     gantt = page.split('<section id="time">')[1].split("</svg>")[0]
     assert len(re.findall(r">client-\d+</text>", gantt)) == figures.MOST_ROWS
@@ -165,6 +188,7 @@ def test_pictures_have_a_column_a_class_and_gaps_where_there_is_none():
     assert alpha[15:, 30:44].min() == 255  # the second of class 2
 
 
+@words_only
 def test_of_more_images_than_a_page_has_room_for_the_first_are_shown(report, monkeypatch):
     run = find_run(str(report.parent))
     assert "Of each class the first" not in report.read_text()
@@ -179,6 +203,7 @@ def test_room_for_pictures_is_shared_by_all():
     assert figures.rows_of_pictures([{}], 10) == figures.MOST_PICTURE_BYTES
 
 
+@words_only
 def test_a_run_from_before_its_network_was_kept_has_nothing_to_play(report, tmp_path):
     copied = Path(shutil.copytree(report.parent, tmp_path / "copied"))
     (copied / "topology.json").unlink()
@@ -192,7 +217,8 @@ def test_one_network_needs_no_table_of_networks(report):
     assert "± " not in report.read_text().split("Accuracy against what it cost")[0]
 
 
-def test_methods_against_networks_and_what_yields_one(tmp_path):
+def test_methods_against_networks_and_what_yields_one(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "accuracy_against_costs")
     found = make(
         tmp_path,
         "method={name: fedavg, width: 4, depth: 2, rounds: 2, images_per_class: 2}",
