@@ -1,4 +1,4 @@
-"""The command, as a user meets it: in a process of its own."""
+"""The command, as a user meets it: in a process of its own, or at least by its words."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from simnet import trace_file
+from tests.collab.command_line import collab_here
 from tests.collab.test_run import TEXT
 
 ROOT = Path(__file__).parents[2]
@@ -40,15 +41,15 @@ def collab(here, *arguments, **env):
 
 
 def test_a_run_prints_its_table_and_is_listed_and_reported(here):
-    assert "no runs in runs yet" in collab(here, "list").stderr
+    assert "no runs in runs yet" in collab_here(here, "list").stderr
     done = collab(here, "run", "tiny.yaml", "--set", "baselines=[localdm]")
     assert done.returncode == 0, done.stderr
     assert re.search(r"collabdm +\d+\.\d", done.stdout)
     assert "written to runs/tiny-001" in done.stdout
     assert done.stderr == ""
     assert (here / "runs/tiny-001/summary.json").is_file()
-    assert re.search(r"tiny-001.*tiny.*collabdm", collab(here, "list").stdout)
-    assert collab(here, "report").stdout == "report: runs/tiny-001/report.html\n"
+    assert re.search(r"tiny-001.*tiny.*collabdm", collab_here(here, "list").stdout)
+    assert collab_here(here, "report").stdout == "report: runs/tiny-001/report.html\n"
     assert (here / "runs/tiny-001/report.html").stat().st_size < 3_000_000
 
 
@@ -64,7 +65,7 @@ def test_json_is_all_there_is_on_standard_output_and_the_same_in_the_directory_a
 
 
 def test_the_schema_is_json(here):
-    assert json.loads(collab(here, "schema").stdout)["title"] == "collab scenario"
+    assert json.loads(collab_here(here, "schema").stdout)["title"] == "collab scenario"
 
 
 def test_a_reader_who_leaves_is_no_error(here):
@@ -80,7 +81,7 @@ def test_a_reader_who_leaves_is_no_error(here):
 def test_a_damaged_run_is_not_passed_over_in_silence(here):
     (here / "runs" / "damaged").mkdir(parents=True)
     (here / "runs" / "damaged" / "summary.json").write_text("{")
-    done = collab(here, "list")
+    done = collab_here(here, "list")
     assert "not listed: runs/damaged is damaged" in done.stderr
 
 
@@ -125,8 +126,8 @@ def test_a_mistake_ends_with_a_message_and_a_code(here, arguments, code, message
     (here / "runs" / "taken").mkdir(parents=True)
     (here / "runs" / "damaged").mkdir()
     (here / "runs" / "damaged" / "summary.json").write_text('{"methods": {')
-    done = collab(here, *arguments, COLLAB_DATA_DIR=str(here / "data"), http_proxy="http://127.0.0.1:9",
-                  https_proxy="http://127.0.0.1:9")  # fmt: skip
+    done = collab_here(here, *arguments, COLLAB_DATA_DIR=str(here / "data"), http_proxy="http://127.0.0.1:9",
+                       https_proxy="http://127.0.0.1:9")  # fmt: skip
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -134,9 +135,20 @@ def test_a_mistake_ends_with_a_message_and_a_code(here, arguments, code, message
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["damaged", "taken"]
 
 
+def test_a_mistake_ends_the_process(here):
+    """Of an error of this package's, as those above, and of a command line that cannot be read."""
+    done = collab(here, "run", "tiny.yaml", "--set", "partition.clients=999")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith("collab: 999 clients cannot share 160")
+    done = collab(here, "fly")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_port_in_use_is_named(here):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = collab(here, "serve", "tiny.yaml", "--port", taken.getsockname()[1])
+        done = collab_here(here, "serve", "tiny.yaml", "--port", taken.getsockname()[1])
     assert done.returncode == 8
     assert "cannot listen on 127.0.0.1, port" in done.stderr
     assert "Traceback" not in done.stderr
@@ -232,7 +244,7 @@ def test_a_site_that_fails_for_good_ends_the_run(here):
 def test_joining_nobody_and_joining_what_is_no_server(here):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    done = collab(here, "join", f"http://127.0.0.1:{port}", "--patience", "0")
+    done = collab_here(here, "join", f"http://127.0.0.1:{port}", "--patience", "0")
     assert done.returncode == 9
     assert f"nobody answers at http://127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -260,7 +272,7 @@ def test_a_hundred_trivial_clients_start_quickly(here):
 def test_devices_are_listed_with_their_numbers_and_sources(here, width):
     from simnet import DEVICES, RADIOS
 
-    done = collab(here, "devices", COLUMNS=str(width))
+    done = collab_here(here, "devices", COLUMNS=str(width))
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= width
     text = " ".join(done.stdout.split())
@@ -272,10 +284,10 @@ def test_devices_are_listed_with_their_numbers_and_sources(here, width):
 
 
 def test_the_table_with_energy_fits_eighty_columns(here):
-    done = collab(here, "run", "tiny.yaml", COLUMNS="80")
+    done = collab_here(here, "run", "tiny.yaml", COLUMNS="80")
     table = done.stdout[: done.stdout.index("virtual seconds")]
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
     assert re.search(r"collabdm +\d+\.\d(±\d+\.\d)? +[\d.]+ k?B +[\d.]+ k?B +[\d.]+ m?J +", table)
     assert "client's energy: computing, waiting and radio" in done.stdout
-    without = collab(here, "run", "tiny.yaml", "--set", "devices={}", "--set", "baselines=[]")
+    without = collab_here(here, "run", "tiny.yaml", "--set", "devices={}", "--set", "baselines=[]")
     assert "energy" not in without.stdout

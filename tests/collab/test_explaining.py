@@ -48,8 +48,8 @@ def test_bytes_and_virtual_seconds_are_those_of_the_run(name, tmp_path):
 @pytest.mark.parametrize("waiting", ["{quorum: 3}", "{deadline: 6 s}"])
 def test_what_is_not_waited_for_is_foreseen(waiting, tmp_path):
     """client-3, which computes slowly, is left out; the times are those of the others."""
-    devices = "devices={client: laptop, client-3: raspberry-pi-5, server: laptop}"
-    changes = ["faults=[]", "evaluation.epochs=1", "method.local_steps=100", devices, f"wait_for={waiting}"]
+    devices = "devices={client: {rate: 1 GFLOP/s}, client-3: {rate: 0.1 GFLOP/s}, server: laptop}"
+    changes = ["faults=[]", "evaluation.epochs=1", "method.local_steps=2", devices, f"wait_for={waiting}"]
     chosen = scenario.load(SCENARIOS / "quorum.yaml", changes)
     (expected,) = explain(chosen).methods
     with open_run(tmp_path, "quorum", None) as writer:

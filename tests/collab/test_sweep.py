@@ -22,6 +22,7 @@ from collab.store.sweeps import CELLS, FAILED
 from collab.sweep import CellOutcome, run_sweep
 from collab.sweep_display import SweepDisplay, print_sweep
 from simnet import trace_file
+from tests.collab.command_line import collab_here
 
 SCENARIO = """
 name: small
@@ -295,7 +296,7 @@ def test_kill_9_loses_no_finished_cell_and_repeats_none(tmp_path):
 def test_the_command_prints_what_came_out_and_fails_if_a_cell_did(tmp_path):
     path = tmp_path / "case.yaml"
     path.write_text(SCENARIO + ONE_FAILS.replace("[2, 3]", "[2]"))
-    ended = collab("sweep", path, "--runs-dir", tmp_path / "runs", "--no-cache", "--json", "--quick")
+    ended = collab_here(tmp_path, "sweep", path, "--runs-dir", "runs", "--no-cache", "--json", "--quick")
     assert ended.returncode == 19, ended.stderr
     assert "1 of 2 cells failed" in ended.stderr
     assert "--retry-failed runs them again" in ended.stderr
@@ -310,6 +311,6 @@ def test_the_command_prints_what_came_out_and_fails_if_a_cell_did(tmp_path):
 def test_one_run_of_a_scenario_says_that_it_has_a_sweep(tmp_path):
     path = tmp_path / "case.yaml"
     path.write_text(SCENARIO + FOUR)
-    ended = collab("run", path, "--runs-dir", tmp_path / "runs")
+    ended = collab_here(tmp_path, "run", path, "--runs-dir", "runs")
     assert "for the 4 cells of its sweep: collab sweep" in ended.stderr
     assert (tmp_path / "runs" / "small-001" / "summary.json").is_file()

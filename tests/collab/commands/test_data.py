@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -18,6 +15,7 @@ from collab.commands.data import list as listing
 from collab.data import fetching
 from collab.data.catalogue import KNOWN
 from collab.errors import DamagedDataError, DataError
+from tests.collab.command_line import collab_here
 from tests.collab.data.published_forms import cifar_batches, cifar_folder, jpeg_folder
 
 
@@ -95,12 +93,7 @@ def test_fetch_prints_the_new_files(tmp_path, capsys, monkeypatch):
 def test_damage_has_an_exit_code_of_its_own(tmp_path):
     cifar_folder(tmp_path, cifar_batches(1))
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"spoilt")
-    done = subprocess.run(
-        [sys.executable, "-m", "collab.cli", "data", "check", "cifar10"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLLAB_DATA_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
-    )
+    done = collab_here(tmp_path, "data", "check", "cifar10", COLLAB_DATA_DIR=str(tmp_path))
     assert done.returncode == 15, done.stderr
     assert "cifar10: damaged" in done.stdout
     assert "test_batch.bin has 6 bytes, expected a multiple of 3073" in done.stdout

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -18,6 +15,7 @@ from collab import run, scenario
 from collab.commands.replay import command
 from collab.errors import ReplayDiffersError, RunDirectoryError, RunNotFoundError
 from collab.store import find_run, open_run
+from tests.collab.command_line import collab_here
 from tests.collab.test_run import TEXT
 
 HUNDRED = Path(__file__).parents[3] / "scenarios" / "hundred.yaml"
@@ -106,13 +104,7 @@ def test_an_edited_seed_is_named_and_so_is_the_first_event_that_differs(recorded
 def test_the_command_ends_with_a_code_of_its_own_and_no_traceback(recorded):
     edit(recorded / "scenario.yaml", "seed: 3", "seed: 4")
     arguments = ["replay", "tiny-001", "--method", "localdm"]
-    done = subprocess.run(
-        [sys.executable, "-m", "collab.cli", *arguments],
-        cwd=recorded.parents[1],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = collab_here(recorded.parents[1], *arguments)
     assert done.returncode == 13
     assert "localdm: differs\n  event 4 differs: " in done.stdout
     assert done.stderr == "collab: runs/tiny-001 could not be repeated: localdm came out differently\n"
