@@ -274,14 +274,15 @@ def join_run(
     this site is. What the site sends, receives and computes, and when, counted from its start, is written to
     `trace_path` (`simnet.trace_file`), also if it fails. In `disk_folder` the site keeps its secret and what it has
     computed until the server has it: started anew with the same folder and name, it goes on there; without one it
-    begins anew. With a `shutdown` it stops in order at SIGTERM: an upload may end before.
+    begins anew, and takes no part in a run with `privacy`. With a `shutdown` it stops in order at SIGTERM: an upload
+    may end before.
 
-    Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses, and `StoppedError`.
+    Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses, `ScenarioError` before it has
+    a name if the scenario needs a `disk_folder`, and `StoppedError`.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
-    text, name = asyncio.run(introduce(url, site, patience_s, egress))
-    scenario = scenario or parse(text, f"{url}{EXPERIMENT_PATH}")
+    scenario, name = _introduced(url, site, scenario, patience_s, egress, disk_folder)
     material = prepare(scenario, listener, real=True)
     if name not in material.holdings:
         raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
@@ -319,6 +320,35 @@ def join_run(
         if trace_path is not None:
             trace_file.write(network.trace, trace_path)
     return name
+
+
+def _introduced(
+    url: str, site: str | None, believed: Scenario | None, patience_s: float, egress: Egress, disk_folder: Path | None
+) -> tuple[Scenario, str]:
+    """The scenario at hand, the `believed` one if there is one, and the name of the site to be."""
+
+    def check(text: str) -> Scenario:
+        return believed or _fit_for(parse(text, f"{url}{EXPERIMENT_PATH}"), disk_folder)
+
+    if believed is not None:
+        _fit_for(believed, disk_folder)
+    text, name = asyncio.run(introduce(url, site, patience_s, egress, check))
+    return check(text), name
+
+
+def _fit_for(scenario: Scenario, disk_folder: Path | None) -> Scenario:
+    """The scenario, if a site can take part with what it keeps. Raises `ScenarioError`.
+
+    Noise follows from the site's secret, and what was answered is noted, on the disk: with neither after a restart, the
+    same question would be answered with other noise, and the mean of many answers has hardly any.
+    """
+    if disk_folder is None and getattr(scenario.method, "privacy", None) is not None:
+        raise ScenarioError(
+            "method.privacy is set, but this site keeps nothing: started again it would answer the same question with "
+            "other noise, and epsilon would no longer hold. Say where it keeps its secret: --site NAME --disk DIR, or "
+            "disk: in its configuration"
+        )
+    return scenario
 
 
 def _terms(scenario: Scenario) -> Terms:

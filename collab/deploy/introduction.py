@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -32,9 +33,12 @@ class _BusyError(RunFailedError):
         self.retry_after_s = retry_after_s
 
 
-async def introduce(url: str, site: str | None, patience_s: float, egress: Egress) -> tuple[str, str]:
+async def introduce(
+    url: str, site: str | None, patience_s: float, egress: Egress, check: Callable[[str], object] | None = None
+) -> tuple[str, str]:
     """The text of the scenario, and the name of the site to be.
 
+    `check` is called with the text before a name is asked for, and may raise what keeps the site from taking part.
     Waits for a server that is not up yet, has no time, or whose answers break off or do not come: until a site has its
     name nothing is lost by asking again. Raises `RunFailedError` if that lasts longer than `patience_s`, or if the
     server refuses.
@@ -46,8 +50,11 @@ async def introduce(url: str, site: str | None, patience_s: float, egress: Egres
             try:
                 async with asyncio.timeout(_LONGEST_ANSWER_S):
                     experiment = await _ask(session, "GET", f"{url}{EXPERIMENT_PATH}")
+                    text = str(experiment["scenario"])
+                    if check is not None:
+                        check(text)
                     claimed = await _ask(session, "POST", claim)
-                return str(experiment["scenario"]), str(claimed["site"])
+                return text, str(claimed["site"])
             except aiohttp.ClientConnectorCertificateError as error:
                 raise RunFailedError(
                     f"what answers at {url} is not to be trusted: {error.certificate_error}"

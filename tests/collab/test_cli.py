@@ -93,6 +93,10 @@ def test_help_needs_no_torch(here):
     assert " torch" not in done.stderr
 
 
+PRIVATE = [
+    "--set", "method.initial=noise", "--set", "method.batch_size=all",
+    "--set", "method.privacy={epsilon: 1, clip_norm: 4}",
+]  # fmt: skip
 BAD = [
     # arguments, exit code, what the message must say
     (["run", "missing.yaml"], 3, "missing.yaml cannot be read"),
@@ -113,6 +117,7 @@ BAD = [
     (["report", "damaged"], 11, "runs/damaged is damaged"),
     (["join", "127.0.0.1:8080"], 2, "is no URL of a server"),
     (["join", "http://127.0.0.1:1", "--set", "seed=2"], 2, "name it with --scenario"),
+    (["join", "http://127.0.0.1:1", "--scenario", "tiny.yaml", *PRIVATE], 3, "but this site keeps nothing"),
     (["run"], 2, "Missing argument"),
     (["fly"], 2, "No such command"),
 ]  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 
 from collab import standalone
 from collab.agents import client
-from collab.errors import RunFailedError
+from collab.errors import RunFailedError, ScenarioError
+from collab.scenario import parse
 from collab.standalone import join_run
 from simnet import trace_file
 from simnet.disk import FolderDisk
@@ -81,6 +82,42 @@ def test_a_site_that_can_be_back_does_not_give_up(tmp_path, monkeypatch, error, 
     with pytest.raises(RunFailedError, match=str(error)):
         join_run("http://127.0.0.1:9", site="client-0", disk_folder=tmp_path if keeps_a_disk else None)
     assert told == ([("client-0", error)] if gives_up else [])
+
+
+PRIVATE = ("method.initial=noise", "method.batch_size=all", "method.privacy={epsilon: 1, clip_norm: 4}")
+
+
+@pytest.mark.parametrize("believes", [False, True], ids=["the server's", "its own"])
+@pytest.mark.parametrize("keeps_a_disk", [False, True])
+def test_a_site_with_privacy_takes_part_only_if_it_keeps_its_secret(tmp_path, monkeypatch, believes, keeps_a_disk):
+    """Restarted without one, it would answer the same question with other noise, of which the mean is none."""
+    private, named = parse(ONE_SITE, "private.yaml", PRIVATE), []
+
+    async def introduce(url, site, patience_s, egress, check):
+        check(ONE_SITE if believes else private.dump())  # of a server that does not say what it is going to ask
+        named.append(site)
+        return private.dump(), site
+
+    async def took_part(*_, **__):
+        raise RunFailedError("took part")
+
+    async def give_up(*_):
+        pass
+
+    monkeypatch.setattr(standalone, "introduce", introduce)
+    monkeypatch.setattr(standalone, "take_part", took_part)
+    monkeypatch.setattr(standalone, "_give_up", give_up)
+    error, told, names = (
+        (RunFailedError, "^took part$", ["client-0"])
+        if keeps_a_disk
+        else (ScenarioError, r"^method.privacy is set, but this site keeps nothing: .*--site NAME --disk DIR", [])
+    )
+    with pytest.raises(error, match=told):
+        join_run(
+            "http://127.0.0.1:9", site="client-0", scenario=private if believes else None,
+            disk_folder=tmp_path if keeps_a_disk else None,
+        )  # fmt: skip
+    assert named == names
 
 
 def test_a_disk_is_one_sites(tmp_path):

@@ -10,7 +10,7 @@ from aiohttp import web
 from collab.agents.messages import message
 from collab.deploy import introduction
 from collab.deploy.introduction import introduce
-from collab.errors import RunFailedError
+from collab.errors import RunFailedError, ScenarioError
 from simnet.ingress import OPEN_EGRESS
 from simnet.services import problem
 
@@ -23,9 +23,9 @@ def refused(status, code, **headers):
     return status, body, {"Content-Type": "application/problem+json", **headers}
 
 
-def introduced(answers, patience_s=60.0, site=None):
+def introduced(answers, patience_s=60.0, site=None, check=None, asked=None):
     """What a newcomer gets from a server that gives these answers, one after the other; and what it asked."""
-    left, asked = list(answers), []
+    left, asked = list(answers), [] if asked is None else asked
 
     async def answer(request):
         asked.append((request.method, request.path))
@@ -39,7 +39,7 @@ def introduced(answers, patience_s=60.0, site=None):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            return await introduce(f"http://127.0.0.1:{runner.addresses[0][1]}", site, patience_s, OPEN_EGRESS)
+            return await introduce(f"http://127.0.0.1:{runner.addresses[0][1]}", site, patience_s, OPEN_EGRESS, check)
         finally:
             await runner.cleanup()
 
@@ -51,6 +51,17 @@ def test_a_newcomer_gets_the_scenario_and_a_name():
         ("name: a", "client-7"), [("GET", "/v1/experiment"), ("POST", "/v1/sites")],
     )  # fmt: skip
     assert introduced([EXPERIMENT, CLAIMED], site="client-7")[1][1] == ("POST", "/v1/sites/client-7")
+
+
+def test_a_scenario_that_does_not_do_is_known_before_a_name_is_taken():
+    asked = []
+
+    def check(text):
+        raise ScenarioError(f"{text} does not do")
+
+    with pytest.raises(ScenarioError, match=r"^name: a does not do$"):
+        introduced([EXPERIMENT, CLAIMED], check=check, asked=asked)
+    assert asked == [("GET", "/v1/experiment")]
 
 
 def test_a_server_that_has_no_time_is_asked_again_when_it_says(monkeypatch):
