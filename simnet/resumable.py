@@ -21,15 +21,12 @@ metadata tell the SHA-256 of the whole (`sha256`, 64 hexadecimal digits), that i
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email.utils import formatdate
 from typing import Protocol
 
+from simnet.held_uploads import HeldUploads, expiry_of
 from simnet.part_operations import operations_of_parts
 from simnet.partial_bodies import FolderBodies, MemoryBodies, PartialBodies
 from simnet.services import Reply, Request, Route, no_room, problem, too_large
@@ -39,13 +36,10 @@ from simnet.tus import (
     CHECKSUM,
     CHECKSUM_MISMATCH,
     CHECKSUMS,
-    EXPIRES,
     EXTENSIONS,
-    GONE,
     LENGTH,
     METADATA,
     MISMATCH,
-    NO_UPLOAD,
     OFFSET,
     OTHER_OFFSET,
     OVERRIDE,
@@ -60,9 +54,7 @@ from simnet.tus import (
 )
 from simnet.uploads import Outcome, Upload
 
-MOST_UPLOADS = 4
 _METHODS = ("OPTIONS", "HEAD", "PATCH", "DELETE", "POST")  # of an upload
-_MOST_GONE = 1000  # identities that are remembered, to say 410 rather than 404
 
 
 class Surroundings(Protocol):
@@ -102,10 +94,7 @@ class Uploads:
         self._record = record
         self._limit_bytes = limit_bytes
         self._bodies: PartialBodies = MemoryBodies() if route.spool is None else FolderBodies(route.spool)
-        self._uploads = {upload.identity: upload for upload in self._bodies.left(route.kept_s)}
-        self._gone: dict[str, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._sweep()
+        self._held = HeldUploads(self._bodies, host.unix_s, kept_s=route.kept_s, limit_bytes=limit_bytes)
 
     async def answer(self, part: PartRequest) -> Reply:
         """What the service says to a request of the protocol."""
@@ -114,12 +103,12 @@ class Uploads:
             return self._offer()
         if part.headers.get(RESUMABLE) != VERSION:
             return problem(412, "tus-version", f"say {RESUMABLE}: {VERSION}; no other version is spoken here")
-        self._sweep()
+        self._held.sweep()
         if not part.upload:
             return await self._create(part) if method == "POST" else _no_such_method(method, "POST")
-        upload = self._uploads.get(part.upload)
+        upload = self._held.get(part.upload)
         if upload is None or upload.path != part.path:
-            return self._missing(part.upload)
+            return self._held.missing(part.upload)
         if upload.sender != part.source:
             return problem(403, "not-you", f"{part.source} may not go on with an upload of another")
         if method == "HEAD":
@@ -132,9 +121,7 @@ class Uploads:
 
     def close(self) -> None:
         """Sweep no more; what is in a folder stays there."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._held.close()
 
     # -- the operations --------------------------------------------------------------------------
 
@@ -159,25 +146,24 @@ class Uploads:
         refusal = await self._announced(part, Message(b"", part.kinds, content_type))
         if refusal is not None:
             return refusal
-        await self._make_room(part.source, length_bytes)
         identity = self._host.unguessable("upload")
-        expires_unix_s = self._host.unix_s() + self._route.kept_s
+        await self._held.make_room(part.source, length_bytes)
         try:
             body = self._bodies.new_body(identity, length_bytes)
+            expires_unix_s = self._held.new_expiry_unix_s()
             upload = Upload(
                 identity, part.source, part.path, part.kinds, content_type, length_bytes, metadata, expires_unix_s, body
             )
-            await self._bodies.keep(upload)
+            if not await self._held.enter(upload):
+                return self._held.missing(identity)
         except OSError as error:
             return no_room(error.strerror or str(error))
-        self._uploads[identity] = upload
-        self._sweep()
         if length_bytes == 0:
             with upload.taken_by(None):
                 reply = await self._whole(upload, part)
             if reply.status >= 400:
                 return reply
-        return Reply(201, headers={"Location": f"{part.raw_path}/{identity}", **self._expiry(upload)})
+        return Reply(201, headers={"Location": f"{part.raw_path}/{identity}", **expiry_of(upload)})
 
     async def _announced(self, part: PartRequest, message: Message) -> Reply | None:
         """The service's refusal of a message of which nothing has come yet, or None."""
@@ -193,8 +179,8 @@ class Uploads:
 
     async def _tell(self, upload: Upload) -> Reply:
         await upload.interrupted()
-        if upload.identity not in self._uploads:
-            return self._missing(upload.identity)
+        if upload not in self._held:
+            return self._held.missing(upload.identity)
         if upload.outcome is None and upload.busy is None:
             refusal = await self._safe(upload)
             if refusal is not None:
@@ -202,13 +188,13 @@ class Uploads:
         headers = {OFFSET: str(upload.offset), LENGTH: str(upload.length_bytes), "Cache-Control": "no-store"}
         if upload.metadata:
             headers[METADATA] = upload.metadata
-        return Reply(200, headers={**headers, **self._expiry(upload)})
+        return Reply(200, headers={**headers, **expiry_of(upload)})
 
     async def _give_up(self, upload: Upload) -> Reply:
         await upload.at_rest()
-        if upload.identity not in self._uploads:
-            return self._missing(upload.identity)
-        self._forget(upload)
+        if upload not in self._held:
+            return self._held.missing(upload.identity)
+        self._held.forget(upload)
         return Reply(204)
 
     async def _extend(self, upload: Upload, part: PartRequest) -> Reply:
@@ -226,8 +212,8 @@ class Uploads:
                 known = ", ".join(CHECKSUMS)
                 return problem(400, "checksum", f"{CHECKSUM} is an algorithm ({known}), a space, and its sum in Base64")
         await upload.at_rest()
-        if upload.identity not in self._uploads:
-            return self._missing(upload.identity)
+        if upload not in self._held:
+            return self._held.missing(upload.identity)
         with upload.taken_by(part.interrupt):
             return await self._extended(upload, part, offset, checksum)
 
@@ -239,11 +225,11 @@ class Uploads:
         if upload.outcome is not None:
             return self._as_ended(upload, upload.outcome.reply())
         refusal = await self._written(upload, part, checksum) or await self._safe(upload)
-        upload.expires_unix_s = self._host.unix_s() + self._route.kept_s
+        self._held.renew(upload)
         if refusal is not None:
             return refusal
         if upload.body.size_bytes < upload.length_bytes:
-            return Reply(204, headers={OFFSET: str(upload.body.size_bytes), **self._expiry(upload)})
+            return Reply(204, headers={OFFSET: str(upload.body.size_bytes), **expiry_of(upload)})
         return await self._whole(upload, part)
 
     async def _written(self, upload: Upload, part: PartRequest, checksum: Checksum | None) -> Reply | None:
@@ -292,12 +278,12 @@ class Uploads:
         try:
             message = await upload.body.message(upload.kinds, upload.content_type)
         except OSError:  # the medium has lost it
-            self._forget(upload)
-            return self._missing(upload.identity)
+            self._held.forget(upload)
+            return self._held.missing(upload.identity)
         told = (metadata_in(upload.metadata) or {}).get("sha256")
         if told is not None and not hmac.compare_digest(told, message.digest.encode()):
             upload.body.release()
-            self._forget(upload)
+            self._held.forget(upload)
             detail = "what is here is not what was announced by its SHA-256; nothing of it is kept: begin anew"
             return problem(CHECKSUM_MISMATCH, MISMATCH, detail)
 
@@ -312,71 +298,28 @@ class Uploads:
             is_here = upload.body.release()
         if reply.may_come_again:
             if not is_here:
-                self._forget(upload)
+                self._held.forget(upload)
             return reply
         await self._keep_outcome(upload, Outcome.of(reply))
         return self._as_ended(upload, reply)
 
     async def _keep_outcome(self, upload: Upload, outcome: Outcome) -> None:
         upload.outcome = outcome
-        upload.expires_unix_s = self._host.unix_s() + self._route.kept_s
+        self._held.renew(upload)
         try:
             await self._bodies.keep(upload)
             upload.body.drop()
         except OSError:
             # A medium that keeps nothing more: whoever asks again announces anew, and hears from the service itself.
-            self._forget(upload)
+            self._held.forget(upload)
 
     def _as_ended(self, upload: Upload, reply: Reply) -> Reply:
         if reply.status >= 400:
             return reply
-        return Reply(204, headers={OFFSET: str(upload.length_bytes), **self._expiry(upload)})
+        return Reply(204, headers={OFFSET: str(upload.length_bytes), **expiry_of(upload)})
 
     def _request(self, part: PartRequest, message: Message) -> Request:
         return Request(part.source, self._route.method, part.path, part.parameters, part.headers, message)
-
-    # -- whose turn it is, and for how long ------------------------------------------------------
-
-    async def _make_room(self, sender: str, length_bytes: int) -> None:
-        """Let the oldest uploads of a sender go: those that have ended first, those that are coming last."""
-        mine = [upload for upload in self._uploads.values() if upload.sender == sender]
-        mine.sort(key=lambda upload: (upload.outcome is None, upload.busy is not None))
-        while mine:
-            held_bytes = sum(upload.length_bytes for upload in mine if upload.outcome is None)
-            if len(mine) < MOST_UPLOADS and not 0 < self._limit_bytes < held_bytes + length_bytes:
-                break
-            oldest = mine.pop(0)
-            await oldest.interrupted()
-            if oldest.busy is None and oldest.identity in self._uploads:  # else it is being served, and soon over
-                self._forget(oldest)
-
-    def _sweep(self) -> None:
-        """Forget what has expired, and come back when the next one does."""
-        now_s = self._host.unix_s()
-        for upload in list(self._uploads.values()):
-            if upload.expires_unix_s <= now_s and upload.busy is None:
-                self._forget(upload)
-        self.close()
-        if self._uploads:
-            next_s = min(upload.expires_unix_s for upload in self._uploads.values())
-            # Whoever is at an upload then gets a second more.
-            self._timer = asyncio.get_running_loop().call_later(max(next_s - now_s, 1.0), self._sweep)
-
-    def _forget(self, upload: Upload) -> None:
-        del self._uploads[upload.identity]
-        self._gone[upload.identity] = None
-        if len(self._gone) > _MOST_GONE:
-            del self._gone[next(iter(self._gone))]
-        with contextlib.suppress(OSError):  # what cannot be deleted now is swept when the folder is opened next
-            self._bodies.drop(upload)
-
-    def _missing(self, identity: str) -> Reply:
-        if identity in self._gone:
-            return problem(410, GONE, "the upload has ended, expired or given way to newer ones: announce it anew")
-        return problem(404, NO_UPLOAD, "there is no such upload here: announce it anew")
-
-    def _expiry(self, upload: Upload) -> dict[str, str]:
-        return {EXPIRES: formatdate(math.floor(upload.expires_unix_s), usegmt=True)}
 
 
 def _too_long(upload: Upload) -> Reply:

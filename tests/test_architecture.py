@@ -69,6 +69,7 @@ SIMNET = [
     "uploads",
     "partial_bodies",
     "tus",
+    "held_uploads",
     "part_operations",
     "resumable",
     "resuming",

@@ -313,6 +313,23 @@ def test_the_oldest_uploads_of_a_sender_give_way(make_network, world):
 
 
 @both_worlds
+@pytest.mark.parametrize(("length", "most"), [(1000, 4), (4000, 1)])
+def test_those_that_are_announced_at_once_give_way_too(make_network, tmp_path, world, length, most):
+    spool = Spool(tmp_path)
+
+    async def ask(tus):
+        announced = [tus("POST", "/things/a", {**TUS, "Upload-Length": str(length)}) for _ in range(12)]
+        answers = await asyncio.gather(*announced)
+        places = [headers["Location"] for status, headers, _ in answers if status == 201]
+        assert {(status, code) for status, _, code in answers} <= {(201, ""), (410, "upload-gone")}
+        return [(await tus("HEAD", place))[0] for place in places].count(200)
+
+    assert Service(make_network, world, limit=4000, spool=spool).run(ask) == most
+    assert len(list(spool.partial_folder.glob("bodies/*"))) == most
+    assert len(list(spool.partial_folder.glob("records/*"))) == most
+
+
+@both_worlds
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_refusal_is_the_answer_to_the_last_part_and_is_remembered(make_network, tmp_path, world, spooled):
     async def ask(tus):
