@@ -32,6 +32,16 @@ class Disk(Protocol):
         """All keys that begin with `prefix`, sorted."""
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, with those above it that are missing, which nobody but its owner can look into. Raises `OSError`.
+
+    One that is there keeps its permissions: they are whoever made it's to choose.
+    """
+    if not folder.is_dir():
+        make_private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 class MemoryDisk:
     """A simulated host's disk; gone when the run ends. Raises `OSError` (EIO) while it is `off`."""
 
@@ -81,7 +91,7 @@ class FolderDisk:
 
     def write(self, key: str, data: bytes) -> None:
         """Keep `data` under `key`: on the medium, and whole, when this returns. Raises `OSError`."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         descriptor, partial = tempfile.mkstemp(suffix=_SUFFIX, dir=self._folder)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from simnet.disk import FolderDisk
+from simnet.disk import FolderDisk, make_private_folder
 from simnet.spool import Spool, SpooledMessage, SpoolError, SpoolFile
 from simnet.tenancy import Message
 from simnet.uploads import Outcome, PartialBody, Upload
@@ -217,10 +217,10 @@ class FolderBodies:
 
     def new_body(self, identity: str, length_bytes: int) -> PartialBody:
         """An empty body, that is to be so long. Raises `OSError`, also if it has no room."""
-        self._bodies.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._bodies)
         self._spool.check_room(length_bytes)
         path = self._bodies / identity
-        path.touch()
+        path.touch(mode=0o600)
         return FileBody(self._spool, path)
 
     def left(self, kept_s: float) -> Iterator[Upload]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from simnet.disk import make_private_folder
 from simnet.errors import SimnetError
 from simnet.tenancy import Message
 
@@ -64,7 +65,7 @@ class Spool:
 
     def open(self, announced_bytes: int = 0) -> SpoolFile:
         """A new file for one body. Raises `OSError`, also if a body of so many bytes has no room."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         self.check_room(announced_bytes)
         return SpoolFile(self)
 

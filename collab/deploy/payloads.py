@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from collab.errors import StoreError
+from simnet.disk import make_private_folder
 from simnet.spool import SpoolFile
 
 
@@ -65,7 +66,7 @@ class Payloads:
     def _make_folder(self, folder: Path) -> None:
         """Make a folder whose name is safe, too."""
         if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             sync_folder(folder.parent)
             sync_folder(folder.parent.parent)
 

@@ -37,6 +37,7 @@ from collab.deploy.shutdown import Terminated
 from collab.errors import StoppedError, StoreError
 from collab.process import give_back_memory
 from simnet import Message
+from simnet.disk import make_private_folder
 from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
 
@@ -75,7 +76,9 @@ class Store:
         self._goes_on = False
         self._seen: set[str] = set()  # digests that this process has computed
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
+            (folder / "register.sqlite").touch(mode=0o600)  # what SQLite puts beside it has the same permissions
             sync_folder(folder.parent)
             self._held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -261,9 +264,8 @@ class Store:
         Raises `KeyError` if there is none, and `StoreError` if it is not what was accepted.
         """
         with self._lock:
-            row = self._database.execute(
-                "SELECT digest FROM uploads WHERE task = ? AND site = ?", (task, site)
-            ).fetchone()
+            query = "SELECT digest FROM uploads WHERE task = ? AND site = ?"
+            row = self._database.execute(query, (task, site)).fetchone()
         if row is None:
             raise KeyError((task, site))
         path = self._payloads.place(row[0])
@@ -279,8 +281,7 @@ class Store:
         """All uploads that were accepted, in order."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT task, site, digest, size_bytes, "
-                f"max(0.0, accepted_unix_s - {_STARTED}) "
+                f"SELECT task, site, digest, size_bytes, max(0.0, accepted_unix_s - {_STARTED}) "
                 "FROM uploads ORDER BY rowid"
             ).fetchall()
         return [Accepted(*row) for row in rows]

@@ -17,6 +17,7 @@ from simnet.ledger import LedgerEntry
 from simnet.partial_bodies import FolderBodies
 from simnet.services import route_of
 from simnet.spool import SpooledMessage
+from simnet.uploads import Upload
 
 IDENTITY = run_identity("tiny", 3, "seed: 3\n")
 ENTRY = LedgerEntry(1.5, "arriving", "a", "b", "x", "y", "control", 3, "0" * 64, "crossed", "rule", None)
@@ -377,3 +378,20 @@ def test_a_store_says_how_long_its_server_keeps_what_is_unfinished(tmp_path):
         with Store(tmp_path / "store", IDENTITY, quota=quota) as store:
             assert route_of(TAKE_UPLOAD, None, spool=store.spool).kept_s == kept_s
     assert route_of(TAKE_UPLOAD, None).kept_s == 24 * 3600.0
+
+
+def test_nobody_but_its_owner_can_look_into_a_store(tmp_path):
+    store = Store(tmp_path / "runs" / "store", IDENTITY)
+    store.open_task("task-1", 3.5)
+    accept(store, "client-1", b"one" * 1000)
+    bodies = FolderBodies(store.spool)
+    upload = Upload("f00", "client-0", "/", frozenset(), "", 10, "", 1e12, bodies.new_body("f00", 10))
+    asyncio.run(bodies.keep(upload))
+    folders = [path for path in store.folder.rglob("*") if path.is_dir()]
+    others = [path for path in store.folder.rglob("*") if not path.is_dir()]
+    assert {path.name for path in others} >= {"register.sqlite", "register.sqlite-wal", "lock", "f00", "k-f00"}
+    assert {str(path): oct(path.stat().st_mode & 0o077) for path in [store.folder, *folders, *others]} == dict.fromkeys(
+        map(str, [store.folder, *folders, *others]), "0o0"
+    )
+    assert store.folder.parent.stat().st_mode & 0o077  # runs are for others to read
+    store.close()
