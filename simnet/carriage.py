@@ -4,7 +4,8 @@ Every message that crosses a boundary between tenants is checked here, where it 
 written into the trace. How it gets there is the business of a carriage: `simnet.http` sends the real bytes through
 unmodified aiohttp, `simnet.sized` hands the message itself over and lets the time pass that its bytes would take.
 
-Paths and headers are not inspected: across a boundary they are bounded (`HEAD_LIMIT_BYTES` a message).
+Paths and headers are not inspected: across a boundary they are bounded (`HEAD_LIMIT_BYTES` a message), and what is
+written down of them is cut.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aiohttp import web
 from simnet.disk import Disk
 from simnet.errors import BoundaryError, InspectionError, SimnetError
 from simnet.guards import is_idle
+from simnet.ledger import recorded
 from simnet.services import Reply, Request, Route, as_refusal, boundary_problem, problem
 from simnet.tenancy import CONTROL, Boundaries, Crossing, Message
 from simnet.trace import Trace, Value
@@ -32,7 +34,7 @@ DIGEST_HEADER = "Content-Digest"
 """RFC 9530: what the bytes of a body must be, said apart from them."""
 BODY_LIMIT_BYTES = 256 * 1024 * 1024
 HEAD_LIMIT_BYTES = 2048
-"""Bytes of the path, the query and an agent's own headers that may cross a boundary with one message."""
+"""Bytes of the path, the query, the kinds and an agent's own headers that may cross a boundary with one message."""
 KEEP_ALIVE_S = 75.0
 """How long a service keeps a connection open that asks nothing; the asker gives it up after 15 s, as aiohttp does."""
 SHUTDOWN_S = 0.5
@@ -53,8 +55,11 @@ _OWN_HEADERS = frozenset(
         "www-authenticate",
     }
 )
-# What HTTP software adds by itself; everything else counts as the agents' own. So does a token: nothing else bounds it.
-_USUAL_HEADERS = _OWN_HEADERS - {"authorization"} | {"accept", "accept-encoding", "date", "server", "user-agent"}
+# What HTTP software adds by itself; everything else counts as the agents' own. So do a token and the kinds, which
+# nothing else bounds.
+_USUAL_HEADERS = frozenset({"accept", "accept-encoding", "date", "server", "user-agent"}) | (
+    _OWN_HEADERS - {"authorization", "boundary-kind"}
+)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -163,7 +168,7 @@ class Carriage(abc.ABC):
         """
         here = self._place.name
         crosses = self._boundaries.crosses(here, peer)
-        _check_head(path, headers, bounded=crosses)
+        _check_head(path, headers, message.kinds, bounded=crosses)
         mark = (peer, path, message.digest) if resumable and message.body else None
         if mark not in self._under_way:
             if crosses:
@@ -198,7 +203,7 @@ class Carriage(abc.ABC):
         here = self._place.name
         if source is None:
             if route.open_to_all and not has_body:
-                return None
+                return _too_long(head)
             return problem(403, "unknown-sender", f"say who you are in the header {FROM_HEADER}")
         if not self._boundaries.crosses(source, here):
             return None
@@ -206,14 +211,11 @@ class Carriage(abc.ABC):
         try:
             if stranger is not None:
                 self._check(Crossing(source, here, Message(kinds=declared_kinds(head.headers))), leaving=False)
-            size = _head_bytes(head.path_qs, head.headers)
-            if size > HEAD_LIMIT_BYTES:
-                return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
         except BoundaryError as error:
             return problem(403, "boundary", str(error))
         except InspectionError:  # of the body nothing was read, so that it holds no kind that was declared
             return problem(403, "boundary", str(stranger))
-        return None
+        return _too_long(head)
 
     async def _served(self, route: Route, request: Request) -> Reply:
         """What the service answers to a request that has arrived, as far as the boundary permits either."""
@@ -296,11 +298,17 @@ class Carriage(abc.ABC):
         self._boundaries.check(crossing, "leaving" if leaving else "arriving", self._place.elapsed_s(), listed=listed)
 
     def _record(self, host: str, kind: str, **values: Value) -> None:
-        self._trace.record(self._place.elapsed_s(), host, kind, **values)
+        cut = {name: recorded(value) if isinstance(value, str) else value for name, value in values.items()}
+        self._trace.record(self._place.elapsed_s(), host, kind, **cut)
 
 
 async def nowhere(_request: Request) -> Reply:
     """The answer of paths at which there is no service."""
+    return no_service()
+
+
+def no_service() -> Reply:
+    """The answer where there is no service."""
     return problem(404, "not-found", "there is no such service here")
 
 
@@ -321,15 +329,24 @@ def kinds_in_words(kinds: frozenset[str], separator: str = ", ") -> str:
     return separator.join(sorted(kinds))
 
 
-def _check_head(path: str, headers: Mapping[str, str], *, bounded: bool) -> None:
+def _check_head(path: str, headers: Mapping[str, str], kinds: frozenset[str], *, bounded: bool) -> None:
     """Raises `SimnetError` for what agents may not ask, `BoundaryError` for more than may go uninspected."""
     if not path.startswith("/"):
         raise SimnetError(f'the path "{path}" must begin with "/"')
     _check_own(headers)
-    if bounded and (size := _head_bytes(path, headers)) > HEAD_LIMIT_BYTES:
+    size = _head_bytes(path, {**headers, KIND_HEADER: kinds_in_words(kinds)}) if bounded else 0
+    if size > HEAD_LIMIT_BYTES:
         raise BoundaryError(
             f"path and headers have {size} B; across a boundary at most {HEAD_LIMIT_BYTES} may go uninspected"
         )
+
+
+def _too_long(head: Head) -> Reply | None:
+    """The refusal of a request with more beside its body than may come uninspected, or None."""
+    size = _head_bytes(head.path_qs, head.headers)
+    if size <= HEAD_LIMIT_BYTES:
+        return None
+    return problem(431, "boundary", f"path and headers have {size} B, at most {HEAD_LIMIT_BYTES} may")
 
 
 def _check_own(headers: Mapping[str, str]) -> None:

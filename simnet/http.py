@@ -30,6 +30,7 @@ from simnet.carriage import (
     content_digest,
     declared_kinds,
     kinds_in_words,
+    no_service,
     nowhere,
 )
 from simnet.door import Door, Visit, observed
@@ -222,7 +223,13 @@ class HttpCarriage(Carriage):
             # Not in the trace: whoever knocks without a name must not fill the memory of a server.
             refusal = self._ingress.refusal(error)
             return None, refusal if self._guard is None else self._guard.stranger(http, refusal)
+        if source is None and route.handler is nowhere:
+            return None, await self._held(http, None, partial(self._nothing_here, route, http), listed=False)
         return source, await self._held(http, source, partial(heard, source, http))
+
+    async def _nothing_here(self, route: Route, http: web.Request) -> Reply:
+        """What a stranger hears of what there is not. It is written down nowhere: there is no end of it."""
+        return self._turned_away(route, None, http, has_body=has_body(http)) or no_service()
 
     async def _held(
         self, http: web.Request, source: str | None, serve: Callable[[], Awaitable[Reply]], *, listed: bool = True

@@ -23,6 +23,8 @@ from simnet.errors import LedgerError
 
 Point = Literal["leaving", "arriving"]
 Identity = Mapping[str, str | int]
+RECORDED_CHARACTERS = 200
+"""Of a text that somebody else has chosen: what is written down of it stays in memory until the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Ledger:
                 line, head = _chained(entry, head)
                 file.write(line)
         return Seal(identity, len(self._entries), head)
+
+
+def recorded(text: str) -> str:
+    """A text that somebody else has chosen, no longer than it is written down."""
+    return text if len(text) <= RECORDED_CHARACTERS else f"{text[: RECORDED_CHARACTERS - 1]}…"
 
 
 def genesis(identity: Identity) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from simnet.errors import BoundaryError, InspectionError
-from simnet.ledger import Ledger, LedgerEntry, Point
+from simnet.ledger import Ledger, LedgerEntry, Point, recorded
 from simnet.rules import ANYONE, CONTROL, STREAM, Passage, Rule, Rulebook, no_rule, words
 from simnet.zeros import digest_of_zeros, zeros
 
@@ -273,16 +273,16 @@ class Boundaries:
             LedgerEntry(
                 at_s=at_s,
                 point=point,
-                source=source,
-                target=target,
+                source=recorded(source),
+                target=recorded(target),
                 source_tenant=self._tenant(source),
                 target_tenant=self._tenant(target),
-                kind=kind,
+                kind=recorded(kind),
                 size_bytes=len(message.body) if size_bytes < 0 else size_bytes,
                 digest=digest,
                 verdict="crossed" if reason is None else "refused",
                 rule=rule,
-                reason=reason,
+                reason=None if reason is None else recorded(reason),
                 answer=answer,
             )
         )
@@ -300,7 +300,7 @@ class Boundaries:
 
 def tenant_named(tenant_of: Mapping[str, str], host: str) -> str:
     """The tenant of a host, as the ledger names it: "*" for somebody who did not say who he is."""
-    return ANYONE if host == ANYONE else tenant_of.get(host, f"(unknown host {host})")
+    return ANYONE if host == ANYONE else tenant_of.get(host, f"(unknown host {recorded(host)})")
 
 
 def _marks(crossing: Crossing) -> tuple[str, str, str, str, bool]:

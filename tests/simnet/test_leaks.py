@@ -166,3 +166,56 @@ def test_sessions_keep_to_the_boundaries_and_the_ledger_shows_them(make_network,
         sizes = [entry.size_bytes for entry in network.boundaries.ledger]
         assert all(size > 100 for size in sizes)
         assert len(sizes) == 2  # one a direction
+
+
+async def asked_of(host, path, method="GET", **headers):
+    """Status of the answer to a request that no agent makes (`_` for `-`)."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        host.session() as session,
+        session.request(method, host.url_of("server") + path, headers=sent) as response,
+    ):
+        return response.status
+
+
+async def greet(request):
+    return Reply(200, Message(b"control:hello"))
+
+
+def test_of_what_a_sender_chooses_little_is_written_down(make_network, two_tenants):
+    """Trace and ledger are in memory until the run ends: nobody may fill that with long paths, kinds or names."""
+    kinds = {"Boundary_Kind": "k" * 700}
+
+    async def ask(host):
+        return [
+            await asked_of(host, "/" + "p" * 700, "PUT", Boundary_From="client-0", **kinds),
+            await asked_of(host, "/" + "p" * 3000, "PUT", Boundary_From="client-1"),
+            await asked_of(host, "/", "PUT", Boundary_From="n" * 700, **kinds),
+        ]
+
+    network = make_network(world="real", inspector=Reading(), **two_tenants(allow=["stream"]))
+    assert exchange(network, [Route("GET", "/", greet)], ask) == [400, 431, 400]
+    written = [value for event in network.trace for value in event.values.values()]
+    written += [value for entry in network.boundaries.ledger for value in entry.as_dict().values()]
+    assert max(len(value) for value in written if isinstance(value, str)) == 215  # "(unknown host …)", of 200
+    assert {value for value in written if "ppp" in str(value)} == {"/" + "p" * 198 + "…"}
+
+
+def test_kinds_count_as_what_goes_uninspected(make_network, two_tenants):
+    async def ask(host):
+        kinds = "synthetic," * (HEAD_LIMIT_BYTES // 10) + "synthetic"
+        return [await asked_of(host, "/", Boundary_From="client-0", Boundary_Kind=each) for each in (kinds, "control")]
+
+    network = make_network(world="real", inspector=Reading(), **two_tenants(allow=["stream", "synthetic"]))
+    assert exchange(network, [Route("GET", "/", greet)], ask) == [431, 200]
+
+
+def test_what_strangers_ask_for_in_vain_is_written_down_nowhere(make_network, two_tenants):
+    async def ask(host):
+        nowhere = [await asked_of(host, path) for path in ("/nowhere", "/" + "p" * 3000)]
+        return [*nowhere, await asked_of(host, "/open?" + "p" * 3000), await asked_of(host, "/open")]
+
+    network = make_network(world="real", inspector=Reading(), **two_tenants(allow=["stream"]))
+    assert exchange(network, [Route("GET", "/open", greet, open_to_all=True)], ask) == [404, 431, 431, 200]
+    assert {event.values["path"] for event in network.trace if event.host == "server"} == {"/open"}
+    assert [entry.verdict for entry in network.boundaries.ledger if entry.target == "*"] == ["crossed"]
