@@ -204,6 +204,7 @@ def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
             probes=how.metrics,
             store=kept.folder,
             reserve_bytes=how.quota.free_bytes,
+            ingress=how.ingress,
             grace_s=how.grace_s,
         ) as watch,
     ):

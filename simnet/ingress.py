@@ -52,6 +52,9 @@ class Authenticator(Protocol):
     def identify(self, credentials: Credentials) -> Identity | None:
         """Who it is; None if nothing was brought. Raises `simnet.errors.IdentityError`."""
 
+    def unable(self) -> str:
+        """Why it can prove nobody at present, whatever is brought; empty if it can. May be asked from any thread."""
+
 
 @dataclass(frozen=True)
 class Ingress:
@@ -65,6 +68,10 @@ class Ingress:
     authenticator: Authenticator | None = None
     door: Door | None = None
     limits: Limits | None = None
+
+    def lets_nobody_in(self) -> str:
+        """Why nobody can be let in at present; empty if those who prove who they are can. From any thread."""
+        return "" if self.authenticator is None else self.authenticator.unable()
 
     def sender(self, credentials: Credentials, claimed: str | None, tenant_of: Mapping[str, str]) -> str | None:
         """The host that sends: None if it did not say.

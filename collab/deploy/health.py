@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -72,10 +72,14 @@ class Sites:
 class Health:
     """The health of one server.
 
-    With a `store` folder it is not ready while nothing can be written there, or less than `reserve_bytes` are free.
+    With a `store` folder it is not ready while nothing can be written there, or less than `reserve_bytes` are free; nor
+    while `lets_nobody_in` says why nobody is let in, whatever he brings.
     """
 
-    def __init__(self, store: Path | None = None, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, store: Path | None = None, reserve_bytes: int = 0, lets_nobody_in: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._lets_nobody_in = lets_nobody_in
         self._store = store
         self._reserve_bytes = reserve_bytes
         self._agent: Served | None = None
@@ -117,7 +121,7 @@ class Health:
 
     def unready(self) -> str:
         """Why a site that comes now is not served as it should be; empty if it is."""
-        return _UNREADY.get(self.state) or self._unwritable()
+        return _UNREADY.get(self.state) or self._lets_nobody_in() or self._unwritable()
 
     @property
     def round_number(self) -> int:

@@ -86,6 +86,14 @@ class Identities:
             raise IdentityError("two-senders", "certificate and token are not of the same site", status=403)
         return by_certificate or by_token
 
+    def unable(self) -> str:
+        """Why it can prove nobody at present; empty if it can."""
+        try:
+            self._revoked.names(())
+        except CredentialsError as error:
+            return f"nobody is let in: {error}"
+        return ""
+
     def _by_certificate(self, der: bytes | None) -> Identity | None:
         if der is None or not self._authorities:
             return None

@@ -6,7 +6,7 @@ A text file, one entry a line; what follows the first two words is for people::
     token 9b1de2c4... client-4
     site client-7
 
-It is read again whenever it has changed, and a server that cannot read it lets nobody in.
+It is read again whenever it has changed, and a server that cannot read it lets nobody in. Any thread may ask.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ class RevocationList:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._seen: tuple[int, ...] = ()
-        self._revoked: frozenset[tuple[str, str]] = frozenset()
+        # One value, replaced at once: what was seen of the file, and what it said then.
+        self._read: tuple[tuple[int, ...], frozenset[tuple[str, str]]] = ((), frozenset())
         self.names(())
 
     def names(self, entries: Iterable[tuple[Kind, str]]) -> bool:
         """Whether any of the entries is on the list as it is now. Raises `CredentialsError` if it cannot be read."""
-        self._read_if_changed()
-        return not self._revoked.isdisjoint(entries)
+        return not self._now().isdisjoint(entries)
 
-    def _read_if_changed(self) -> None:
+    def _now(self) -> frozenset[tuple[str, str]]:
+        """What is revoked now."""
         if self._path is None:
-            return
+            return frozenset()
+        read = self._read
         try:
             with self._path.open("rb") as file:
                 known = os.fstat(file.fileno())
                 seen = (known.st_mtime_ns, known.st_size, known.st_ino)
-                if seen == self._seen:
-                    return
+                if seen == read[0]:
+                    return read[1]
                 text = file.read().decode("utf-8")
         except OSError as error:
             raise CredentialsError(f"{self._path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise CredentialsError(f"{self._path} is no text in UTF-8: {error}") from error
-        self._revoked = frozenset(_entries(text, self._path))
-        self._seen = seen
+        self._read = (seen, frozenset(_entries(text, self._path)))
+        return self._read[1]
 
 
 def revoke(path: Path, kind: Kind, name: str, comment: str = "") -> bool:

@@ -20,6 +20,7 @@ from collab.results import MethodResult
 from collab.run_listener import Listener
 from simnet import Network
 from simnet.door import Door, Exchange
+from simnet.ingress import OPEN_INGRESS, Ingress
 
 T = TypeVar("T")
 _BACK_S = 5.0
@@ -36,8 +37,8 @@ class Watch:
     """The watch over one server; its `door` belongs into the `Ingress` of the network. To be used by `with`.
 
     `probes` says where to answer to /healthz, /readyz and /metrics, None for nowhere. Without a `store` folder that can
-    be written, on a disk with `reserve_bytes` free, the server is not ready. Raises `AddressInUseError` where the block
-    is entered.
+    be written, on a disk with `reserve_bytes` free, the server is not ready, nor if by its `ingress` nobody can be let
+    in. Raises `AddressInUseError` where the block is entered.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Watch:
         probes: Address | None = None,
         store: Path | None = None,
         reserve_bytes: int = 0,
+        ingress: Ingress = OPEN_INGRESS,
         grace_s: float = GRACE_S,
     ) -> None:
-        self.health = Health(store, reserve_bytes)
+        self.health = Health(store, reserve_bytes, ingress.lets_nobody_in)
         self.metrics = Metrics(sites, self.health, store)
         self.door = Door(self._heard if probes is not None or logs.is_written() else None)
         self.metrics.watch(self.door)

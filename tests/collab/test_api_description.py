@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -132,6 +133,16 @@ def test_every_refusal_of_the_carriage_is_among_the_common_ones(module):
             status += [argument.value for argument in node.args[2:]]
             if node.args[0].value != "plain-http":  # raised where a request is sent
                 assert ((status or [401])[0], node.args[0].value) in common
+
+
+def test_every_code_stands_in_the_table_of_the_protocol():
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text().partition("## Refusals")[2]
+    told = {
+        (int(row[1]), code)
+        for row in re.finditer(r"^\| (\d{3}) \| (.+?) \|", page, re.MULTILINE)
+        for code in re.findall(r"`([\w-]+)`", row[2])
+    }
+    assert {(answer.status, answer.code) for answer in COMMON if answer.code} <= told
 
 
 def test_every_answer_to_a_part_stands_in_its_description():

@@ -20,10 +20,12 @@ from collab.deploy import tokens
 from collab.deploy.certificates import new_authority, serial_of, server_certificate
 from collab.deploy.revocation import revoke
 from collab.deploy.tls import server_context
+from collab.deploy.watch import Watch
 from simnet import Message
 from simnet.errors import IdentityError, UnreachableError, UntrustedError
 from simnet.ingress import Egress, Ingress
 from tests.collab.deploy.deployments import AUDIENCE, Deployment, put
+from tests.collab.deploy.test_health import Agent
 
 
 @pytest.fixture
@@ -160,6 +162,21 @@ def test_what_is_revoked_meanwhile_ends_an_open_connection(deployment):
 
     assert deployment.serve(deployment.network(), visit) == [201, 201, 401, 503]
     assert deployment.served == ["client-0", "client-0"]
+
+
+def test_a_server_that_cannot_read_what_is_revoked_says_so_to_its_operator(deployment):
+    watch = Watch(["client-0"], ingress=Ingress(authenticator=deployment.identities()))
+    watch.health.serves(Agent())
+    assert watch.health.unready() == ""
+    deployment.revoked.write_text("bogus\n")
+    assert watch.health.unready() == (
+        f'nobody is let in: {deployment.revoked}, line 1: found "bogus", expected one of certificate, token, site '
+        "and what is revoked"
+    )
+    deployment.revoked.rename(deployment.folder / "gone")
+    assert watch.health.unready() == f"nobody is let in: {deployment.revoked} cannot be read: No such file or directory"
+    deployment.revoked.write_text("")
+    assert watch.health.unready() == ""
 
 
 def test_a_certificate_that_ends_meanwhile_ends_an_open_connection(deployment):

@@ -109,6 +109,15 @@ def test_what_is_to_stay_free_is_kept_free(tmp_path):
     assert f"1{'0' * 18} B are to stay free" in watched.unready()
 
 
+def test_while_nobody_is_let_in_it_is_not_ready():
+    why = [""]
+    watched = Health(lets_nobody_in=lambda: why[0])
+    watched.serves(Agent())
+    assert watched.unready() == ""
+    why[0] = "nobody is let in: revoked.txt, line 1"
+    assert watched.unready() == why[0]
+
+
 @pytest.mark.parametrize("name", ["gone", "a-file"])
 def test_a_store_that_is_no_folder_any_more_cannot_be_written(tmp_path, name):
     (tmp_path / "a-file").touch()
