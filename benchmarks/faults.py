@@ -24,6 +24,7 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -175,6 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.runs < 1 or options.jobs < 1:
         parser.error("--runs and --jobs must be at least 1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is to end, too
     place = options.keep or Path(tempfile.mkdtemp(prefix="collab-faults-"))
     bench = Bench(options.seed, place, keep=options.keep is not None)
     indices = [options.only] if options.only is not None else list(range(options.runs))

@@ -149,10 +149,12 @@ class Store:
 
     def _delete(self) -> None:
         """Delete the store, and the folder if nothing else is in it."""
+        # The register first: killed in between, payloads without rows are swept, rows without payloads are a loss.
+        for file in sorted(self.folder.glob("register.sqlite*")):
+            file.unlink()
+        sync_folder(self.folder)
         for name in ("payloads", "incoming"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for file in self.folder.glob("register.sqlite*"):
-            file.unlink()
         (self.folder / "lock").unlink()
         with contextlib.suppress(OSError):
             self.folder.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 
 import pytest
@@ -350,6 +351,32 @@ def test_the_default_place_is_the_same_for_the_same_run(tmp_path):
     assert place_beside(tmp_path, IDENTITY) == place_beside(tmp_path, run_identity("tiny", 3, "seed: 3\n"))
     assert place_beside(tmp_path, IDENTITY) != place_beside(tmp_path, run_identity("tiny", 4, "seed: 4\n"))
     assert place_beside(tmp_path, IDENTITY).name.startswith(".tiny-")
+
+
+@pytest.mark.parametrize("killed_at", ["payloads", "incoming"])
+def test_a_kill_while_the_store_of_a_finished_run_is_deleted_is_no_loss(tmp_path, monkeypatch, killed_at):
+    class PowerFailureError(BaseException):
+        pass
+
+    remove = shutil.rmtree
+
+    def removed_and_killed(path, **options):
+        remove(path, **options)
+        if path.name == killed_at:
+            raise PowerFailureError
+
+    store = Store(tmp_path / "store", IDENTITY)
+    store.open_task("task-1", 3.5)
+    accept(store, "client-0", b"zero")
+    store.run_is_over()
+    with monkeypatch.context() as patch, pytest.raises(PowerFailureError):
+        patch.setattr("collab.deploy.store.shutil.rmtree", removed_and_killed)
+        store.close()
+    import os
+
+    os.close(store._held)
+    with Store(tmp_path / "store", IDENTITY) as again:
+        assert again.accepted() == []
 
 
 def test_a_site_has_a_share_of_the_disk_and_no_more(tmp_path):
