@@ -185,6 +185,8 @@ class Uploads:
             refusal = await self._safe(upload)
             if refusal is not None:
                 return refusal
+        if upload.outcome is None:
+            self._held.renew(upload)
         headers = {OFFSET: str(upload.offset), LENGTH: str(upload.length_bytes), "Cache-Control": "no-store"}
         if upload.metadata:
             headers[METADATA] = upload.metadata
@@ -224,8 +226,10 @@ class Uploads:
             return _too_long(upload)
         if upload.outcome is not None:
             return self._as_ended(upload, upload.outcome.reply())
-        refusal = await self._written(upload, part, checksum) or await self._safe(upload)
-        self._held.renew(upload)
+        try:
+            refusal = await self._written(upload, part, checksum) or await self._safe(upload)
+        finally:  # also if the connection broke: what came of the part counts
+            self._held.renew(upload)
         if refusal is not None:
             return refusal
         if upload.body.size_bytes < upload.length_bytes:

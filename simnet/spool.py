@@ -40,7 +40,7 @@ class Spool:
     """A folder for bodies on their way in. It is made when the first one comes.
 
     What a process that was killed left there is of no use to anybody: `clear` deletes it. Unfinished uploads, which
-    are of use, are in `partial_folder` (`simnet.partial_bodies`), for `kept_s` seconds after their last byte.
+    are of use, are in `partial_folder` (`simnet.partial_bodies`), for `kept_s` seconds after somebody was at them.
     `free_bytes` of the file system are left to others. `at_lull` is called in a lull after bodies have come in.
     """
 

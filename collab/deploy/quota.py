@@ -9,7 +9,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Quota:
     """`free_bytes` of the disk stay free, and of no site more than `site_bytes` are kept; of uploads in parts what is
-    unfinished, for `unfinished_s` seconds after its last byte.
+    unfinished, for `unfinished_s` seconds after its sender was last at it.
     """
 
     free_bytes: int = 256_000_000
