@@ -213,7 +213,7 @@ class Trial:
         for death in [*self._deaths(2, server=False), None]:
             code = await self._live(name, arguments, death)
             if code == 0:
-                if left := [file.name for file in (self._folder / "disks" / name).iterdir()]:
+                if left := {file.name for file in (self._folder / "disks" / name).iterdir()} - {"lock"}:
                     raise FindingError(f"{name} has left on its disk {left}")
                 return
             if code != -9:

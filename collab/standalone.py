@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from collab.deploy.introduction import introduce
 from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
 from collab.deploy.watch import Watch
-from collab.errors import CollabError, RunFailedError, ScenarioError, StoppedError, WireError
+from collab.errors import CollabError, RunFailedError, ScenarioError, StoppedError, StoreError, WireError
 from collab.judging import judge
 from collab.logbook import Logbook
 from collab.methods import Outcome, Site, get, needs_one_site
@@ -58,7 +58,8 @@ from collab.run_listener import Listener, Silence
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
 from simnet import Host, Network, Reply, Request, Route, problem, trace_file
-from simnet.errors import SimnetError, UnreachableError
+from simnet.disk import FolderDisk
+from simnet.errors import DiskInUseError, SimnetError, UnreachableError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.resuming import forget_unfinished
 from simnet.services import route_of
@@ -278,48 +279,71 @@ def join_run(
     may end before.
 
     Raises `RunFailedError` if the server cannot be reached for `patience_s`, or refuses, `ScenarioError` before it has
-    a name if the scenario needs a `disk_folder`, and `StoppedError`.
+    a name if the scenario needs a `disk_folder`, `StoreError` if that is in use or cannot be written, and
+    `StoppedError`.
     """
     url = url.rstrip("/")
     listener = listener or Silence()
     scenario, name = _introduced(url, site, scenario, patience_s, egress, disk_folder)
-    material = prepare(scenario, listener, real=True)
-    if name not in material.holdings:
-        raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
-    device = scenario.compute.torch_device()
-    me = Site(name, material.site_data(name), device)
-    network = make_network(scenario, {name: me}, real=True, urls={SERVER: url}, egress=egress, disk_folder=disk_folder)
-    disk = network.host(name).disk
-    me = replace(me, secret=kept_secret(disk))
-    if on_joined is not None:
-        on_joined(name, scenario)
-
-    async def main() -> None:
-        host = network.host(name)
+    with contextlib.nullcontext() if disk_folder is None else _held(disk_folder / name):
+        material = prepare(scenario, listener, real=True)
+        if name not in material.holdings:
+            raise RunFailedError(f"the scenario at hand has no site {name}; it is not the server's")
+        me = Site(name, material.site_data(name), scenario.compute.torch_device())
+        network = make_network(
+            scenario, {name: me}, real=True, urls={SERVER: url}, egress=egress, disk_folder=disk_folder
+        )
+        me = replace(me, secret=kept_secret(network.host(name).disk))
+        if on_joined is not None:
+            on_joined(name, scenario)
         try:
-            uploading = contextlib.nullcontext if shutdown is None else shutdown.held
-            taking_part = take_part(
-                host, SERVER, me, terms=_terms(scenario), uploading=uploading, resumable=scenario.sends_in_parts
-            )
-            running = host.start(taking_part, "take part")
-            await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
-            for forget in (forget_secret, forget_answers, forget_unfinished):
-                forget(disk)
-        except StoppedError:
-            raise  # it will be back
-        except Exception as error:
-            # With what it has on its disk it can be back, when the server is.
-            if disk_folder is None or not isinstance(error, UnreachableError):
-                await host.start(_give_up(host, error), "give up")
-            raise
-
-    try:
-        with reporting_to(listener.progress):
-            run_network(network, main)
-    finally:
-        if trace_path is not None:
-            trace_file.write(network.trace, trace_path)
+            with reporting_to(listener.progress):
+                may_be_back = disk_folder is not None
+                run_network(network, lambda: _to_the_end(network.host(name), me, scenario, shutdown, may_be_back))
+        finally:
+            if trace_path is not None:
+                trace_file.write(network.trace, trace_path)
     return name
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a site's folder from other processes. Raises `StoreError`.
+
+    Two of one site would each draw a secret and answer for it: two releases of the same data.
+    """
+    with contextlib.ExitStack() as holding:
+        try:
+            holding.enter_context(FolderDisk(folder).held())
+        except DiskInUseError as error:
+            raise StoreError(
+                f"{folder} is in use by another process that takes part as this site; end that one, or wait for its end"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{folder} cannot be the folder of a site: {error.strerror}; choose another --disk"
+            ) from error
+        yield
+
+
+async def _to_the_end(host: Host, me: Site, scenario: Scenario, shutdown: Shutdown | None, may_be_back: bool) -> None:
+    """Take part, and forget then what was kept; if that fails, tell the server, unless this site `may_be_back`."""
+    try:
+        uploading = contextlib.nullcontext if shutdown is None else shutdown.held
+        taking_part = take_part(
+            host, SERVER, me, terms=_terms(scenario), uploading=uploading, resumable=scenario.sends_in_parts
+        )
+        running = host.start(taking_part, "take part")
+        await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
+        for forget in (forget_secret, forget_answers, forget_unfinished):
+            forget(host.disk)
+    except StoppedError:
+        raise  # it will be back
+    except Exception as error:
+        # With what it has on its disk it can be back, when the server is.
+        if not may_be_back or not isinstance(error, UnreachableError):
+            await host.start(_give_up(host, error), "give up")
+        raise
 
 
 def _introduced(

@@ -6,14 +6,21 @@ the host is off. Not modelled: the time that reading and writing takes, space th
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+from simnet.errors import DiskInUseError
+
+_PREFIX = "k-"
 _SUFFIX = ".part"
+_LOCK = "lock"
 
 
 class Disk(Protocol):
@@ -77,6 +84,23 @@ class FolderDisk:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other program that asks for it from the folder, which is made, until the end of the `with` block
+        or of this process. Raises `DiskInUseError`, and another `OSError` if the folder cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # The file stays: of two that wait while it is deleted, each could hold one.
+        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DiskInUseError(errno.EAGAIN, "in use by another program", str(self._folder)) from None
+            yield
+        finally:
+            os.close(lock)
+
     def sweep(self) -> None:
         """Delete what writes have left that were cut off by a kill. Only while nobody else uses the folder."""
         for left in self._folder.glob(f"*{_SUFFIX}"):
@@ -112,8 +136,8 @@ class FolderDisk:
         """All keys that begin with `prefix`, sorted."""
         if not self._folder.is_dir():
             return []
-        names = (file.name for file in self._folder.iterdir() if file.suffix != _SUFFIX)
-        return sorted(key for key in map(_key_of, names) if key.startswith(prefix))
+        keys = (_key_of(file.name) for file in self._folder.glob(f"{_PREFIX}*"))
+        return sorted(key for key in keys if key.startswith(prefix))
 
     def _file(self, key: str) -> Path:
         return self._folder / _name_of(key)
@@ -128,8 +152,8 @@ class FolderDisk:
 
 
 def _name_of(key: str) -> str:
-    return "k-" + quote(key, safe="").replace(".", "%2E")
+    return _PREFIX + quote(key, safe="").replace(".", "%2E")
 
 
 def _key_of(name: str) -> str:
-    return unquote(name.removeprefix("k-"))
+    return unquote(name.removeprefix(_PREFIX))

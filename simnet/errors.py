@@ -59,6 +59,10 @@ class PortInUseError(SimnetError, OSError):
     """The address to listen on is taken."""
 
 
+class DiskInUseError(SimnetError, OSError):
+    """The folder of a disk is held by another program."""
+
+
 class BoundaryError(SimnetError, PermissionError):
     """A trust boundary refused a connection or a message. The message says which rule was missing."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 
 import pytest
 
 from collab import standalone
 from collab.agents import client
-from collab.errors import RunFailedError, ScenarioError
+from collab.errors import RunFailedError, ScenarioError, StoreError
 from collab.scenario import parse
 from collab.standalone import join_run
 from simnet import trace_file
@@ -118,6 +119,53 @@ def test_a_site_with_privacy_takes_part_only_if_it_keeps_its_secret(tmp_path, mo
             disk_folder=tmp_path if keeps_a_disk else None,
         )  # fmt: skip
     assert named == names
+
+
+def test_two_processes_of_one_site_do_not_both_take_part(tmp_path, monkeypatch):
+    """Each would draw a secret, and answer for it."""
+    elsewhere = """
+import sys
+from pathlib import Path
+from simnet.disk import FolderDisk
+with FolderDisk(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+    async def introduce(*_):
+        return ONE_SITE, "client-0"
+
+    async def took_part(*_, **__):
+        raise UnreachableError("took part")
+
+    monkeypatch.setattr(standalone, "introduce", introduce)
+    monkeypatch.setattr(standalone, "take_part", took_part)
+    folder = tmp_path / "client-0"
+    other = subprocess.Popen(
+        [sys.executable, "-c", elsewhere, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"^{re.escape(str(folder))} is in use by another process that takes part"):
+            join_run("http://127.0.0.1:9", disk_folder=tmp_path)
+        assert FolderDisk(folder).keys() == []  # no secret was drawn
+    finally:
+        other.kill()
+        other.communicate()
+    for _ in range(2):  # held no longer, by the killed one and by one that has failed
+        with pytest.raises(RunFailedError, match="took part"):
+            join_run("http://127.0.0.1:9", disk_folder=tmp_path)
+    assert FolderDisk(folder).keys() == ["secret"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_its_name(tmp_path, monkeypatch):
+    async def introduce(*_):
+        return ONE_SITE, "client-0"
+
+    monkeypatch.setattr(standalone, "introduce", introduce)
+    (tmp_path / "disk").write_text("a file")
+    with pytest.raises(StoreError, match=r"disk/client-0 cannot be the folder of a site: Not a directory; choose ano"):
+        join_run("http://127.0.0.1:9", disk_folder=tmp_path / "disk")
 
 
 def test_a_disk_is_one_sites(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from simnet import Host, SocketNetwork
 from simnet.disk import FolderDisk, MemoryDisk
+from simnet.errors import DiskInUseError
 
 
 @pytest.fixture(params=["memory", "folder"])
@@ -64,6 +65,22 @@ def test_a_host_that_starts_anew_deletes_what_a_kill_cut_off(tmp_path, make_netw
     network = SocketNetwork(make_network().topology, disk_folder=tmp_path)
     assert network.disk_of("server").read("a.part") == b"kept"
     assert len(list((tmp_path / "server").iterdir())) == 1
+
+
+def test_a_folder_can_be_held_by_one_at_a_time(tmp_path):
+    disk, other = FolderDisk(tmp_path / "client-0"), FolderDisk(tmp_path / "client-0")
+    with disk.held():
+        with pytest.raises(DiskInUseError, match=r"in use by another program: .*client-0"), other.held():
+            pass
+        with FolderDisk(tmp_path / "client-1").held():
+            disk.write("lock", b"a key as any")
+            assert disk.keys() == other.keys() == ["lock"]
+        with pytest.raises(DiskInUseError), other.held():
+            pass
+    with other.held():
+        assert other.read("lock") == b"a key as any"
+    other.delete("lock")
+    assert other.keys() == []
 
 
 def test_a_disk_without_power():
