@@ -193,10 +193,13 @@ class HttpCarriage(Carriage):
 
         async def handle(http: web.Request) -> web.Response:
             with contextlib.nullcontext() if self._guard is None else answering(http):
-                if door is not None:
-                    return _respond(finished(await self._through(door, route, http, heard)))
-                _, reply = await self._let_in(route, http, heard)
-                return _respond(finished(reply))
+                try:
+                    if door is not None:
+                        return _respond(finished(await self._through(door, route, http, heard)))
+                    _, reply = await self._let_in(route, http, heard)
+                    return _respond(finished(reply))
+                except ConnectionError:  # a body that broke off is ordinary here, and nobody hears the answer
+                    return _respond(Reply(400))
 
         return handle
 
@@ -239,7 +242,10 @@ class HttpCarriage(Carriage):
     async def _heard(self, route: Route, body_limit_bytes: int, source: str | None, http: web.Request) -> Reply:
         reply = self._turned_away(route, source, http, has_body=has_body(http))
         if reply is None:
-            reply = await self._read_and_served(route, source, http, body_limit_bytes)
+            try:
+                reply = await self._taken_in(route, source, http, body_limit_bytes)
+            except web.RequestPayloadError as error:
+                reply = unreadable(error)
         if not self._lists_idle and source is not None and is_idle(http.method, http.content.total_bytes, reply):
             return reply
         return self._told(reply, source, http)
@@ -269,14 +275,6 @@ class HttpCarriage(Carriage):
         if source is None and self._ingress.authenticator is not None and not route.open_to_all:
             raise IdentityError("no-identity", "prove who you are, by a certificate or a token of this deployment")
         return source
-
-    async def _read_and_served(
-        self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int
-    ) -> Reply:
-        try:
-            return await self._taken_in(route, source, http, body_limit_bytes)
-        except web.RequestPayloadError as error:
-            return unreadable(error)
 
     async def _taken_in(self, route: Route, source: str | None, http: web.Request, body_limit_bytes: int) -> Reply:
         kinds = declared_kinds(http.headers)

@@ -3,7 +3,7 @@
 A line says what happened, who it was, which operation, status, bytes, seconds. What other libraries have to say goes
 the same way, as the event `message`. Bodies and headers do not get here at all; what looks like a secret in the words
 of an error is blotted out, and long words are cut. Of refusals no more are written than a disk bears for weeks: the
-next one that is tells how many were not.
+next one that is tells how many were not. So it is with what the HTTP server below says, for anybody can make it speak.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:  # the command starts without the network
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "text"]
 LONGEST_TEXT = 1000
+_LONGEST_QUOTE = 200  # of a head that is none
 REFUSALS_AT_ONCE, REFUSALS_PER_S = 200, 2.0
 _LOGGER = logging.getLogger("collab")
+_SERVER = "aiohttp.server"
 _FRAMES = 12
 _SECRET = re.compile(
     r"(?i:bearer)\s+\S+"  # a token in a header
@@ -53,6 +55,7 @@ def begin(level: Level, form: Format, stream: TextIO | None = None) -> None:
     """Write the log of this process from now on; what other libraries say, from warnings on."""
     end()
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.addFilter(_is_allowed)
     handler.setFormatter(_Lines(_as_json if form == "json" else _as_text))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -96,6 +99,11 @@ class _Allowance:
         self._left -= 1
         return True
 
+    def told(self) -> dict[str, object]:
+        """How many were not written, for the one that is, if there were any; they count anew from now on."""
+        unwritten, self.unwritten = self.unwritten, 0
+        return {"unwritten": unwritten} if unwritten else {}
+
 
 _handlers: list[logging.Handler] = []
 _refusals = _Allowance(REFUSALS_AT_ONCE, REFUSALS_PER_S)
@@ -137,9 +145,8 @@ def _note_exchange(event: str, exchange: Exchange, who: Mapping[str, object]) ->
         "request_bytes": exchange.request_bytes,
         "answer_bytes": exchange.answer_bytes,
         "seconds": round(exchange.duration_s, 6),
+        **(_refusals.told() if is_refusal else {}),
     }
-    if is_refusal and _refusals.unwritten:
-        facts["unwritten"], _refusals.unwritten = _refusals.unwritten, 0
     _write(event, "", level, facts)
 
 
@@ -151,6 +158,15 @@ def _level_of(exchange: Exchange) -> Level:
         return "error"
     nothing_new = status == 204 and exchange.request_bytes == 0  # whoever waits asks again every minute
     return "debug" if nothing_new else "info"
+
+
+def _is_allowed(record: logging.LogRecord) -> bool:
+    """Whether a record may be written: what the HTTP server says, as often as refusals."""
+    if record.name == _SERVER:
+        if not _refusals.takes():
+            return False
+        record.facts = {"logger": record.name, **_refusals.told()}
+    return True
 
 
 class _Lines(logging.Formatter):
@@ -172,8 +188,20 @@ class _Lines(logging.Formatter):
         if text := record.getMessage():
             facts["text"] = text
         if record.exc_info and record.exc_info[1] is not None:
-            facts |= _told(record.exc_info[1])
+            error = record.exc_info[1]
+            if record.name == _SERVER and _is_malformed(error):  # that is theirs to know, and no failure of this server
+                quote = str(error)[:_LONGEST_QUOTE]
+                facts |= {"level": "warning", "error": f"{type(error).__name__}: {quote}"}
+            else:
+                facts |= _told(error)
         return self._line_of({name: _clean(value) for name, value in facts.items()})
+
+
+def _is_malformed(error: BaseException) -> bool:
+    """Whether somebody has sent what is no request."""
+    from aiohttp.http_exceptions import HttpProcessingError  # whose server has spoken, and so is loaded
+
+    return isinstance(error, HttpProcessingError)
 
 
 def _told(error: BaseException) -> dict[str, object]:

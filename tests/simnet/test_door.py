@@ -65,7 +65,8 @@ def test_each_request_is_told_of_with_its_operation_sender_status_and_bytes():
     ]
 
 
-def test_a_request_that_is_broken_off_has_no_status():
+def test_a_request_that_is_broken_off_has_no_status_and_is_no_failure_of_the_server(caplog):
+    """Anybody can break off as often as they like: that must not fill a log with errors."""
     heard = []
 
     async def ask(client, url):
@@ -83,6 +84,7 @@ def test_a_request_that_is_broken_off_has_no_status():
     visit(door, [route_of(PUT, put)], ask)
     (one,) = heard
     assert (one.operation, one.status, one.request_bytes, one.answer_bytes) == ("putIt", None, 4, 0)
+    assert [record.name for record in caplog.records if record.name != "asyncio"] == []
 
 
 def test_where_nothing_listens_the_asker_hears_of_no_status():

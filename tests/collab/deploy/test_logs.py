@@ -9,6 +9,7 @@ import re
 import warnings
 
 import pytest
+from aiohttp.http_exceptions import InvalidURLError
 
 from collab.deploy import logs
 from simnet.door import Exchange
@@ -131,6 +132,30 @@ def test_a_flood_of_refusals_does_not_fill_the_disk(monkeypatch):
     assert found == [
         (401, None), (401, None), (401, None), (500, None), (201, None), (401, 7), (401, 9), (401, None), (401, None)
     ]  # fmt: skip
+
+
+def test_what_anybody_can_make_the_http_server_say_does_not_fill_the_disk(monkeypatch):
+    """Heads that are none: as many lines as of refusals, short, and without where a library has found it out."""
+    monkeypatch.setattr(logs.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(logs, "_refusals", logs._Allowance(2, 2.0))
+
+    def write():
+        for _ in range(5):
+            try:
+                raise InvalidURLError("\\xff" * 3000)
+            except InvalidURLError:
+                logging.getLogger("aiohttp.server").exception("Error handling request from %s", "192.0.2.7")
+        logs._refusals._left = 1
+        logs.note_request(Exchange("a", None, "192.0.2.7", 401, "", 0, 0, 0.0))
+
+    *malformed, refused = lines(write)
+    assert len(malformed) == 2
+    assert [line["level"] for line in malformed] == ["warning"] * 2
+    assert malformed[0]["text"] == "Error handling request from 192.0.2.7"
+    assert malformed[0]["error"].startswith("InvalidURLError: 400, message")
+    assert len(malformed[0]["error"]) == 200 + len("InvalidURLError: ")
+    assert "where" not in malformed[0]
+    assert (refused["event"], refused["unwritten"]) == ("request", 3)
 
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
