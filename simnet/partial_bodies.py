@@ -1,7 +1,8 @@
 """Where the bodies of unfinished uploads are: in memory, or in a folder, where they outlast the process.
 
-    PARTIAL/bodies/IDENTITY    what has come of a body
-    PARTIAL/records/k-IDENTITY  whose it is, as JSON; once the upload is finished also how it ended
+    PARTIAL/bodies/IDENTITY         what has come of a body
+    PARTIAL/bodies/IDENTITY.OFFSET  empty: what has come from there on counts only when its part is whole
+    PARTIAL/records/k-IDENTITY      whose it is, as JSON; once the upload is finished also how it ended
 
 A record names a body that is there, or an end; whatever else a process that was killed has left is deleted when the
 next one opens the folder. A body is hashed as it comes, and anew after a restart. Not modelled: in virtual time, what
@@ -57,7 +58,7 @@ class MemoryBody:
         self._pieces.append(piece)
         self.size_bytes += len(piece)
 
-    def mark(self) -> Callable[[], None]:
+    def mark(self, *, whole: bool = False) -> Callable[[], None]:
         """What takes back all that is written from now on."""
         count, size_bytes = len(self._pieces), self.size_bytes
 
@@ -146,6 +147,7 @@ class FileBody:
         self._known: Any = hashlib.sha256() if self.size_bytes == 0 else None  # the hash, unless it is to be made anew
         self._file: _PartialFile | None = None
         self._unsynced = True
+        self._mark: Path | None = None  # of a part that counts only as a whole
 
     async def open(self) -> None:
         """Go on at the end; what an earlier process has left is hashed first. Raises `OSError`."""
@@ -166,8 +168,15 @@ class FileBody:
         self.size_bytes = file.size_bytes
         self._unsynced = True
 
-    def mark(self) -> Callable[[], None]:
-        """What takes back, while the body is open, all that is written from now on. Raises `OSError`."""
+    def mark(self, *, whole: bool = False) -> Callable[[], None]:
+        """What takes back, while the body is open, all that is written from now on; `left` does if it is a `whole` and
+        this process dies. Raises `OSError`.
+        """
+        if whole:
+            # Its name holds all it says, so it is never half there. It goes, on the medium, when the part is synced.
+            self._mark = self.path.with_name(f"{self.path.name}.{self.size_bytes}")
+            self._mark.touch()
+            self._unsynced = True
         known, size_bytes = self._open_file().known.copy(), self.size_bytes
 
         def undo() -> None:
@@ -182,6 +191,9 @@ class FileBody:
             self._known = self._file.known
             self._file.discard()
             self._file = None
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+            self._mark = None
 
     async def sync(self) -> None:
         """Have all of it on the medium. Raises `OSError`."""
@@ -225,6 +237,7 @@ class FolderBodies:
 
     def left(self, kept_s: float) -> Iterator[Upload]:
         """What an earlier process has left; what is of no use is deleted. Raises `OSError`."""
+        self._cut_back()
         paths = {path.name: path for path in self._bodies.glob("*")}
         for identity in self._records.keys(""):
             upload = self._read(identity, kept_s)
@@ -236,6 +249,15 @@ class FolderBodies:
             yield upload
         for path in paths.values():
             path.unlink()
+
+    def _cut_back(self) -> None:
+        """Take back of each body what came of a part that counts only as a whole, and did not get there."""
+        marks = [path for path in self._bodies.glob("*.*") if path.suffix[1:].isdecimal()]
+        for mark in marks:
+            body, size_bytes = self._bodies / mark.stem, int(mark.suffix[1:])
+            if body.exists() and body.stat().st_size > size_bytes:
+                os.truncate(body, size_bytes)
+            mark.unlink()
 
     def _read(self, identity: str, kept_s: float) -> Upload | None:
         """An upload by its record; None if that cannot be read, or its body is gone without an outcome."""

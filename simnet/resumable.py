@@ -241,9 +241,11 @@ class Uploads:
         body = upload.body
         try:
             await body.open()
+            undo = body.mark(whole=checksum is not None)
         except OSError as error:
+            body.close()
             return no_room(error.strerror or str(error))
-        begins_at, undo, counts = body.size_bytes, body.mark(), checksum is None
+        begins_at, counts = body.size_bytes, checksum is None
         try:
             async for piece in part.pieces():
                 if body.size_bytes + len(piece) > upload.length_bytes:

@@ -43,8 +43,12 @@ class PartialBody(Protocol):
     def write(self, piece: bytes) -> None:
         """Add what came next, whole or not at all. Raises `simnet.spool.SpoolError`."""
 
-    def mark(self) -> Callable[[], None]:
-        """What takes back, while the body is open, all that is written from now on."""
+    def mark(self, *, whole: bool = False) -> Callable[[], None]:
+        """What takes back, while the body is open, all that is written from now on.
+
+        If that counts as a `whole` only, it is also taken back if the process does not live to close the body. Raises
+        `OSError`.
+        """
 
     def close(self) -> None:
         """Stop, for now."""

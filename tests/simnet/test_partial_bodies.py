@@ -12,7 +12,7 @@ from simnet import Message, Reply, Route, SimulatedNetwork, SocketNetwork, probl
 from simnet.partial_bodies import FileBody, FolderBodies
 from simnet.spool import Spool, SpooledMessage, SpoolError
 from simnet.uploads import Outcome, Upload
-from tests.simnet.test_resumable import BODY, TUS, Service, at, begun
+from tests.simnet.test_resumable import BODY, TUS, Service, at, begun, checksum
 from tests.simnet.test_spool import TOPOLOGY
 
 KINDS = frozenset({"model", "seeds"})
@@ -141,6 +141,45 @@ def test_what_is_taken_back_is_not_there(tmp_path):
     path.touch()
     assert asyncio.run(write()) == (5, hashlib.sha256(b"abcde").hexdigest())
     assert path.read_bytes() == b"abcde"
+
+
+@pytest.mark.parametrize("end", ["killed", "closed", "undone"])
+def test_a_part_that_counts_as_a_whole_does_not_count_half_after_a_kill(tmp_path, end):
+    bodies = FolderBodies(Spool(tmp_path))
+    upload = new(bodies)
+    asyncio.run(bodies.keep(upload))
+    fill(upload, b"abc")
+    asyncio.run(upload.body.open())
+    undo = upload.body.mark(whole=True)
+    upload.body.write(b"never")
+    assert files(tmp_path) == ["f00", "f00.3", "k-f00"]
+    if end == "undone":
+        undo()
+    if end == "killed":
+        upload.body._file.discard()  # as the end of the process does
+    else:
+        upload.body.close()
+        assert files(tmp_path) == ["f00", "k-f00"]
+    found = again(tmp_path)["f00"]
+    assert found.offset == (8 if end == "closed" else 3)
+    assert files(tmp_path) == ["f00", "k-f00"]
+    fill(found, b"de")
+    assert found.body.path.read_bytes() == (b"abcneverde" if end == "closed" else b"abcde")
+
+
+def test_a_medium_that_takes_no_mark_refuses_the_part(make_network, tmp_path, monkeypatch):
+    def full(_path, **_how):
+        raise OSError(28, "No space left on device")
+
+    async def ask(tus):
+        place = await begun(tus)
+        monkeypatch.setattr("pathlib.Path.touch", full)
+        refused = await tus("PATCH", place, at(0, **{"Upload-Checksum": checksum("sha1", BODY)}), BODY)
+        monkeypatch.undo()
+        return refused, await tus("PATCH", place, at(0, **{"Upload-Checksum": checksum("sha1", BODY)}), BODY)
+
+    refused, done = Service(make_network, "real", spool=Spool(tmp_path)).run(ask)
+    assert (refused[0], refused[2], done[0]) == (507, "no-room", 204)
 
 
 def test_half_a_write_is_none(tmp_path):
