@@ -147,6 +147,7 @@ class FileBody:
         self._known: Any = hashlib.sha256() if self.size_bytes == 0 else None  # the hash, unless it is to be made anew
         self._file: _PartialFile | None = None
         self._unsynced = True
+        self._syncing = asyncio.Lock()
         self._mark: Path | None = None  # of a part that counts only as a whole
 
     async def open(self) -> None:
@@ -197,9 +198,14 @@ class FileBody:
 
     async def sync(self) -> None:
         """Have all of it on the medium. Raises `OSError`."""
-        if self._unsynced:
-            await asyncio.to_thread(_sync, self.path)
-            self._unsynced = False
+        async with self._syncing:  # who comes meanwhile waits: what is on its way to the medium is not there
+            if self._unsynced:
+                self._unsynced = False  # first: what is written meanwhile is to be synced again
+                try:
+                    await asyncio.to_thread(_sync, self.path)
+                except BaseException:
+                    self._unsynced = True
+                    raise
 
     async def message(self, kinds: frozenset[str], content_type: str) -> Message:
         """The body, whole, as a message; whoever gets it may take the file over. Raises `OSError`."""

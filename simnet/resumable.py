@@ -181,13 +181,14 @@ class Uploads:
         await upload.interrupted()
         if upload not in self._held:
             return self._held.missing(upload.identity)
+        offset = upload.offset  # before it is synced: more may come meanwhile
         if upload.outcome is None and upload.busy is None:
             refusal = await self._safe(upload)
             if refusal is not None:
                 return refusal
         if upload.outcome is None:
             self._held.renew(upload)
-        headers = {OFFSET: str(upload.offset), LENGTH: str(upload.length_bytes), "Cache-Control": "no-store"}
+        headers = {OFFSET: str(offset), LENGTH: str(upload.length_bytes), "Cache-Control": "no-store"}
         if upload.metadata:
             headers[METADATA] = upload.metadata
         return Reply(200, headers={**headers, **expiry_of(upload)})

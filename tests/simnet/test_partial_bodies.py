@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 
 import pytest
 
-from simnet import Message, Reply, Route, SimulatedNetwork, SocketNetwork, problem
+from simnet import Message, Reply, Route, SimulatedNetwork, SocketNetwork, partial_bodies, problem
 from simnet.partial_bodies import FileBody, FolderBodies
 from simnet.spool import Spool, SpooledMessage, SpoolError
 from simnet.uploads import Outcome, Upload
@@ -180,6 +181,62 @@ def test_a_medium_that_takes_no_mark_refuses_the_part(make_network, tmp_path, mo
 
     refused, done = Service(make_network, "real", spool=Spool(tmp_path)).run(ask)
     assert (refused[0], refused[2], done[0]) == (507, "no-room", 204)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_comes_during_a_sync_is_synced_again(tmp_path, monkeypatch, fails):
+    synced_bytes, goes_on = [], threading.Event()
+
+    def slow(path):
+        synced_bytes.append(path.stat().st_size)
+        goes_on.wait(30)
+        if fails and len(synced_bytes) == 1:
+            raise OSError(5, "Input/output error")
+
+    async def write():
+        body = new(FolderBodies(Spool(tmp_path))).body
+        await body.open()
+        body.write(b"abc")
+        first = asyncio.create_task(body.sync())
+        while not synced_bytes:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(body.sync())  # must not end before the first one has
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        if not fails:
+            body.write(b"de")
+        goes_on.set()
+        ended = await asyncio.gather(first, second, return_exceptions=True)
+        body.close()
+        await body.sync()
+        return [type(error) for error in ended]
+
+    monkeypatch.setattr(partial_bodies, "_sync", slow)
+    assert asyncio.run(write()) == [OSError if fails else type(None), type(None)]
+    assert synced_bytes == ([3, 3] if fails else [3, 5])
+
+
+def test_no_more_is_told_than_was_synced(make_network, tmp_path, monkeypatch):
+    """More comes while HEAD waits for the medium."""
+    is_slow, goes_on = threading.Event(), threading.Event()
+
+    def slow(_path):
+        is_slow.set()
+        goes_on.wait(30)
+
+    async def ask(tus):
+        place = await begun(tus)
+        monkeypatch.setattr(partial_bodies, "_sync", slow)
+        told = asyncio.create_task(tus("HEAD", place))
+        while not is_slow.is_set():
+            await asyncio.sleep(0.001)
+        sent = asyncio.create_task(tus("PATCH", place, at(0), BODY[:3000]))
+        while next(tmp_path.glob("partial/bodies/*")).stat().st_size < 3000:
+            await asyncio.sleep(0.001)
+        goes_on.set()
+        return (await told)[1]["Upload-Offset"], (await sent)[1]["Upload-Offset"]
+
+    assert Service(make_network, "real", spool=Spool(tmp_path)).run(ask) == ("0", "3000")
 
 
 def test_half_a_write_is_none(tmp_path):
