@@ -243,6 +243,7 @@ class FolderBodies:
 
     def left(self, kept_s: float) -> Iterator[Upload]:
         """What an earlier process has left; what is of no use is deleted. Raises `OSError`."""
+        self._records.sweep()
         self._cut_back()
         paths = {path.name: path for path in self._bodies.glob("*")}
         for identity in self._records.keys(""):

@@ -87,12 +87,16 @@ def test_time_counts_from_the_last_byte(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "left", ["a body without a record", "a record without a body", "half a record", "not a record"]
+    "left",
+    ["a body without a record", "a record without a body", "half a record", "a record half written", "not a record"],
 )
 def test_what_is_of_no_use_is_deleted(tmp_path, left):
     bodies = FolderBodies(Spool(tmp_path))
     upload = new(bodies)
-    if left != "a body without a record":
+    if left == "a record half written":
+        (tmp_path / "partial" / "records").mkdir()
+        (tmp_path / "partial" / "records" / "tmp123.part").write_bytes(b'{"sender":')
+    elif left != "a body without a record":
         asyncio.run(bodies.keep(upload))
     record = tmp_path / "partial" / "records" / "k-f00"
     if left == "a record without a body":
