@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from simnet.identity import Identity
 from simnet.services import RETRY_AFTER, Reply, Route, problem
 
 NO_OPERATION = "none"
@@ -25,7 +26,8 @@ class Exchange:
     Where it was served `operation` is the name that the service gives it, or `NO_OPERATION`, `peer` the sender (proved,
     or believed where nothing is to be proved; None if it is not known) and `address` the sender's in the network. Where
     it was sent from, `operation` is method and path, and `peer` whom it went to. `status` is None if there was no
-    answer. Bytes are those of bodies.
+    answer. Bytes are those of bodies. Of a sender who was not let in, `proved` is whom the credentials name beyond
+    doubt, and `claimed` the name that was only said.
     """
 
     operation: str
@@ -36,6 +38,8 @@ class Exchange:
     request_bytes: int
     answer_bytes: int
     duration_s: float
+    proved: Identity | None = None
+    claimed: str | None = None
 
 
 Observer = Callable[[Exchange], None]
@@ -50,6 +54,8 @@ class Visit:
     peer: str | None = None
     reply: Reply | None = None
     request_bytes: int = 0
+    proved: Identity | None = None
+    claimed: str | None = None
 
     def over(self, duration_s: float) -> Exchange:
         """What is told of it in the end."""
@@ -57,8 +63,9 @@ class Visit:
         if self.reply is not None:
             status, code, answer_bytes = self.reply.status, self.reply.code, len(self.reply.message.body)
         return Exchange(
-            self.operation, self.peer, self.address, status, code, self.request_bytes, answer_bytes, duration_s
-        )
+            self.operation, self.peer, self.address, status, code, self.request_bytes, answer_bytes, duration_s,
+            self.proved, self.claimed,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -6,6 +6,8 @@ unmodified programs (aiohttp wraps `OSError`) handle them as they handle the rea
 
 from __future__ import annotations
 
+from simnet.identity import Identity
+
 
 class SimnetError(Exception):
     """Root of the family."""
@@ -98,11 +100,13 @@ class TraceFileError(SimnetError, ValueError):
 class IdentityError(SimnetError, PermissionError):
     """A request does not prove who sends it, or proves somebody who may not. `code` is for programs.
 
-    `status` is that of the answer: 401 if other credentials could help, 403 if not.
+    `status` is that of the answer: 401 if other credentials could help, 403 if not. `proved` is whom the credentials
+    name, where that is beyond doubt though it did not suffice; it is for the log.
     """
 
-    def __init__(self, code: str, reason: str, status: int = 401) -> None:
+    def __init__(self, code: str, reason: str, status: int = 401, proved: Identity | None = None) -> None:
         super().__init__(reason)
+        self.proved = proved
         self.code = code
         self.status = status
 

@@ -33,7 +33,7 @@ from simnet.carriage import (
     no_service,
     nowhere,
 )
-from simnet.door import Door, Visit, observed
+from simnet.door import Door, Visit, observed, operation_of
 from simnet.errors import BoundaryError, IdentityError, PortInUseError, UnreachableError, UntrustedError
 from simnet.gates import GatedSite, answering
 from simnet.guards import Guard, is_idle
@@ -196,8 +196,7 @@ class HttpCarriage(Carriage):
                 try:
                     if door is not None:
                         return _respond(finished(await self._through(door, route, http, heard)))
-                    _, reply = await self._let_in(route, http, heard)
-                    return _respond(finished(reply))
+                    return _respond(finished(await self._let_in(Visit(operation_of(route)), route, http, heard)))
                 except ConnectionError:  # a body that broke off is ordinary here, and nobody hears the answer
                     return _respond(Reply(400))
 
@@ -209,26 +208,27 @@ class HttpCarriage(Carriage):
             try:
                 reply = door.refusal()
                 if reply is None:
-                    visit.peer, reply = await self._let_in(route, http, heard)
+                    reply = await self._let_in(visit, route, http, heard)
                 visit.reply = reply
             finally:
                 visit.request_bytes = http.content.total_bytes
         return reply
 
-    async def _let_in(self, route: Route, http: web.Request, heard: Heard) -> tuple[str | None, Reply]:
-        """Who sends a request, as far as that is known, and what it is told."""
+    async def _let_in(self, visit: Visit, route: Route, http: web.Request, heard: Heard) -> Reply:
+        """What a sender is told; the visit says who it is, as far as that is known, also if it is broken off."""
         if route.fixed:
             request = Request(None, http.method, http.path, http.match_info, http.headers, Message())
-            return None, await self._held(http, None, partial(route.handler, request), listed=False)
+            return await self._held(http, None, partial(route.handler, request), listed=False)
         try:
-            source = self._sender(route, http)
+            visit.peer = source = self._sender(route, http)
         except IdentityError as error:
             # Not in the trace: whoever knocks without a name must not fill the memory of a server.
             refusal = self._ingress.refusal(error)
-            return None, refusal if self._guard is None else self._guard.stranger(http, refusal)
+            visit.proved, visit.claimed = error.proved, http.headers.get(FROM_HEADER)
+            return refusal if self._guard is None else self._guard.stranger(http, refusal)
         if source is None and route.handler is nowhere:
-            return None, await self._held(http, None, partial(self._nothing_here, route, http), listed=False)
-        return source, await self._held(http, source, partial(heard, source, http))
+            return await self._held(http, None, partial(self._nothing_here, route, http), listed=False)
+        return await self._held(http, source, partial(heard, source, http))
 
     async def _nothing_here(self, route: Route, http: web.Request) -> Reply:
         """What a stranger hears of what there is not. It is written down nowhere: there is no end of it."""

@@ -17,17 +17,10 @@ from typing import Protocol
 from simnet.door import Door, Observer
 from simnet.errors import IdentityError
 from simnet.guards import Limits
+from simnet.identity import Identity
 from simnet.services import Reply, problem
 
 CHALLENGE_HEADER = "WWW-Authenticate"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A host, and the tenant in whose name it may act."""
-
-    host: str
-    tenant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +80,16 @@ class Ingress:
             raise IdentityError("no-identity", f"whoever says to be {claimed} must prove it; bring what is asked for")
         tenant = tenant_of.get(identity.host)
         if tenant is None:
-            raise IdentityError("unknown-host", f"{identity.host} is no host of this run", status=403)
+            raise IdentityError("unknown-host", f"{identity.host} is no host of this run", 403, identity)
         if tenant != identity.tenant:
             raise IdentityError(
                 "wrong-tenant",
                 f"{identity.host} of {identity.tenant} was proved, but here it belongs to another tenant",
-                status=403,
+                403,
+                identity,
             )
         if claimed is not None and claimed != identity.host:
-            raise IdentityError("not-you", f"{identity.host} was proved, it may not send as {claimed}", status=403)
+            raise IdentityError("not-you", f"{identity.host} was proved, it may not send as {claimed}", 403, identity)
         return identity.host
 
     def refusal(self, error: IdentityError) -> Reply:

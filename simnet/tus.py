@@ -79,7 +79,20 @@ def bare_if_asked(reply: Reply, http: web.Request) -> Reply:
     """
     if http.method != "HEAD":
         return reply
-    return Reply(reply.status, headers={**(reply.headers if reply.status < 400 else {}), "Content-Length": "0"})
+    headers = {**(reply.headers if reply.status < 400 else {}), "Content-Length": "0"}
+    return _BareReply(reply.status, headers=headers, unsaid_code=reply.code)
+
+
+@dataclass(frozen=True, slots=True)
+class _BareReply(Reply):
+    """A reply without a body, of which this side still knows why it refuses: for its log and its counters."""
+
+    unsaid_code: str = ""
+
+    @property
+    def code(self) -> str:
+        """Why the request failed, for programs."""
+        return self.unsaid_code
 
 
 class Checksum:

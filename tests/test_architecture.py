@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Bottom up: a file imports only files above it in this list.
 SIMNET = [
+    "identity",
     "errors",
     "units",
     "draws",

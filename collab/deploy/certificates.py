@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from collab.deploy.tls import contents_of
 from collab.errors import CredentialsError
-from simnet.ingress import Identity
+from simnet.identity import Identity
 
 SCHEME = "collab"
 _CLOCKS_DIFFER = timedelta(minutes=5)

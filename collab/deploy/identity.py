@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from collab.deploy import tokens
 from collab.deploy.certificates import identity_in, serial_of
-from collab.deploy.revocation import RevocationList
+from collab.deploy.revocation import Kind, RevocationList
 from collab.deploy.tls import contents_of
 from collab.errors import CredentialsError
 from simnet.errors import IdentityError
-from simnet.ingress import Credentials, Identity
+from simnet.identity import Identity
+from simnet.ingress import Credentials
 
 _SCHEME = "bearer"
 _REMEMBERED = 4096  # certificates that were read lately: each of a few kB
@@ -76,14 +77,10 @@ class Identities:
 
     def identify(self, credentials: Credentials) -> Identity | None:
         """Who it is; None if nothing was brought. Raises `IdentityError`."""
-        try:
-            by_certificate = self._by_certificate(credentials.certificate)
-            by_token = self._by_token(credentials.authorization)
-        except CredentialsError as error:
-            _log.error("nobody is let in: %s", error)
-            raise IdentityError("unavailable", "the server cannot tell who is revoked; try again later", 503) from error
+        by_certificate = self._by_certificate(credentials.certificate)
+        by_token = self._by_token(credentials.authorization)
         if by_certificate is not None and by_token is not None and by_certificate != by_token:
-            raise IdentityError("two-senders", "certificate and token are not of the same site", status=403)
+            raise IdentityError("two-senders", "certificate and token are not of the same site", 403, by_certificate)
         return by_certificate or by_token
 
     def unable(self) -> str:
@@ -107,9 +104,9 @@ class Identities:
                 "expired",
                 f"the certificate is valid from {known.begins:%Y-%m-%d %H:%M} to {known.ends:%Y-%m-%d %H:%M} UTC; "
                 "ask whoever runs the server for a new one",
+                proved=known.identity,
             )
-        if self._revoked.names([("certificate", known.serial), ("site", known.identity.host)]):
-            raise IdentityError("revoked", "the certificate was revoked; ask whoever runs the server")
+        self._check_not_revoked("certificate", known.serial, known.identity)
         return known.identity
 
     def _by_token(self, authorization: str | None) -> Identity | None:
@@ -119,9 +116,19 @@ class Identities:
         if self._token_check is None or scheme.lower() != _SCHEME:
             raise IdentityError("bad-token", "this deployment takes no such authorization")
         found = tokens.read(token.strip(), self._token_check.key, self._token_check.audience)
-        if self._revoked.names([("token", found.identifier), ("site", found.identity.host)]):
-            raise IdentityError("revoked", "the token was revoked; ask whoever runs the server")
+        self._check_not_revoked("token", found.identifier, found.identity)
         return found.identity
+
+    def _check_not_revoked(self, kind: Kind, name: str, identity: Identity) -> None:
+        try:
+            is_revoked = self._revoked.names([(kind, name), ("site", identity.host)])
+        except CredentialsError as error:
+            _log.error("nobody is let in: %s", error)
+            raise IdentityError(
+                "unavailable", "the server cannot tell who is revoked; try again later", 503, identity
+            ) from error
+        if is_revoked:
+            raise IdentityError("revoked", f"the {kind} was revoked; ask whoever runs the server", proved=identity)
 
     def _read(self, der: bytes) -> _Known:
         """What a certificate says, valid no longer than the one of the authority that has issued it."""

@@ -122,7 +122,12 @@ def _write(event: str, text: str, level: Level, facts: Mapping[str, object]) -> 
 
 def note_request(exchange: Exchange) -> None:
     """Write how a request to this server ended."""
-    _note_exchange("request", exchange, {"site": exchange.peer, "address": exchange.address})
+    who: dict[str, object] = {"site": exchange.peer, "address": exchange.address}
+    if exchange.proved is not None:
+        who |= {"proved": exchange.proved.host, "proved_tenant": exchange.proved.tenant}
+    if exchange.claimed is not None:
+        who["claimed"] = exchange.claimed
+    _note_exchange("request", exchange, who)
 
 
 def note_asked(exchange: Exchange) -> None:

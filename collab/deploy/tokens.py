@@ -7,6 +7,7 @@ for the site, so it travels within TLS only, and is short-lived. A certificate i
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from collab.deploy.certificates import private_pem, write_new
 from collab.deploy.tls import check_private, contents_of
 from collab.errors import CredentialsError
 from simnet.errors import IdentityError
-from simnet.ingress import Identity
+from simnet.identity import Identity
 
 ALGORITHM = "EdDSA"
 ISSUER = "collab"
@@ -104,20 +105,39 @@ def read(token: str, key: Ed25519PublicKey, audience: str) -> Token:
             options={"require": _CLAIMS, "strict_aud": True},
         )  # fmt: skip
     except jwt.ExpiredSignatureError:
-        raise IdentityError("expired", "the token has ended; ask whoever runs the server for a new one") from None
+        raise IdentityError(
+            "expired", "the token has ended; ask whoever runs the server for a new one", proved=_signed_for(token, key)
+        ) from None
     except jwt.InvalidAudienceError:
         raise IdentityError("other-audience", f"the token is for another deployment than {audience}") from None
     except jwt.InvalidTokenError as error:
         raise IdentityError("bad-token", f"the token is none of this deployment: {_why(error)}") from None
-    site, tenant, identifier = claims["sub"], claims["tenant"], claims["jti"]
-    if not all(isinstance(part, str) and part for part in (site, tenant, identifier)):
+    identity, identifier = _identity_in(claims), claims["jti"]
+    if identity is None or not isinstance(identifier, str) or not identifier:
         raise IdentityError("bad-token", "the token names no site and tenant")
     return Token(
-        Identity(site, tenant),
+        identity,
         identifier,
         datetime.fromtimestamp(claims["iat"], UTC),
         datetime.fromtimestamp(claims["exp"], UTC),
     )
+
+
+def _signed_for(token: str, key: Ed25519PublicKey) -> Identity | None:
+    """Whom a token names that this key's owner has signed, ended or not."""
+    claims = jwt.decode(
+        token, key, algorithms=[ALGORITHM],
+        options={
+            "verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False, "verify_iss": False,
+            "verify_sub": False, "verify_jti": False,
+        },
+    )  # fmt: skip
+    return _identity_in(claims)
+
+
+def _identity_in(claims: Mapping[str, object]) -> Identity | None:
+    site, tenant = claims.get("sub"), claims.get("tenant")
+    return Identity(site, tenant) if isinstance(site, str) and isinstance(tenant, str) and site and tenant else None
 
 
 def identifier_in(token: str) -> tuple[str, str]:

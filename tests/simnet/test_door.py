@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from simnet import LinkSpec, Message, Route, SocketNetwork, problem, star
-from simnet.door import NO_OPERATION, Door
+from simnet.door import NO_OPERATION, Door, Visit
 from simnet.errors import UnreachableError
 from simnet.ingress import Egress, Ingress
 from simnet.operations import Operation
 from simnet.services import Reply, route_of
+from simnet.tus import bare_if_asked, spoken
 
 TOPOLOGY = star(["client-0"], access=LinkSpec(1e9, 0), server=LinkSpec(1e9, 0))
 PUT = Operation("putIt", "PUT", "/things/{thing}", "Put it.", ())
@@ -39,7 +41,7 @@ def visit(door, routes, asker, *, egress=None):
 
 def untimed(exchanges):
     assert all(one.duration_s >= 0 for one in exchanges)
-    return [dataclasses.astuple(dataclasses.replace(one, duration_s=0.0))[:-1] for one in exchanges]
+    return [dataclasses.astuple(dataclasses.replace(one, duration_s=0.0))[:7] for one in exchanges]
 
 
 def test_each_request_is_told_of_with_its_operation_sender_status_and_bytes():
@@ -65,6 +67,15 @@ def test_each_request_is_told_of_with_its_operation_sender_status_and_bytes():
     ]
 
 
+def test_of_a_refusal_without_a_word_the_code_is_told_all_the_same():
+    """An answer to HEAD has no body; the log and the counters still say why."""
+    asked = SimpleNamespace(method="HEAD")
+    bare = spoken(bare_if_asked(problem(403, "not-you", "client-0 may not"), asked))
+    assert (bare.status, bare.message.body) == (403, b"")
+    heard = Visit("a", reply=bare_if_asked(problem(403, "not-you", "client-0 may not"), asked)).over(0.0)
+    assert (heard.status, heard.code, heard.answer_bytes) == (403, "not-you", 0)
+
+
 def test_a_request_that_is_broken_off_has_no_status_and_is_no_failure_of_the_server(caplog):
     """Anybody can break off as often as they like: that must not fill a log with errors."""
     heard = []
@@ -83,6 +94,7 @@ def test_a_request_that_is_broken_off_has_no_status_and_is_no_failure_of_the_ser
     door = Door(heard.append)
     visit(door, [route_of(PUT, put)], ask)
     (one,) = heard
+    assert one.peer == "client-0"
     assert (one.operation, one.status, one.request_bytes, one.answer_bytes) == ("putIt", None, 4, 0)
     assert [record.name for record in caplog.records if record.name != "asyncio"] == []
 

@@ -25,7 +25,7 @@ def command(
     """
     from collab import scenario as scenarios
     from collab.deploy.certificates import KeyPair, new_authority, server_certificate, site_certificate
-    from simnet.ingress import Identity
+    from simnet.identity import Identity
 
     chosen = scenarios.load(scenario, overrides or [])
     certificate, key = into / "authority.pem", into / "authority.key"

@@ -18,7 +18,7 @@ def command(
     """Make a certificate for one site. An earlier one stays valid until it ends or is revoked."""
     from collab.deploy.certificates import KeyPair, site_certificate
     from collab.errors import CredentialsError
-    from simnet.ingress import Identity
+    from simnet.identity import Identity
 
     authority = KeyPair.read(into / "authority.pem", into / "authority.key")
     certificate, key = into / f"{site}.pem", into / f"{site}.key"

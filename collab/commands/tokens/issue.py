@@ -24,7 +24,7 @@ def command(
     """Issue a token with which a site proves its name and tenant to one deployment."""
     from collab.deploy import tokens
     from collab.deploy.certificates import write_new
-    from simnet.ingress import Identity
+    from simnet.identity import Identity
 
     token = tokens.issue(tokens.read_private(key), Identity(site, tenant), audience, timedelta(hours=hours))
     if into is None:

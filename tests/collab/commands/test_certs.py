@@ -13,7 +13,7 @@ from collab.deploy.identity import read_authorities
 from collab.deploy.revocation import RevocationList
 from collab.deploy.tls import client_context, server_context
 from collab.errors import CredentialsError
-from simnet.ingress import Identity
+from simnet.identity import Identity
 from tests.collab.test_run import TEXT
 
 

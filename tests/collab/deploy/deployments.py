@@ -15,7 +15,8 @@ from collab.deploy.identity import Identities, TokenCheck, read_authorities
 from collab.deploy.revocation import RevocationList
 from collab.deploy.tls import client_context, server_context
 from simnet import Boundaries, LinkSpec, Message, Reply, Route, Rule, SocketNetwork, star
-from simnet.ingress import Identity, Ingress
+from simnet.identity import Identity
+from simnet.ingress import Ingress
 
 AUDIENCE = "this run"
 TENANTS = {"client-0": "north", "client-1": "south", "server": "cloud"}
@@ -69,21 +70,17 @@ class Deployment:
             **options,
         )
 
+    def ingress(self, **options) -> Ingress:
+        files = (self.folder / name for name in ("server.pem", "server.key", "authority.pem"))
+        return Ingress(tls=server_context(*files), authenticator=self.identities(), **options)
+
     def network(self, **options) -> SocketNetwork:
         topology = star(
             ["client-0", "client-1"],
             access=LinkSpec(1e9, 0.01), server=LinkSpec(1e9, 0.01), tenant_of=TENANTS,
         )  # fmt: skip
         boundaries = Boundaries(TENANTS, [Rule("cloud", frozenset({"synthetic"}))])
-        options.setdefault(
-            "ingress",
-            Ingress(
-                tls=server_context(
-                    self.folder / "server.pem", self.folder / "server.key", self.folder / "authority.pem"
-                ),
-                authenticator=self.identities(),
-            ),
-        )
+        options.setdefault("ingress", self.ingress())
         return SocketNetwork(topology, boundaries=boundaries, **options)
 
     def serve(self, network: SocketNetwork, visit):

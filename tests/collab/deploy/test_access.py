@@ -22,7 +22,9 @@ from collab.deploy.revocation import revoke
 from collab.deploy.tls import server_context
 from collab.deploy.watch import Watch
 from simnet import Message
+from simnet.door import Door
 from simnet.errors import IdentityError, UnreachableError, UntrustedError
+from simnet.identity import Identity
 from simnet.ingress import Egress, Ingress
 from tests.collab.deploy.deployments import AUDIENCE, Deployment, put
 from tests.collab.deploy.test_health import Agent
@@ -133,6 +135,34 @@ def test_whoever_does_not_prove_who_he_is_changes_nothing(deployment, what):
         assert (answer.status, answer.code) == (status, code)
         challenge = answer.headers.get("WWW-Authenticate")
         assert challenge == (f'Bearer realm="{AUDIENCE}"' if status == 401 else None)
+
+
+# What the server knows of whom it has refused: (site, tenant) by certificate or token, and the name that was said.
+KNOWN = {
+    "nothing": (None, None),
+    "a name alone": (None, "client-0"),
+    "an expired certificate": (Identity("client-0", "north"), None),
+    "an expired token": (Identity("client-0", "north"), None),
+    "a revoked certificate": (Identity("client-0", "north"), None),
+    "a revoked token": (Identity("client-0", "north"), None),
+    "a token that somebody else signed": (None, None),
+    "another tenant's certificate": (Identity("client-0", "south"), None),
+    "another site's name": (Identity("client-1", "south"), "client-0"),
+    "a site that there is not": (Identity("client-7", "north"), None),
+    "a certificate and another's token": (Identity("client-0", "north"), None),
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_the_operator_hears_who_was_refused(deployment, what):
+    bring, status, code = REFUSED[what]
+    pair, headers = bring(deployment)
+    heard = []
+    ingress = deployment.ingress(door=Door(heard.append))
+    deployment.serve(deployment.network(ingress=ingress), lambda url: put(url, deployment.client(pair), **headers))
+    (one,) = heard
+    assert (one.status, one.code, one.peer) == (status, code, None)
+    assert (one.proved, one.claimed) == KNOWN[what]
 
 
 @pytest.mark.parametrize("claims_its_name", [True, False])

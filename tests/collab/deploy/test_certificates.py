@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from collab.deploy.certificates import KeyPair, identity_in, new_authority, server_certificate, site_certificate
 from collab.errors import CredentialsError
-from simnet.ingress import Identity
+from simnet.identity import Identity
 
 
 @pytest.fixture(scope="module")

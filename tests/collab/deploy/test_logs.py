@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import InvalidURLError
 
 from collab.deploy import logs
 from simnet.door import Exchange
+from simnet.identity import Identity
 
 UPLOAD = Exchange("takeUpload", "client-3", "10.0.0.7", 201, "", 9_000_000, 40, 1.23456789)
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJjbGllbnQtMCJ9.c2lnbmF0dXJl"
@@ -36,6 +37,13 @@ def test_a_request_is_one_line_of_json():
         "level": "info", "event": "request", "operation": "takeUpload", "site": "client-3", "address": "10.0.0.7",
         "status": 201, "request_bytes": 9_000_000, "answer_bytes": 40, "seconds": 1.234568,
     }  # fmt: skip
+
+
+def test_of_whoever_is_refused_is_told_what_is_known():
+    refused = Exchange("a", None, "10.0.0.7", 403, "not-you", 0, 0, 0.0, Identity("client-1", "south"), "client-0")
+    (line,) = lines(lambda: logs.note_request(refused))
+    assert (line["level"], line["site"], line["address"]) == ("warning", None, "10.0.0.7")
+    assert (line["proved"], line["proved_tenant"], line["claimed"]) == ("client-1", "south", "client-0")
 
 
 def test_a_request_of_a_site_names_the_server():

@@ -11,7 +11,7 @@ from collab.deploy import tokens
 from collab.deploy.revocation import RevocationList, revoke
 from collab.errors import CredentialsError
 from simnet.errors import IdentityError
-from simnet.ingress import Identity
+from simnet.identity import Identity
 
 CLIENT = Identity("client-0", "hospital-a")
 HOUR = timedelta(hours=1)
