@@ -62,6 +62,10 @@ class RunFailedError(CollabError):
     exit_code = 9
 
 
+class TooFewUploadsError(RunFailedError):
+    """A round was closed with fewer uploads than it needs: nothing that comes later changes that."""
+
+
 class RunNotFoundError(CollabError):
     """There is no such run directory, or it is not one."""
 

@@ -17,15 +17,15 @@ from simnet.spool import Spool
 
 _ROUND = "round/"
 _ACCEPTED = "accepted/"
-_CLOSED = b" closed"
+_CLOSED = b" closed: "
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """When a task was handed out first, in seconds of the run, and whether it has been closed since."""
+    """When a task was handed out first, in seconds of the run, and why it was closed since, if it was."""
 
     at_s: float
-    closed: bool = False
+    closed: str = ""
 
 
 class Register(Protocol):
@@ -38,8 +38,8 @@ class Register(Protocol):
     def open_task(self, task: str, now_s: float) -> Opened:
         """Keep that a task is handed out, at `now_s` of the run unless it was before: a deadline counts from then."""
 
-    def close_task(self, task: str) -> None:
-        """Keep that nothing more is taken in for a task."""
+    def close_task(self, task: str, reason: str) -> None:
+        """Keep that nothing more is taken in for a task, and why."""
 
     def has_task(self, task: str) -> bool:
         """Whether a task has been handed out, in this life of the server or an earlier one."""
@@ -70,11 +70,12 @@ class DiskRegister:
         if not self.has_task(task):
             self._disk.write(_ROUND + task, repr(now_s).encode())
         kept = self._disk.read(_ROUND + task)
-        return Opened(float(kept.removesuffix(_CLOSED)), kept.endswith(_CLOSED))
+        at_s, _, closed = kept.partition(_CLOSED)
+        return Opened(float(at_s), closed.decode())
 
-    def close_task(self, task: str) -> None:
-        """Keep that nothing more is taken in for a task."""
-        self._disk.write(_ROUND + task, self._disk.read(_ROUND + task) + _CLOSED)
+    def close_task(self, task: str, reason: str) -> None:
+        """Keep that nothing more is taken in for a task, and why."""
+        self._disk.write(_ROUND + task, self._disk.read(_ROUND + task) + _CLOSED + reason.encode())
 
     def has_task(self, task: str) -> bool:
         """Whether a task has been handed out."""

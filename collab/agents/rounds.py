@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from collab.errors import RunFailedError
+from collab.errors import RunFailedError, TooFewUploadsError
 from collab.methods import Ask, Upload
 from collab.waiting_settings import WaitingSettings
 from simnet import Message
@@ -38,12 +38,12 @@ RoundListener = Callable[[Mapping[str, Message]], None]
 
 @dataclass
 class Round:
-    """The tasks of one `ask`. `on_close` is called before a round that lacks uploads is closed."""
+    """The tasks of one `ask`. `on_close` hears why a round that lacks uploads is closed, before it is."""
 
     identity: str
     asks: Mapping[str, Ask]
     waiting: WaitingSettings | None = None
-    on_close: Callable[[], None] = lambda: None
+    on_close: Callable[[str], None] = lambda _reason: None
     answered: dict[str, str] = field(default_factory=dict)
     """Site -> digest of its upload."""
     lost: dict[str, str] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Round:
         return bool(self.closed) or all(site in self.lost for site in self.missing)
 
     def _close(self, reason: str) -> None:
-        self.on_close()
+        self.on_close(reason)
         self.closed = reason
 
     def _check_still_possible(self) -> None:
@@ -126,7 +126,7 @@ class Round:
         if possible >= needed:
             return
         if self.closed:
-            raise RunFailedError(
+            raise TooFewUploadsError(
                 f"{len(self.answered)} of {len(self.asks)} uploads for {self.identity} were in when it was closed "
                 f"({self.closed}), at least {needed} are needed; missing: {_few(self.missing)}"
             )

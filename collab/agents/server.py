@@ -204,11 +204,11 @@ class ServerAgent:
             now_s = self._host.elapsed_s()
             opened = self._register.open_task(this.identity, now_s)
             this.opened_s_ago = max(0.0, now_s - opened.at_s)
-            this.closed = "before a crash" if opened.closed else ""
+            this.closed = opened.closed
 
-    def _keep_closed(self, this: Round) -> None:
+    def _keep_closed(self, this: Round, reason: str) -> None:
         if self._register is not None:
-            self._register.close_task(this.identity)
+            self._register.close_task(this.identity, reason)
 
     async def _lull(self) -> None:
         """Let uploads come in, and be confirmed, before those that are in are worked on: whoever sends holds a link."""

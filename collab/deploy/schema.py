@@ -33,6 +33,7 @@ MIGRATIONS: tuple[str, ...] = (
         entry TEXT NOT NULL
     ) STRICT;
     """,
+    "ALTER TABLE tasks ADD COLUMN closed_reason TEXT",
 )
 
 

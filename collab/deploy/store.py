@@ -34,7 +34,7 @@ from collab.deploy.payloads import Payloads, sync_folder
 from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
-from collab.errors import StoppedError, StoreError
+from collab.errors import StoppedError, StoreError, TooFewUploadsError
 from collab.process import give_back_memory
 from simnet import Message
 from simnet.disk import make_private_folder
@@ -42,6 +42,7 @@ from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
 
 _STARTED = "(SELECT CAST(value AS REAL) FROM run WHERE key = 'started_unix_s')"
+_WHY_CLOSED = "CASE WHEN closed_unix_s IS NULL THEN '' ELSE coalesce(closed_reason, 'by an earlier version') END"
 _LARGEST_UNSYNCED_ENTRIES = 1000  # of the ledger, between two uploads
 
 
@@ -117,6 +118,7 @@ class Store:
                 "--store"
             ) from error
         self._belong_to(identity)
+        self._check_not_failed()
         self._sweep()
 
     def _belong_to(self, identity: Mapping[str, str]) -> None:
@@ -131,6 +133,13 @@ class Store:
                     f"{self.folder} is the store of another run: its {name} is {_shown(known.get(name))}, this "
                     f"run's is {_shown(value)}; choose another --store, or delete that one if its run is over"
                 )
+
+    def _check_not_failed(self) -> None:
+        """Refuse to begin again what cannot end otherwise. Raises `StoreError`."""
+        for (reason,) in self._database.execute("SELECT value FROM run WHERE key = 'failed'"):
+            raise StoreError(
+                f"this run has failed already: {reason}; delete {self.folder} to begin anew, or choose another seed"
+            )
 
     def _sweep(self) -> None:
         self.spool.clear()
@@ -179,12 +188,19 @@ class Store:
         """The server is only being stopped: `close` keeps the store, also if all it holds are names."""
         self._goes_on = True
 
+    def fails(self, reason: str) -> None:
+        """The run has failed for good: whoever opens the store again is told why."""
+        with self._lock:
+            self._commit("INSERT OR REPLACE INTO run VALUES ('failed', ?)", [(reason,)])
+
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, StoppedError | Terminated):
             self.goes_on()
+        if isinstance(error, TooFewUploadsError):
+            self.fails(str(error))
         self.close()
 
     # -- the register ----------------------------------------------------------------------------
@@ -197,14 +213,15 @@ class Store:
                 (task, now_s),
             )
             at_s, closed = self._database.execute(
-                f"SELECT opened_unix_s - {_STARTED}, closed_unix_s IS NOT NULL FROM tasks WHERE task = ?", (task,)
+                f"SELECT opened_unix_s - {_STARTED}, {_WHY_CLOSED} FROM tasks WHERE task = ?", (task,)
             ).fetchone()
-            return Opened(at_s, bool(closed))
+            return Opened(at_s, closed)
 
-    def close_task(self, task: str) -> None:
-        """Keep that nothing more is taken in for a task."""
+    def close_task(self, task: str, reason: str) -> None:
+        """Keep that nothing more is taken in for a task, and why."""
+        values = (time.time(), reason, task)
         with self._lock:
-            self._database.execute("UPDATE tasks SET closed_unix_s = ? WHERE task = ?", (time.time(), task))
+            self._database.execute("UPDATE tasks SET closed_unix_s = ?, closed_reason = ? WHERE task = ?", values)
 
     def has_task(self, task: str) -> bool:
         """Whether a task has been handed out, in this life of the server or an earlier one."""

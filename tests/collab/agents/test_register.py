@@ -14,7 +14,7 @@ from simnet.disk import MemoryDisk
 def test_a_new_register_on_the_same_disk_knows_all():
     disk = MemoryDisk()
     register = DiskRegister(disk)
-    assert register.open_task("task-1", 3.5).closed is False
+    assert register.open_task("task-1", 3.5).closed == ""
     asyncio.run(register.accept("task-1", "client-0", Message(b"zero")))
     asyncio.run(register.accept("task-1", "client-1", Message(b"one")))
     register.take_back("task-1", "client-1")
@@ -25,5 +25,5 @@ def test_a_new_register_on_the_same_disk_knows_all():
     with pytest.raises(KeyError):
         again.read("task-1", "client-1")
     assert again.open_task("task-1", 9.5) == Opened(3.5)
-    again.close_task("task-1")
-    assert DiskRegister(disk).open_task("task-1", 9.5) == Opened(3.5, closed=True)
+    again.close_task("task-1", "deadline")
+    assert DiskRegister(disk).open_task("task-1", 9.5) == Opened(3.5, closed="deadline")

@@ -12,7 +12,7 @@ from collab.agents.operations import TAKE_UPLOAD
 from collab.deploy import schema
 from collab.deploy.quota import Quota
 from collab.deploy.store import Accepted, Store, place_beside, run_identity
-from collab.errors import StoreError
+from collab.errors import RunFailedError, StoreError, TooFewUploadsError
 from simnet import Message
 from simnet.ledger import LedgerEntry
 from simnet.partial_bodies import FolderBodies
@@ -45,7 +45,7 @@ def crashed(store):
 
 def test_what_was_accepted_is_there_after_a_crash(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    assert store.open_task("task-1", 3.5).closed is False
+    assert store.open_task("task-1", 3.5).closed == ""
     accept(store, "client-1", b"one" * 1000)
     accept(store, "client-0", b"zero")
     with Store(crashed(store), IDENTITY) as again:
@@ -64,10 +64,10 @@ def test_what_was_accepted_is_there_after_a_crash(tmp_path):
 def test_a_task_stays_closed(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
     store.open_task("task-1", 3.5)
-    store.close_task("task-1")
+    store.close_task("task-1", "deadline")
     with Store(crashed(store), IDENTITY) as again:
-        assert again.open_task("task-1", 3.5).closed is True
-        assert again.open_task("task-2", 3.5).closed is False
+        assert again.open_task("task-1", 3.5).closed == "deadline"
+        assert again.open_task("task-2", 3.5).closed == ""
 
 
 def test_payloads_are_named_by_their_content_and_synced_before_the_row(tmp_path, monkeypatch):
@@ -422,3 +422,25 @@ def test_nobody_but_its_owner_can_look_into_a_store(tmp_path):
     )
     assert store.folder.parent.stat().st_mode & 0o077  # runs are for others to read
     store.close()
+
+
+def test_what_cannot_end_otherwise_is_not_begun_again(tmp_path):
+    with pytest.raises(TooFewUploadsError), Store(tmp_path / "store", IDENTITY) as store:
+        store.open_task("task-1", 3.5)
+        accept(store, "client-1", b"one")
+        raise TooFewUploadsError("1 of 3 uploads were in (deadline)")
+    with pytest.raises(StoreError) as refusal:
+        Store(tmp_path / "store", IDENTITY)
+    assert str(refusal.value) == (
+        "this run has failed already: 1 of 3 uploads were in (deadline); "
+        f"delete {tmp_path / 'store'} to begin anew, or choose another seed"
+    )
+
+
+def test_another_failure_may_be_mended(tmp_path):
+    with pytest.raises(RunFailedError), Store(tmp_path / "store", IDENTITY) as store:
+        store.open_task("task-1", 3.5)
+        accept(store, "client-1", b"one")
+        raise RunFailedError("client-2 has given up")
+    with Store(tmp_path / "store", IDENTITY) as again:
+        assert list(again.uploads("task-1")) == ["client-1"]
