@@ -36,6 +36,7 @@ from collab.agents.server import ServerAgent
 from collab.agents.terms import Terms
 from collab.api_description import api_description
 from collab.compute import reporting_to
+from collab.deploy import logs
 from collab.deploy.introduction import introduce
 from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
@@ -198,6 +199,7 @@ class _Reception:
         self._scenario = scenario
         self._lose = lose
         self._store = store
+        self._gave_up: set[str] = set()
         self._claimed: set[str] = set() if store is None else set(store.claimed())
 
     def routes(self) -> list[Route]:
@@ -245,7 +247,11 @@ class _Reception:
             reason = wire.unpack(request.message.body).fields["reason"]
         except (WireError, KeyError) as error:
             return problem(400, "unreadable", f"a site that gives up says why: {error}")
-        self._lose(site, f"{site} has given up: {str(reason)[:_LONGEST_REASON]}")
+        told = str(reason)[:_LONGEST_REASON]
+        if site not in self._gave_up:
+            self._gave_up.add(site)
+            logs.note("gave-up", told, level="warning", site=site)
+        self._lose(site, f"{site} has given up: {told}")
         return Reply(200, message({"site": site}))
 
     def _claimed_by(self, site: str) -> Reply:
