@@ -154,7 +154,8 @@ def test_every_answer_to_a_part_stands_in_its_description():
     told = {(answer.status, answer.code) for part in parts for answer in part.answers if answer.code}
     told -= {(answer.status, answer.code) for answer in TAKE_UPLOAD.answers}
     written = set()
-    for node in ast.walk(ast.parse(Path(resumable.__file__).read_text())):
+    trees = [ast.parse(Path(module.__file__).read_text()) for module in (resumable, held_uploads)]
+    for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem":
             written.add(tuple(vars(tus)[one.id] if isinstance(one, ast.Name) else one.value for one in node.args[:2]))
     assert told | {(403, "not-you")} == written
