@@ -86,12 +86,17 @@ class Health:
         self._earlier_tasks: Collection[str] = ()
         self._over = False
         self._stopping = False
+        self._why_unwritable: Callable[[], str] = lambda: ""
         self._looked_s = float("-inf")
         self._found = ""
 
     def serves(self, agent: Served, earlier_tasks: Collection[str] = ()) -> None:
         """The agent answers requests; `earlier_tasks` are those that servers before it had handed out."""
         self._agent, self._earlier_tasks = agent, earlier_tasks
+
+    def keeps(self, why_unwritable: Callable[[], str]) -> None:
+        """There is a register in the store, and this tells why it cannot be written; empty if it can."""
+        self._why_unwritable = why_unwritable
 
     def stops(self) -> None:
         """It was told to stop."""
@@ -150,7 +155,8 @@ class Health:
             return ""
         now_s = time.monotonic()
         if now_s - self._looked_s >= _LOOK_AGAIN_S:
-            self._looked_s, self._found = now_s, _why_unwritable(self._store, self._reserve_bytes)
+            found = _why_unwritable(self._store, self._reserve_bytes) or self._why_unwritable()
+            self._looked_s, self._found = now_s, found
         return self._found
 
 

@@ -24,6 +24,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ from simnet.spool import Spool, SpooledMessage, mapped
 _STARTED = "(SELECT CAST(value AS REAL) FROM run WHERE key = 'started_unix_s')"
 _WHY_CLOSED = "CASE WHEN closed_unix_s IS NULL THEN '' ELSE coalesce(closed_reason, 'by an earlier version') END"
 _LARGEST_UNSYNCED_ENTRIES = 1000  # of the ledger, between two uploads
+_MOST_WAITING_ENTRIES = 50_000  # of the ledger, while the register cannot be written: some 40 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class Store:
         self.spool = Spool(folder / "incoming", free_bytes=free_bytes, kept_s=kept_s, at_lull=give_back_memory)
         self._payloads = Payloads(folder / "payloads")
         self._lock = threading.Lock()
-        self._ledger_entries: list[str] = []
+        self._ledger_entries: deque[str] = deque(maxlen=_MOST_WAITING_ENTRIES)
+        self._untried_entries = 0  # that have come since writing was tried last
+        self._failure = ""
         self._over = False
         self._goes_on = False
         self._seen: set[str] = set()  # digests that this process has computed
@@ -329,7 +333,7 @@ class Store:
         """A ledger that begins with what the store has of it, and whose entries are kept as they come.
 
         They are written with the next upload, and every thousand: what was refused in the last moments before a crash
-        may be missing, what was accepted is not.
+        may be missing, what was accepted is not. While the register cannot be written they wait, the latest of them.
         """
         return _KeptLedger(self)
 
@@ -340,11 +344,26 @@ class Store:
         return [LedgerEntry(**json.loads(entry)) for (entry,) in rows]
 
     def note(self, entry: LedgerEntry) -> None:
-        """Keep an entry of the ledger, with the next upload."""
+        """Keep an entry of the ledger, with the next upload. That nothing can be written is no reason to refuse it."""
         with self._lock:
             self._ledger_entries.append(json.dumps(entry.as_dict()))
-            if len(self._ledger_entries) >= _LARGEST_UNSYNCED_ENTRIES:
-                self._commit()
+            self._untried_entries += 1
+            if self._untried_entries >= _LARGEST_UNSYNCED_ENTRIES:
+                self._write_ledger()
+
+    def why_unwritable(self) -> str:
+        """Why what waits of the ledger cannot be written, tried again if it could not before; empty if all is well."""
+        with self._lock:
+            if self._failure:
+                self._write_ledger()
+            return self._failure
+
+    def _write_ledger(self) -> None:
+        self._untried_entries = 0
+        try:
+            self._commit()
+        except sqlite3.Error as error:
+            self._failure = f"the register in {self.folder} cannot be written: {error}"
 
     def _commit(self, statement: str = "", rows: Sequence[tuple[Any, ...]] = ()) -> None:
         """Change the register and write what has come to the ledger, both or neither."""
@@ -355,6 +374,7 @@ class Store:
             entries = [(entry,) for entry in self._ledger_entries]
             self._database.executemany("INSERT INTO ledger (entry) VALUES (?)", entries)
         self._ledger_entries.clear()
+        self._untried_entries, self._failure = 0, ""
 
 
 class _KeptLedger(Ledger):

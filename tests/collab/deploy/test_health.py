@@ -103,6 +103,16 @@ def test_without_room_in_the_store_it_is_not_ready_and_looks_once_a_second_at_mo
     assert looked == [101.0, 102.0]
 
 
+def test_while_the_register_cannot_be_written_it_is_not_ready(tmp_path, monkeypatch):
+    watched, now, why = Health(tmp_path), [100.0], ["the register cannot be written: full"]
+    watched.serves(Agent())
+    watched.keeps(lambda: why[0])
+    monkeypatch.setattr(health.time, "monotonic", lambda: now[0])
+    assert watched.unready() == "the register cannot be written: full"
+    now[0], why[0] = 101.0, ""
+    assert watched.unready() == ""
+
+
 def test_what_is_to_stay_free_is_kept_free(tmp_path):
     watched = Health(tmp_path, reserve_bytes=10**18)
     watched.serves(Agent())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -322,6 +323,35 @@ def test_the_ledger_goes_on_where_it_was(tmp_path):
         again.ledger().append(ENTRY)
     with Store(store.folder, IDENTITY) as third:
         assert list(third.ledger()) == [ENTRY, ENTRY]
+
+
+def test_while_the_register_is_full_the_ledger_waits_and_nothing_fails(tmp_path):
+    with Store(tmp_path, IDENTITY) as store:
+        store.open_task("task-1", 0.0)
+        ledger, entries = store.ledger(), [replace(ENTRY, at_s=float(number)) for number in range(2500)]
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count = {pages}")  # as on a disk that is full
+        for entry in entries:
+            ledger.append(entry)
+        full = f"the register in {tmp_path} cannot be written: database or disk is full"
+        assert store.why_unwritable() == full
+        with pytest.raises(OSError, match="the register cannot be written: database or disk is full"):
+            accept(store, "client-0", b"body")
+        assert store.ledger_entries() == []
+        store._database.execute("PRAGMA max_page_count = 1000000")
+        assert store.why_unwritable() == ""
+        assert store.ledger_entries() == entries
+        accept(store, "client-0", b"body")
+
+
+def test_a_ledger_that_waits_for_long_keeps_the_latest_entries(tmp_path, monkeypatch):
+    monkeypatch.setattr("collab.deploy.store._MOST_WAITING_ENTRIES", 3)
+    with Store(tmp_path, IDENTITY) as store:
+        store.open_task("task-1", 0.0)
+        for number in range(5):
+            store.note(replace(ENTRY, at_s=float(number)))
+        accept(store, "client-0", b"body")
+        assert [entry.at_s for entry in store.ledger_entries()] == [2.0, 3.0, 4.0]
 
 
 def test_migrations_are_made_once_each_and_whole(tmp_path):
