@@ -209,6 +209,7 @@ def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
         ) as watch,
     ):
         kept.clear_partial()
+        watch.health.keeps(kept.why_unwritable)
         if watch.probes_url:
             _say(f"metrics on {watch.probes_url}/metrics", "probes", url=watch.probes_url)
         with (

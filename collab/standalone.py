@@ -117,8 +117,6 @@ def serve_scenario(
         if store is not None:
             network.boundaries.ledger = store.ledger()
             _recall(store, network, settings.name)
-            if watch is not None:
-                watch.health.keeps(store.why_unwritable)
         desk = partial(_Reception, scenario, store=store, proved=ingress.authenticator is not None)
         result = _serve(scenario, material, network, on_listening, log, store, desk, watch)
         log.method_ended(result)

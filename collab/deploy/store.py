@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from collab.agents.register import Opened
+from collab.deploy.kept_ledger import KeptLedger
 from collab.deploy.payloads import Payloads, sync_folder
 from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
@@ -335,7 +336,7 @@ class Store:
         They are written with the next upload, and every thousand: what was refused in the last moments before a crash
         may be missing, what was accepted is not. While the register cannot be written they wait, the latest of them.
         """
-        return _KeptLedger(self)
+        return KeptLedger(self.ledger_entries(), self.note)
 
     def ledger_entries(self) -> list[LedgerEntry]:
         """The entries that are in the store."""
@@ -375,21 +376,6 @@ class Store:
             self._database.executemany("INSERT INTO ledger (entry) VALUES (?)", entries)
         self._ledger_entries.clear()
         self._untried_entries, self._failure = 0, ""
-
-
-class _KeptLedger(Ledger):
-    """A ledger of which a store keeps every entry."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__()
-        for entry in store.ledger_entries():
-            super().append(entry)
-        self._store = store
-
-    def append(self, entry: LedgerEntry) -> None:
-        """Add one entry."""
-        super().append(entry)
-        self._store.note(entry)
 
 
 def _shown(value: Any) -> str:
