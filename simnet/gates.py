@@ -109,6 +109,9 @@ class Gate(asyncio.Protocol):
         self._counted = True
         self._site.holds(self)
         if self._site.tls is None:
+            # Any byte that is not taken pauses writing, and so is watched: else an answer of less than a buffer, that
+            # nobody reads, would hold the connection for ever, also after aiohttp has closed it. TLS closes in time.
+            transport.set_write_buffer_limits(high=0)
             self._enter(transport)
         else:
             self._securing = asyncio.get_running_loop().create_task(self._secure(transport, self._site.tls))

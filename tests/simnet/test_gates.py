@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from simnet import Message, Reply, Route, carriage, http
+from simnet import Message, Reply, Route, carriage, gates, http
 from simnet.guards import TOLD_AT_ONCE
 from tests.simnet.raw_connections import answer, asked, put, visited
 
@@ -144,6 +145,38 @@ def test_an_answer_that_is_not_taken_ends_the_connection():
             writer.close()
 
     assert visited(visit, Route("PUT", "/", give), window_s=0.2) < 20_000_000
+
+
+def test_an_answer_of_less_than_a_buffer_that_is_not_taken_ends_the_connection(monkeypatch):
+    """Most of it is neither with the system nor so much that whoever writes would have to wait."""
+    size_bytes = 60_000  # asyncio lets 64 KiB pass without a word
+    made = gates.Gate.connection_made
+
+    def made_with_a_small_buffer(gate, transport):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(gate, transport)
+
+    async def give(request):
+        return Reply(200, Message(bytes(size_bytes)))
+
+    async def visit(connect):
+        _, known = await connect()
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(small, known.get_extra_info("peername"))
+        reader, writer = await asyncio.open_connection(sock=small, limit=100)
+        writer.write(put())
+        await asyncio.sleep(1.0)
+        try:
+            return len(await reader.read())
+        except ConnectionResetError:
+            return 0
+        finally:
+            writer.close()
+
+    monkeypatch.setattr(gates.Gate, "connection_made", made_with_a_small_buffer)
+    assert visited(visit, Route("PUT", "/", give), window_s=0.2, head_s=5.0) < size_bytes
 
 
 def test_an_answer_that_is_taken_slowly_is_given():
