@@ -21,6 +21,7 @@ import collab.deploy.tokens as tokens
 import simnet.bodies as bodies
 import simnet.carriage as carriage
 import simnet.door as door
+import simnet.held_uploads as held_uploads
 import simnet.http as http
 import simnet.ingress as ingress
 import simnet.resumable as resumable
