@@ -64,6 +64,7 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
             sys.stdout.flush()  # here, where a reader who has left (head, less) makes no traceback
+            logs.note("ended", exit_code=0)
         except CollabError as error:
             _leave(str(error), error.exit_code)
         except KeyboardInterrupt as interruption:

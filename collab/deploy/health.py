@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from collab.agents.rounds import Round
+from simnet.units import format_size
 
 _LOOK_AGAIN_S = 1.0
 _PROBE = b"\0" * 4096
@@ -126,7 +127,21 @@ class Health:
 
     def unready(self) -> str:
         """Why a site that comes now is not served as it should be; empty if it is."""
-        return _UNREADY.get(self.state) or self._lets_nobody_in() or self._unwritable()
+        return _UNREADY.get(self.state) or next(iter(self.troubles().values()), "")
+
+    def troubles(self) -> dict[str, str]:
+        """What somebody has to mend before sites are served: what it is about (`access`, `store`) -> the reason."""
+        found = {"access": self._lets_nobody_in(), "store": self._unwritable()}
+        return {about: reason for about, reason in found.items() if reason}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether servers before it had handed out tasks."""
+        return bool(self._earlier_tasks)
+
+    def rounds(self) -> list[Round]:
+        """The rounds that were begun, in order."""
+        return [] if self._agent is None else list(self._agent.rounds.values())
 
     @property
     def round_number(self) -> int:
@@ -135,7 +150,7 @@ class Health:
 
     def uploads(self) -> int:
         """How many uploads were accepted in the run; those before a crash count once they are caught up with."""
-        return 0 if self._agent is None else sum(len(each.answered) for each in list(self._agent.rounds.values()))
+        return sum(len(each.answered) for each in self.rounds())
 
     def sites(self) -> Sites:
         """The sites of the latest round."""
@@ -146,7 +161,7 @@ class Health:
         return Sites(asked, finished, asked - finished, len(latest.lost))
 
     def _latest(self) -> Round | None:
-        rounds = [] if self._agent is None else list(self._agent.rounds.values())
+        rounds = self.rounds()
         return rounds[-1] if rounds else None
 
     def _unwritable(self) -> str:
@@ -168,5 +183,6 @@ def _why_unwritable(folder: Path, reserve_bytes: int) -> str:
     except OSError as error:
         return f"the store {folder} cannot be written: {error.strerror}"
     if free_bytes < reserve_bytes:
-        return f"{free_bytes} B are free where the store {folder} is; {reserve_bytes} B are to stay free"
+        free, reserve = format_size(free_bytes), format_size(reserve_bytes)
+        return f"{free} are free where the store {folder} is; {reserve} are to stay free"
     return ""

@@ -11,6 +11,7 @@ from typing import Protocol, Self, TypeVar
 
 from collab.data.progress import Unit
 from collab.deploy import logs
+from collab.deploy.chronicle import Chronicle
 from collab.deploy.configuration import Address
 from collab.deploy.health import Health, Served
 from collab.deploy.metrics import Metrics
@@ -52,6 +53,7 @@ class Watch:
         grace_s: float = GRACE_S,
     ) -> None:
         self.health = Health(store, reserve_bytes, ingress.lets_nobody_in)
+        self._chronicle = Chronicle(self.health)
         self.metrics = Metrics(sites, self.health, store)
         self.door = Door(self._heard if probes is not None or logs.is_written() else None)
         self.metrics.watch(self.door)
@@ -62,10 +64,12 @@ class Watch:
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Answer to probes."""
+        """Answer to probes; write down what is in the way."""
         if self._probes is not None:
             where = Probes(self._probes.host, self._probes.port, self.health, self.metrics)
             self.probes_url = self._opened.enter_context(where).url
+        self._chronicle.look()
+        self._chronicle.look_for_trouble()
         return self
 
     def __exit__(
@@ -90,10 +94,17 @@ class Watch:
             await self.door.wait_until_empty()
 
         self.health.serves(agent, earlier_tasks)
+        self._chronicle.look()
+        looking = asyncio.create_task(self._chronicle.go_on_looking()) if logs.is_written() else None
         try:
-            return await self._shutdown.end_or_stop(running, SERVER_STOPPED, leave)
+            result = await self._shutdown.end_or_stop(running, SERVER_STOPPED, leave)
         finally:
+            if looking is not None:
+                looking.cancel()
+            self._chronicle.look()
             self.health.is_over()
+        self._chronicle.look()
+        return result
 
     def listener(self, listener: Listener) -> Listener:
         """A listener that writes into the log what it hears, and passes it on."""
@@ -102,6 +113,7 @@ class Watch:
     def _heard(self, exchange: Exchange) -> None:
         self.metrics.heard(exchange)
         logs.note_request(exchange)
+        self._chronicle.look()
 
     def _told_to_stop(self) -> None:
         self.health.stops()
@@ -129,7 +141,9 @@ class _Noting:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A computation got on."""
-        logs.note("progress", what, level="debug", done=done, total=total)
+        level: logs.Level = "debug" if what in self._noted else "info"
+        self._noted.add(what)
+        logs.note("progress", what, level=level, done=done, total=total)
         self._listener.progress(what, done, total)
 
     def uploaded(self, site: str, round_number: int, number: int, asked: int) -> None:

@@ -140,6 +140,10 @@ def test_a_run_as_its_operator_sees_it(here, start):
     second = start("join", "--config", site(here, "two", url, "token: client-1.token"))
     assert [server.end(), first.end(), second.end()] == [0, 0, 0]
 
+    states = [event["state"] for event in map(json.loads, server.log) if event["event"] == "state"]
+    assert [states[0], states[-1], "collecting" in states] == ["starting", "judging", True]
+    assert server.event("round-over")["uploads"] == 2
+    assert [each.event("ended")["exit_code"] for each in (server, first, second)] == [0, 0, 0]
     request = server.event("request", operation="takeUpload", site="client-0")
     assert (request["level"], request["status"], request["request_bytes"]) == ("info", 201, len(payload))
     assert server.event("request", status=401)["level"] == "warning"
