@@ -86,7 +86,7 @@ def ending_cleanly(command: Callable[P, None]) -> Callable[P, None]:
 def _leave(message: str, exit_code: int) -> NoReturn:
     """End the process at once: a job may still compute in its thread, and Python's own exit would make it abort."""
     level: logs.Level = "info" if exit_code == StoppedError.exit_code else "error"
-    _say(f"collab: {message}", "ended", level=level, exit_code=exit_code)
+    logs.say(f"collab: {message}", "ended", level=level, exit_code=exit_code)
     _leave_quietly(exit_code)
 
 
@@ -125,7 +125,7 @@ def run(
 
     chosen = scenarios.load(scenario, overrides or [])
     if chosen.sweep is not None:
-        _say(f"one run of the scenario as it stands; for the {chosen.sweep.cells} cells of its sweep: collab sweep")
+        logs.say(f"one run of the scenario as it stands; for the {chosen.sweep.cells} cells of its sweep: collab sweep")
     title = f"{chosen.name}, seed {chosen.seed}, {'real' if real else 'simulated'} network"
     methods = [settings.name for settings in (chosen.method, *chosen.baselines)]
     with (
@@ -194,7 +194,7 @@ def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
         from collab.store import open_run
 
     def on_listening(url: str) -> None:
-        _say(f"listening on {url}; each site: collab join {how.joined_by or url}", "listening", url=url)
+        logs.say(f"listening on {url}; each site: collab join {how.joined_by or url}", "listening", url=url)
 
     title, methods = f"{chosen.name}, serving", [chosen.method.name]
     identity = run_identity(chosen.name, chosen.seed, chosen.dump())
@@ -212,7 +212,7 @@ def _served(how: Serving, chosen: Scenario, name: str | None) -> dict[str, Any]:
         kept.clear_partial()
         watch.health.keeps(kept.why_unwritable)
         if watch.probes_url:
-            _say(f"metrics on {watch.probes_url}/metrics", "probes", url=watch.probes_url)
+            logs.say(f"metrics on {watch.probes_url}/metrics", "probes", url=watch.probes_url)
         with (
             open_run(how.runs_dir, chosen.name, name) as writer,
             nullcontext(Silence()) if logs.is_written() else LiveProgress(title, methods, virtual=False) as progress,
@@ -280,13 +280,13 @@ def join(
         site=how.site,
         scenario=chosen,
         patience_s=how.patience_s,
-        on_joined=lambda site, joined: _say(f"{site} takes part in {joined.name}", "joined", site=site),
+        on_joined=lambda site, joined: logs.say(f"{site} takes part in {joined.name}", "joined", site=site),
         egress=replace(how.egress, observer=logs.note_asked if logs.is_written() else None),
         trace_path=trace,
         disk_folder=how.disk,
         shutdown=Shutdown(how.grace_s),
     )
-    _say(f"{name} is done", "done", site=name)
+    logs.say(f"{name} is done", "done", site=name)
 
 
 @app.command()
@@ -321,14 +321,6 @@ def _present(summary: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(summary, indent=1))
     else:
         print_summary(summary)
-
-
-def _say(text: str, event: str = "told", *, level: logs.Level = "info", **facts: object) -> None:
-    """One line on standard error, of the log where one is written."""
-    if logs.is_written():
-        logs.note(event, text, level=level, **facts)
-    else:
-        print(text, file=sys.stderr, flush=True)
 
 
 @functools.lru_cache(maxsize=1)

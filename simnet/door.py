@@ -90,6 +90,8 @@ class Door:
         """How many connections are open."""
         self.turned_away: Callable[[], Mapping[str, int]] = dict
         """Connections that were ended before a request was heard: why -> how many."""
+        self.on_failed_handshake: Callable[[str | None, str], None] = lambda _address, _reason: None
+        """Hears of a connection that was ended for want of TLS: the address, and why. To be set before it opens."""
         self._observer = observer
         self._refusal: Reply | None = None
         self._nobody_inside = asyncio.Event()

@@ -182,8 +182,10 @@ class Gate(asyncio.Protocol):
             secured = await asyncio.get_running_loop().start_tls(
                 transport, self, tls, server_side=True, ssl_handshake_timeout=limit_s, ssl_shutdown_timeout=limit_s
             )
-        except OSError:  # whoever it was speaks no TLS, none that will do, or is too slow: that is theirs to know
+        except OSError as error:  # whoever it was speaks no TLS, none that will do, or is too slow
             secured = None
+            peer = transport.get_extra_info("peername")
+            self._site.guard.on_failed_handshake(peer and str(peer[0]), _reason_of(error))
         finally:
             self._securing = None
         if secured is None or self._over:
@@ -273,6 +275,14 @@ class Gate(asyncio.Protocol):
             return 0
         counted = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
         return int.from_bytes(counted, sys.byteorder)
+
+
+def _reason_of(error: OSError) -> str:
+    """Why a handshake failed, in the words of the TLS library, for example "unknown ca"."""
+    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    detail = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else ""
+    found = (reason or "").lower().replace("_", " ") or str(error)
+    return f"{found}: {detail}" if detail else found
 
 
 @contextlib.contextmanager

@@ -80,6 +80,8 @@ class Guard:
         self._connections: Counter[str] = Counter()
         self.turned_away: Counter[str] = Counter()
         """Connections that were ended before a request was heard: why -> how many."""
+        self.on_failed_handshake: Callable[[str | None, str], None] = lambda _address, _reason: None
+        """Hears of a connection without TLS that will do: the address, and why."""
         self._open = 0
         self._most_connections = affordable_connections(limits.connections)
 

@@ -162,6 +162,7 @@ class HttpCarriage(Carriage):
         if self._ingress.door is not None and guard is not None:
             self._ingress.door.connections = lambda: guard.connections
             self._ingress.door.turned_away = lambda: guard.turned_away
+            guard.on_failed_handshake = self._ingress.door.on_failed_handshake
         elif self._ingress.door is not None and (server := runner.server) is not None:
             self._ingress.door.connections = lambda: len(server.connections)
         site: web.BaseSite = (

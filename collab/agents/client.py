@@ -29,7 +29,7 @@ from collab.agents.messages import (
 )
 from collab.agents.terms import Terms
 from collab.compute import counted_job
-from collab.errors import RunFailedError, WireError
+from collab.errors import CredentialsError, RunFailedError, WireError
 from collab.methods import Sections, Site, Task, Upload, get
 from simnet import Host, Job, Message, Reply
 from simnet.draws import key
@@ -37,6 +37,7 @@ from simnet.errors import InterruptedPartsError, RateError, UnreachableError
 
 POLL_WAIT_S = 60
 TOO_SLOW, TOO_FAST = 408, 429
+_NOT_BELIEVED = {"unknown-host", "wrong-tenant", "not-you"}  # codes of 403
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 30.0
 _KEPT = "upload/"  # on the disk: the upload for each task
@@ -229,9 +230,9 @@ async def _once_allowed(send: Callable[[], Awaitable[Reply]], limit_s: float) ->
 
 def _expect(reply: Reply, status: int, what: str) -> None:
     if reply.status != status:
-        raise RunFailedError(
-            f"the server answered {reply.status} when the site {what}: {reply.reason or 'no reason given'}"
-        )
+        told = f"the server answered {reply.status} when the site {what}: {reply.reason or 'no reason given'}"
+        not_believed = reply.status == 401 or (reply.status == 403 and reply.code in _NOT_BELIEVED)
+        raise CredentialsError(told) if not_believed else RunFailedError(told)
 
 
 def _retry_after_s(reply: Reply) -> float:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from collab import wire
 from collab.agents.operations import CLAIM_PATH, EXPERIMENT_PATH, SITES_PATH
-from collab.errors import RunFailedError, WireError
+from collab.deploy import logs
+from collab.errors import CredentialsError, RunFailedError, WireError
 from simnet import Message, Reply
 from simnet.bodies import answer_of
 from simnet.errors import InspectionError
@@ -22,7 +26,20 @@ from simnet.sessions import new_session
 _BETWEEN_ATTEMPTS_S = 1.0
 _LARGEST_ANSWER_BYTES = 1_000_000
 _LONGEST_ANSWER_S = 60.0
+_LONGEST_FAREWELL_S = 2.0
 _BUSY = (429, 503)
+_NOT_BELIEVED = (401, 403)
+_REFUSING_ALERTS = (
+    "ALERT_UNKNOWN_CA",
+    "CERTIFICATE_REQUIRED",
+    "ALERT_BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_UNKNOWN",
+    "CERTIFICATE_REVOKED",
+    "UNSUPPORTED_CERTIFICATE",
+    "ALERT_DECRYPT_ERROR",
+    "ALERT_ACCESS_DENIED",
+)
 
 
 class _BusyError(RunFailedError):
@@ -41,8 +58,11 @@ async def introduce(
     `check` is called with the text before a name is asked for, and may raise what keeps the site from taking part.
     Waits for a server that is not up yet, has no time, or whose answers break off or do not come: until a site has its
     name nothing is lost by asking again. Raises `RunFailedError` if that lasts longer than `patience_s`, or if the
-    server refuses.
+    server refuses, and `CredentialsError` if one of the two does not believe who the other is.
+
+    That nobody is there yet is told once, with the reason, in the log or on standard error.
     """
+    told = False
     deadline_s = time.monotonic() + patience_s
     claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
     async with new_session(tls=egress.tls, headers=egress.headers(url)) as session:
@@ -56,10 +76,24 @@ async def introduce(
                     claimed = await _ask(session, "POST", claim)
                 return text, str(claimed["site"])
             except aiohttp.ClientConnectorCertificateError as error:
-                raise RunFailedError(
-                    f"what answers at {url} is not to be trusted: {error.certificate_error}"
+                raise CredentialsError(
+                    f"what answers at {url} is not to be trusted: {error.certificate_error}; is `authority:` the one "
+                    "that issued the server's certificate?"
                 ) from error
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                alert = _alert_in(error)
+                if alert or (not told and await _is_refused_at(url, egress.tls)):
+                    found = alert or "it ends the connection as soon as TLS is set up"
+                    raise CredentialsError(
+                        f"the server at {url} does not accept this certificate ({found}); which authority issued it?"
+                    ) from error
+                if not told:
+                    told = True
+                    logs.say(
+                        f"waiting for {url} ({_cause_of(error)}), for {patience_s:g} s at most",
+                        "waiting",
+                        level="warning",
+                    )
                 if time.monotonic() > deadline_s:
                     found = str(error) or f"there was no answer for {_LONGEST_ANSWER_S:g} s"
                     raise RunFailedError(f"nobody answers at {url}: {found}") from error
@@ -82,4 +116,48 @@ async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any
         if response.status in _BUSY:
             wait = response.headers.get(RETRY_AFTER, "")
             raise _BusyError(told, float(wait) if wait.isdigit() else _BETWEEN_ATTEMPTS_S)
-        raise RunFailedError(told)
+        raise CredentialsError(told) if response.status in _NOT_BELIEVED else RunFailedError(told)
+
+
+def _alert_in(error: BaseException) -> str:
+    """The TLS alert with which a server has refused a certificate; empty if it was something else."""
+    found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    reason = (found.reason or "") if isinstance(found, ssl.SSLError) else ""
+    return reason.lower().replace("_", " ") if any(word in reason for word in _REFUSING_ALERTS) else ""
+
+
+async def _is_refused_at(url: str, tls: ssl.SSLContext | None) -> bool:
+    """Whether the server at `url` ends connections without a word, twice, once this end has done its handshake.
+
+    With TLS 1.3 a certificate is refused after that, and asyncio's servers send no alert that says so.
+    """
+    parts = urlsplit(url)
+    if tls is None or parts.scheme != "https":
+        return False
+    for _ in range(2):
+        try:
+            async with asyncio.timeout(_LONGEST_ANSWER_S):
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=tls)
+        except (OSError, TimeoutError):
+            return False  # it is gone
+        try:
+            async with asyncio.timeout(_LONGEST_FAREWELL_S):
+                if await reader.read(1):
+                    return False
+        except TimeoutError:
+            return False
+        except OSError as error:
+            if _alert_in(error):
+                return True
+        finally:
+            writer.close()
+    return True
+
+
+def _cause_of(error: BaseException) -> str:
+    """Why there is no connection, in few words."""
+    found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    number = found.errno if isinstance(found, OSError) else None
+    if number is not None and number > 0:
+        return os.strerror(number).lower()
+    return str(error) or "no answer"

@@ -114,6 +114,20 @@ def note(event: str, text: str = "", *, level: Level = "info", **facts: object) 
     _write(event, text, level, facts)
 
 
+def say(text: str, event: str = "told", *, level: Level = "info", **facts: object) -> None:
+    """One line on standard error, of the log where one is written."""
+    if is_written():
+        note(event, text, level=level, **facts)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def note_handshake(address: str | None, reason: str) -> None:
+    """Write that a connection was ended because its TLS handshake failed, and why; not more often than refusals."""
+    if _handlers and _refusals.takes():
+        _write("no-tls", "the TLS handshake failed", "warning", {"address": address, "reason": reason})
+
+
 def _write(event: str, text: str, level: Level, facts: Mapping[str, object]) -> None:
     if _handlers:
         number = logging.getLevelNamesMapping()[level.upper()]

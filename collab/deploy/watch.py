@@ -56,6 +56,7 @@ class Watch:
         self._chronicle = Chronicle(self.health)
         self.metrics = Metrics(sites, self.health, store)
         self.door = Door(self._heard if probes is not None or logs.is_written() else None)
+        self.door.on_failed_handshake = logs.note_handshake
         self.metrics.watch(self.door)
         self.probes_url = ""
         """Where probes are answered."""

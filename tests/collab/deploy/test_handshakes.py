@@ -124,8 +124,10 @@ def test_at_the_door_one_hears_how_many_never_came_to_a_request(secured):
     async def half_a_head(connect, tls):
         assert (await asked(lambda: connect(ssl=tls), b"PUT / HT"))[0] == 408
 
-    door = Door()
+    door, failed = Door(), []
+    door.on_failed_handshake = lambda address, reason: failed.append((address, reason))
     secured(in_the_clear_and_one_too_many, door, connections=1, head_s=50)
     assert door.turned_away() == {"no-tls": 1, "too-many": 1}
+    assert failed == [("127.0.0.1", "http request")]
     secured(half_a_head, door, head_s=0.3)
     assert {reason: number for reason, number in door.turned_away().items() if number} == {"slow-head": 1}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 
 import pytest
 from aiohttp import web
 
 from collab.agents.messages import message
 from collab.deploy import introduction
+from collab.deploy.certificates import new_authority
 from collab.deploy.introduction import introduce
-from collab.errors import RunFailedError, ScenarioError
-from simnet.ingress import OPEN_EGRESS
+from collab.errors import CollabError, CredentialsError, RunFailedError, ScenarioError
+from simnet.door import Door
+from simnet.guards import Limits
+from simnet.ingress import OPEN_EGRESS, Egress
 from simnet.services import problem
+from tests.collab.deploy.deployments import Deployment
 
 EXPERIMENT = (200, message({"scenario": "name: a"}).body, {})
 CLAIMED = (201, message({"site": "client-7"}).body, {})
@@ -86,7 +92,7 @@ def test_a_server_that_has_no_time_is_asked_again_when_it_says(monkeypatch):
     ],
 )
 def test_a_newcomer_that_has_to_go_says_why(answer, reason):
-    with pytest.raises(RunFailedError, match=reason):
+    with pytest.raises(CollabError, match=reason):
         introduced([answer], patience_s=10.0)
 
 
@@ -142,3 +148,50 @@ def test_a_newcomer_whose_answer_breaks_off_asks_again(broken):
 def test_but_not_for_ever(broken, told):
     with pytest.raises(RunFailedError, match=f"nobody answers at .*{told}"):
         introduced_over(BROKEN[broken], 1000, patience_s=0.05)
+
+
+def introduced_with(tmp_path, context):
+    """What a newcomer with this TLS context gets from a server that asks for certificates; which handshakes failed."""
+    deployment, failed = Deployment(tmp_path), []
+    door = Door()
+    door.on_failed_handshake = lambda address, reason: failed.append((address, reason))
+    network = deployment.network(ingress=deployment.ingress(door=door, limits=Limits()))
+
+    async def visit(url):
+        return await introduce(url, "client-1", 60.0, Egress(context(deployment)))
+
+    try:
+        return deployment.serve(network, visit), failed
+    except CollabError as error:
+        return error, failed
+
+
+def test_a_certificate_of_another_authority_is_refused_at_once(tmp_path):
+    another = new_authority("another")
+    error, failed = introduced_with(
+        tmp_path, lambda deployment: deployment.client(deployment.certificate("client-1", authority=another))
+    )
+    assert isinstance(error, CredentialsError)
+    assert (
+        "does not accept this certificate (it ends the connection as soon as TLS is set up); which authority issued it?"
+        in str(error)
+    )
+    address, reason = failed[0]
+    assert (address, reason.split(":")[0]) == ("127.0.0.1", "certificate verify failed")
+
+
+def test_a_server_of_another_authority_is_not_believed(tmp_path):
+    error, _ = introduced_with(tmp_path, lambda _deployment: ssl.create_default_context())
+    assert isinstance(error, CredentialsError)
+    assert "is not to be trusted" in str(error)
+    assert "is `authority:` the one that issued the server's certificate?" in str(error)
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_that_nobody_is_there_yet_is_told_once(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(RunFailedError, match="nobody answers"):
+        asyncio.run(introduce(f"http://127.0.0.1:{port}", "client-7", 0.05, OPEN_EGRESS))
+    told = f"waiting for http://127.0.0.1:{port} (connection refused), for 0.05 s at most\n"
+    assert capsys.readouterr().err == told
