@@ -111,10 +111,25 @@ def serial_of(certificate: x509.Certificate) -> str:
     return f"{certificate.serial_number:x}"
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether a certificate may issue others."""
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except x509.ExtensionNotFound:
+        return False
+
+
 def private_pem(key: PrivateKeyTypes) -> bytes:
     """A private key as PEM, without a password: the file's permissions keep it."""
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, form, serialization.NoEncryption())
+
+
+def file_beside(folder: Path, name: str, suffix: str) -> Path:
+    """The file of a site in a folder, never elsewhere. Raises `CredentialsError` for a name that is no file name."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise CredentialsError(f'"{name}" is no plain name of a file; expected one without "/", such as client-3')
+    return folder / f"{name}{suffix}"
 
 
 def write_new(path: Path, content: bytes, *, mode: int) -> None:

@@ -24,7 +24,7 @@ def command(
     Files that are there are left as they are. The authority's key (`authority.key`) belongs on no server.
     """
     from collab import scenario as scenarios
-    from collab.deploy.certificates import KeyPair, new_authority, server_certificate, site_certificate
+    from collab.deploy.certificates import KeyPair, file_beside, new_authority, server_certificate, site_certificate
     from simnet.identity import Identity
 
     chosen = scenarios.load(scenario, overrides or [])
@@ -35,14 +35,17 @@ def command(
         authority = new_authority(f"{chosen.name} authority")
         authority.write(certificate, key)
         print(f"{certificate}: trust this; {key}: keep this offline")
-    if not (into / "server.pem").exists():
+    if (into / "server.pem").exists():
+        print(f"{into / 'server.pem'}: is there already, not made anew; delete it and its key first if it is to be")
+    else:
         server_certificate(authority, host).write(into / "server.pem", into / "server.key")
         print(f"{into / 'server.pem'}: for {', '.join(host)}")
     tenant_of = chosen.tenant_of()
     for site in chosen.clients:
-        if not (into / f"{site}.pem").exists():
+        path, secret = file_beside(into, site, ".pem"), file_beside(into, site, ".key")
+        if path.exists():
+            print(f"{path}: is there already")
+        else:
             pair = site_certificate(authority, Identity(site, tenant_of[site]), days=days)
-            pair.write(into / f"{site}.pem", into / f"{site}.key")
-            print(
-                f"{into / site}.pem: {site} of {tenant_of[site]}, until {pair.certificate.not_valid_after_utc:%Y-%m-%d}"
-            )
+            pair.write(path, secret)
+            print(f"{path}: {site} of {tenant_of[site]}, until {pair.certificate.not_valid_after_utc:%Y-%m-%d}")

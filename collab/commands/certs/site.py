@@ -16,12 +16,12 @@ def command(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the files of an earlier certificate.")] = False,
 ) -> None:
     """Make a certificate for one site. An earlier one stays valid until it ends or is revoked."""
-    from collab.deploy.certificates import KeyPair, site_certificate
+    from collab.deploy.certificates import KeyPair, file_beside, site_certificate
     from collab.errors import CredentialsError
     from simnet.identity import Identity
 
     authority = KeyPair.read(into / "authority.pem", into / "authority.key")
-    certificate, key = into / f"{site}.pem", into / f"{site}.key"
+    certificate, key = file_beside(into, site, ".pem"), file_beside(into, site, ".key")
     if certificate.exists() and not replace:
         raise CredentialsError(f"{certificate} is there already; with --replace it is written anew")
     pair = site_certificate(authority, Identity(site, tenant), days=days)

@@ -8,7 +8,7 @@ from collab.commands.certs import make, revoke, site
 from collab.commands.tokens import issue, make_key
 from collab.commands.tokens import revoke as revoke_token
 from collab.deploy import tokens
-from collab.deploy.certificates import identity_in, serial_of
+from collab.deploy.certificates import identity_in, new_authority, serial_of
 from collab.deploy.identity import read_authorities
 from collab.deploy.revocation import RevocationList
 from collab.deploy.tls import client_context, server_context
@@ -26,7 +26,11 @@ def test_a_folder_for_a_scenario(tmp_path, capsys):
     (first,) = read_authorities(keys / "client-1.pem")
     tenant = identity_in(first).tenant
     written = {path.name: path.read_bytes() for path in keys.iterdir()}
-    make.command(scenario, keys, ["localhost"])
+    capsys.readouterr()
+    make.command(scenario, keys, ["another.example"])
+    told = capsys.readouterr().out
+    assert f"{keys / 'server.pem'}: is there already, not made anew" in told
+    assert f"{keys / 'client-1.pem'}: is there already" in told
     assert {path.name: path.read_bytes() for path in keys.iterdir()} == written
     with pytest.raises(CredentialsError, match="with --replace it is written anew"):
         site.command("client-1", tenant, keys)
@@ -34,10 +38,15 @@ def test_a_folder_for_a_scenario(tmp_path, capsys):
     (second,) = read_authorities(keys / "client-1.pem")
     assert identity_in(second) == Identity("client-1", tenant)
     revoke.command(keys / "client-1.pem", listed, "stolen")
+    assert f"{listed}: a new list was made" in capsys.readouterr().out
+    with pytest.raises(CredentialsError, match="is of an authority, not of a site"):
+        revoke.command(keys / "authority.pem", listed)
     assert RevocationList(listed).names([("certificate", serial_of(second))])
     assert not RevocationList(listed).names([("certificate", serial_of(first))])
     revoke.command(keys / "client-1.pem", listed)
-    assert "client-1.pem was revoked already" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "client-1.pem was revoked already" in told
+    assert "new list" not in told
 
 
 def test_a_token_is_issued_and_revoked(tmp_path, capsys):
@@ -50,3 +59,12 @@ def test_a_token_is_issued_and_revoked(tmp_path, capsys):
     revoke_token.command(tmp_path / "token", tmp_path / "revoked.txt")
     assert RevocationList(tmp_path / "revoked.txt").names([("token", found.identifier)])
     assert text not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "/tmp/evil", "..", ""])
+def test_no_file_is_written_outside_the_folder(tmp_path, name):
+    keys = tmp_path / "a" / "keys"
+    new_authority("test").write(keys / "authority.pem", keys / "authority.key")
+    with pytest.raises(CredentialsError, match="is no plain name of a file"):
+        site.command(name, "south", keys)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["authority.key", "authority.pem"]
