@@ -50,6 +50,8 @@ def new_key(private: Path, public: Path) -> None:
 
 def read_private(path: Path) -> Ed25519PrivateKey:
     """The key that signs. Raises `CredentialsError`, also if others can read it."""
+    if b"BEGIN PUBLIC KEY" in contents_of(path):
+        raise CredentialsError(f"{path} is the public key, with which servers check; expected the private one")
     check_private(path)
     try:
         key = serialization.load_pem_private_key(contents_of(path), password=None)

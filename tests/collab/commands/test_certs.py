@@ -68,3 +68,10 @@ def test_no_file_is_written_outside_the_folder(tmp_path, name):
     with pytest.raises(CredentialsError, match="is no plain name of a file"):
         site.command(name, "south", keys)
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["authority.key", "authority.pem"]
+
+
+def test_the_public_key_signs_no_tokens(tmp_path):
+    make_key.command(tmp_path)
+    with pytest.raises(CredentialsError, match=r"tokens\.pub is the public key, with which servers check; expected"):
+        issue.command("client-1", "south", "mnist", tmp_path / "tokens.pub", into=tmp_path / "token")
+    assert not (tmp_path / "token").exists()

@@ -62,8 +62,11 @@ def test_a_token_that_is_too_long_is_neither_made_nor_read(keys):
 def test_keys_of_another_kind_are_named(tmp_path, keys):
     with pytest.raises(CredentialsError, match=r"tokens.key holds no public key"):
         tokens.read_public(tmp_path / "tokens.key")
-    with pytest.raises(CredentialsError, match=r"others may read it"):
+    with pytest.raises(CredentialsError, match=r"tokens.pub is the public key"):
         tokens.read_private(tmp_path / "tokens.pub")
+    (tmp_path / "tokens.key").chmod(0o644)
+    with pytest.raises(CredentialsError, match=r"others may read it"):
+        tokens.read_private(tmp_path / "tokens.key")
 
 
 def test_revoking_is_said_once_and_seen_at_once(tmp_path):
