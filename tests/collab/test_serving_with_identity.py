@@ -67,7 +67,7 @@ def test_sites_that_prove_who_they_are_make_the_set_of_the_laboratory(here):
     finally:
         for process in (server, *joins):
             process.kill()
-    assert (stranger.returncode, imposter.returncode) == (9, 9)
+    assert (stranger.returncode, imposter.returncode) == (22, 22)
     assert "is not to be trusted" in stranger.stderr
     assert "answered 403: client-0 may not take part as client-1" in imposter.stderr
     assert server.returncode == 0, stderr
