@@ -13,6 +13,7 @@ from unittest import mock
 from typer.testing import CliRunner
 
 from collab.cli import whole_app
+from collab.deploy import logs
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,15 @@ def collab_here(directory: Path, *arguments: object, **environment: str) -> Ende
     """
     ending = mock.patch.object(os, "_exit", _exit)  # it ends by this, which would end the test with it
     with contextlib.chdir(directory), ending:
-        done = CliRunner().invoke(
-            whole_app(), [str(word) for word in arguments], env={"COLUMNS": "120", **environment}, prog_name="collab"
-        )
+        try:
+            done = CliRunner().invoke(
+                whole_app(),
+                [str(word) for word in arguments],
+                env={"COLUMNS": "120", **environment},
+                prog_name="collab",
+            )
+        finally:
+            logs.end()  # which else ends with the process
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Ended(done.exit_code, done.stdout, done.stderr)

@@ -6,9 +6,10 @@ import asyncio
 import json
 
 import pytest
+from typer import Typer
 from typer.testing import CliRunner
 
-from collab import chaos, cli, commands
+from collab import chaos, commands
 from collab.agents import server
 from collab.agents.register import DiskRegister
 from collab.chaos import ChaosBench, as_yaml, shrink, trials
@@ -163,10 +164,9 @@ def test_time_from_the_wall_cannot_be_replayed():
 def invoke(tmp_path, *arguments, text=SLOW_LINK):
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    app = cli.app
-    if "chaos" not in {registered.name for registered in app.registered_commands}:
-        app.command(name="chaos")(dict(commands.found())["chaos"])
-    return CliRunner().invoke(app, ["chaos", str(path), *arguments])
+    app = Typer()  # of its own: that of the command line ends the process
+    app.command()(dict(commands.found())["chaos"])
+    return CliRunner().invoke(app, [str(path), *arguments])
 
 
 def test_the_command_tells_how_it_went(tmp_path):

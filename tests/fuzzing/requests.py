@@ -93,6 +93,9 @@ class _Socket(asyncio.Transport):
         self._closing = False
         self._protocol: asyncio.BaseProtocol | None = None
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass  # all is taken at once
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.answer += data
 
