@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from collab import cli
+from collab.deploy import logs
 from collab.deploy.configuration import LABORATORY_INGRESS, Serving, joining, load_server, load_site, serving
 from collab.deploy.limit_settings import LimitSettings
 from collab.deploy.quota import Quota
@@ -148,8 +149,11 @@ def test_the_command_holds_its_store_to_the_quota(folder, monkeypatch):
     monkeypatch.setattr("collab.deploy.store.Store", store)
     config = written(folder, SERVER.replace("../tiny.yaml", "tiny.yaml") + "limits: {disk_per_site: 5 MB}\n")
     (folder / "tiny.yaml").write_text(TEXT)
-    with pytest.raises(SeenError) as seen:
-        cli.serve(config=config)
+    try:
+        with pytest.raises(SeenError) as seen:
+            cli.serve(config=config)
+    finally:
+        logs.end()  # which else ends with the process
     assert seen.value.args == (Quota(site_bytes=5_000_000),)
 
 
