@@ -49,6 +49,18 @@ def make_private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the medium: a new name is safe only once its folder is.
+
+    Raises `OSError`.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class MemoryDisk:
     """A simulated host's disk; gone when the run ends. Raises `OSError` (EIO) while it is `off`."""
 
@@ -126,7 +138,7 @@ class FolderDisk:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        self._sync_folder()
+        sync(self._folder)
 
     def delete(self, key: str) -> None:
         """Forget `key`; does nothing if there is none."""
@@ -141,14 +153,6 @@ class FolderDisk:
 
     def _file(self, key: str) -> Path:
         return self._folder / _name_of(key)
-
-    def _sync_folder(self) -> None:
-        """A new name is safe only once the folder itself is."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _name_of(key: str) -> str:

@@ -112,8 +112,8 @@ class Door:
 
     def shut(self, retry_after_s: float) -> None:
         """Let nobody more in: 503, to be repeated after so many seconds. Who is inside stays."""
-        refused = problem(503, "shutting-down", "the server is being stopped; repeat the request when it is back")
-        self._refusal = Reply(503, refused.message, {RETRY_AFTER: str(math.ceil(retry_after_s))})
+        detail = "the server is being stopped; repeat the request when it is back"
+        self._refusal = problem(503, "shutting-down", detail, {RETRY_AFTER: str(math.ceil(retry_after_s))})
 
     def refusal(self) -> Reply | None:
         """The answer to who comes to a door that is shut; None while it is open."""

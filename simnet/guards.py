@@ -136,8 +136,8 @@ class Guard:
                 403, "used-up", f"this sender has made {limits.requests_in_all} requests, as many as one may in a run"
             )
         if http.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            refused = problem(415, "encoded", "compressed bodies are not taken in; send the body as it is")
-            return Reply(refused.status, refused.message, {"Accept-Encoding": "identity"})
+            detail = "compressed bodies are not taken in; send the body as it is"
+            return problem(415, "encoded", detail, {"Accept-Encoding": "identity"})
         return None
 
     def _too_fast(self, sender: str) -> Reply | None:
@@ -255,8 +255,7 @@ def affordable_connections(wanted: int) -> int:
 
 
 def _later(status: int, code: str, detail: str, wait_s: int) -> Reply:
-    refused = problem(status, code, f"{detail}; come again in {wait_s} s")
-    return Reply(refused.status, refused.message, {RETRY_AFTER: str(wait_s)})
+    return problem(status, code, f"{detail}; come again in {wait_s} s", {RETRY_AFTER: str(wait_s)})
 
 
 def too_many_connections() -> Reply:

@@ -103,7 +103,7 @@ class HttpCarriage(Carriage):
             KIND_HEADER: kinds_in_words(message.kinds),
             "Content-Type": message.content_type,
         }
-        if self._tells_digests and message.body:
+        if self._tells_digests and message.body and not isinstance(message, Part):  # the whole's digest is told before
             sent_headers[DIGEST_HEADER] = content_digest(message.digest)
         try:
             # A redirect would carry the message, or fetch the answer, past the boundary that was just checked.

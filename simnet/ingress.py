@@ -94,10 +94,10 @@ class Ingress:
 
     def refusal(self, error: IdentityError) -> Reply:
         """The answer to a request whose sender is not who it says, or nobody; with 401, what to bring."""
-        reply = problem(error.status, error.code, str(error))
-        if error.status != 401 or self.authenticator is None:
-            return reply
-        return Reply(reply.status, reply.message, {CHALLENGE_HEADER: self.authenticator.challenge})
+        headers = {}
+        if error.status == 401 and self.authenticator is not None:
+            headers[CHALLENGE_HEADER] = self.authenticator.challenge
+        return problem(error.status, error.code, str(error), headers)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from simnet.disk import FolderDisk, make_private_folder
+from simnet.disk import FolderDisk, make_private_folder, sync
 from simnet.spool import Spool, SpooledMessage, SpoolError, SpoolFile
 from simnet.tenancy import Message
 from simnet.uploads import Outcome, PartialBody, Upload
@@ -315,9 +315,5 @@ def _hash_of(path: Path) -> Any:
 
 def _sync(path: Path) -> None:
     """Have the bytes of a file on the medium, and its name."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(path)
+    sync(path.parent)

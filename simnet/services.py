@@ -65,10 +65,10 @@ class Reply:
             return ""
 
 
-def problem(status: int, code: str, detail: str) -> Reply:
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Reply:
     """A reply that refuses a request and says why (RFC 9457): `code` for programs, `detail` for people."""
     body = json.dumps({"type": _PROBLEM_URN + code, "status": status, "detail": detail}).encode()
-    return Reply(status, Message(body, content_type=PROBLEM_TYPE))
+    return Reply(status, Message(body, content_type=PROBLEM_TYPE), headers or {})
 
 
 def too_large(limit_bytes: int) -> Reply:
@@ -96,8 +96,7 @@ def as_refusal(reply: Reply) -> Reply | None:
 def boundary_problem(refusal: BoundaryError) -> Reply:
     """The reply to a message that a boundary does not let in: 403, or 429 with Retry-After if it may come later."""
     if isinstance(refusal, RateError):
-        headers = {RETRY_AFTER: str(math.ceil(refusal.retry_after_s))}
-        return Reply(429, problem(429, "rate", str(refusal)).message, headers)
+        return problem(429, "rate", str(refusal), {RETRY_AFTER: str(math.ceil(refusal.retry_after_s))})
     return problem(403, "boundary", str(refusal))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from collab.errors import StoreError
-from simnet.disk import make_private_folder
+from simnet.disk import make_private_folder, sync
 from simnet.spool import SpoolFile
 
 
@@ -39,7 +38,7 @@ class Payloads:
             if is_first:
                 file.settle(path)
             try:
-                sync_folder(path.parent)
+                sync(path.parent)
                 yield
             except BaseException:
                 if is_first:
@@ -67,14 +66,5 @@ class Payloads:
         """Make a folder whose name is safe, too."""
         if not folder.is_dir():
             make_private_folder(folder)
-            sync_folder(folder.parent)
-            sync_folder(folder.parent.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is safe only once the folder itself is. Raises `OSError`."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(folder.parent)
+            sync(folder.parent.parent)

@@ -32,14 +32,14 @@ from typing import Any
 
 from collab.agents.register import Opened
 from collab.deploy.kept_ledger import KeptLedger
-from collab.deploy.payloads import Payloads, sync_folder
+from collab.deploy.payloads import Payloads
 from collab.deploy.quota import Quota
 from collab.deploy.schema import NewerStoreError, migrate
 from collab.deploy.shutdown import Terminated
 from collab.errors import StoppedError, StoreError, TooFewUploadsError
 from collab.process import give_back_memory
 from simnet import Message
-from simnet.disk import make_private_folder
+from simnet.disk import make_private_folder, sync
 from simnet.ledger import Ledger, LedgerEntry
 from simnet.spool import Spool, SpooledMessage, mapped
 
@@ -85,7 +85,7 @@ class Store:
             folder.parent.mkdir(parents=True, exist_ok=True)
             make_private_folder(folder)
             (folder / "register.sqlite").touch(mode=0o600)  # what SQLite puts beside it has the same permissions
-            sync_folder(folder.parent)
+            sync(folder.parent)
             self._held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"{folder} cannot be the store: {error.strerror}; choose another --store") from error
@@ -166,7 +166,7 @@ class Store:
         # The register first: killed in between, payloads without rows are swept, rows without payloads are a loss.
         for file in sorted(self.folder.glob("register.sqlite*")):
             file.unlink()
-        sync_folder(self.folder)
+        sync(self.folder)
         for name in ("payloads", "incoming"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "lock").unlink()

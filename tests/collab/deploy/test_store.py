@@ -191,7 +191,7 @@ def test_a_body_is_back_where_it_came_if_its_row_cannot_be_written(store, monkey
         asyncio.run(store.accept("task-1", "client-1", Message(b"body")))
         store.take_back("task-1", "client-1")
         next((store.folder / "payloads").glob("*/*")).unlink()  # but its folder is there
-        monkeypatch.setattr("collab.deploy.payloads.sync_folder", full)
+        monkeypatch.setattr("collab.deploy.payloads.sync", full)
     with pytest.raises(OSError, match="database is locked" if failing == "commit" else "No space left"):
         asyncio.run(attempt())
     monkeypatch.undo()
