@@ -18,8 +18,7 @@ from collab.deploy.tls import client_context
 from tests.collab.deploy.test_metrics import samples
 from tests.collab.deploy.test_probes import ask
 from tests.collab.test_cli import collab, command, environment
-from tests.collab.test_run import TEXT
-from tests.collab.test_serving_with_identity import SERVER, site
+from tests.collab.test_serving_with_identity import SERVER, deployed, site
 
 FORGED = "eyJhbGciOiJFZERTQSJ9.Zm9yZ2Vk.Zm9yZ2Vk"
 MARK = b"a body that nobody may find in a log"
@@ -71,19 +70,7 @@ class Process:
 
 @pytest.fixture
 def here(tmp_path):
-    text = TEXT.replace("clients: 4", "clients: 2").replace("baselines:", "baselines: []\nunused:")
-    (tmp_path / "tiny.yaml").write_text(re.sub(r"unused:.*\n", "", text))
-    (tmp_path / "server.yaml").write_text(SERVER.replace("null", "{port: 0}") + "log: {level: debug}\nstore: kept\n")
-    (tmp_path / "revoked.txt").write_text("")
-    for arguments in (
-        ["certs", "make", "tiny.yaml", "--into", "keys", "--host", "127.0.0.1"],
-        ["tokens", "make-key", "--into", "keys"],
-        ["tokens", "issue", "client-1", "--tenant", "sites", "--audience", "tiny", "--key", "keys/tokens.key",
-         "--into", "client-1.token"],
-    ):  # fmt: skip
-        done = collab(tmp_path, *arguments)
-        assert done.returncode == 0, done.stderr
-    return tmp_path
+    return deployed(tmp_path, SERVER.replace("null", "{port: 0}") + "log: {level: debug}\nstore: kept\n")
 
 
 @pytest.fixture

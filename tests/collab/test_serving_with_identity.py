@@ -21,21 +21,26 @@ metrics: null
 """
 
 
-@pytest.fixture
-def here(tmp_path):
+def deployed(folder, server):
+    """A folder with all that a server and two sites need: `server` is the configuration, client-1 has a token."""
     text = TEXT.replace("clients: 4", "clients: 2").replace("baselines:", "baselines: []\nunused:")
-    (tmp_path / "tiny.yaml").write_text(re.sub(r"unused:.*\n", "", text))
-    (tmp_path / "server.yaml").write_text(SERVER)
-    (tmp_path / "revoked.txt").write_text("")
+    (folder / "tiny.yaml").write_text(re.sub(r"unused:.*\n", "", text))
+    (folder / "server.yaml").write_text(server)
+    (folder / "revoked.txt").write_text("")
     for arguments in (
         ["certs", "make", "tiny.yaml", "--into", "keys", "--host", "127.0.0.1"],
         ["tokens", "make-key", "--into", "keys"],
         ["tokens", "issue", "client-1", "--tenant", "sites", "--audience", "tiny", "--key", "keys/tokens.key",
          "--into", "client-1.token"],
     ):  # fmt: skip
-        done = collab(tmp_path, *arguments)
+        done = collab(folder, *arguments)
         assert done.returncode == 0, done.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path):
+    return deployed(tmp_path, SERVER)
 
 
 def site(here, name, url, proof):
