@@ -31,7 +31,6 @@ class Payloads:
         have the same body: then the file that is there stays, whatever happens. Raises `OSError`.
         """
         path = self.place(digest)
-        self._make_folder(path.parent)
         file.sync()
         with self._placing:
             is_first = not path.exists()
@@ -47,6 +46,13 @@ class Payloads:
             if not is_first:
                 file.settle(path)
 
+    def make_folders(self) -> None:
+        """Make all folders, with names that are safe, before there is a body that waits for one. Raises `OSError`."""
+        for first_digits in range(256):
+            make_private_folder(self.folder / f"{first_digits:02x}")
+        sync(self.folder)
+        sync(self.folder.parent)
+
     def sweep(self, wanted: Mapping[str, int]) -> None:
         """Delete what no row refers to, where rows want these: digest -> bytes.
 
@@ -61,10 +67,3 @@ class Payloads:
                 )
         for digest in found.keys() - wanted.keys():
             found[digest].unlink()
-
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder whose name is safe, too."""
-        if not folder.is_dir():
-            make_private_folder(folder)
-            sync(folder.parent)
-            sync(folder.parent.parent)

@@ -149,6 +149,10 @@ class Store:
     def _sweep(self) -> None:
         self.spool.clear()
         self._payloads.sweep(dict(self._database.execute("SELECT digest, size_bytes FROM uploads")))
+        try:
+            self._payloads.make_folders()
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be the store: {error.strerror}; choose another --store") from error
 
     def close(self) -> None:
         """Write what is left of the ledger, and let go of the folder; where nothing is to go on, delete it."""

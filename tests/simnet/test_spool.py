@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,6 +160,17 @@ def test_a_write_that_fails_says_why(tmp_path, monkeypatch):
     file._file = Full()
     with pytest.raises(SpoolError, match="No space left on device"):
         file.write(b"x")
+
+
+def test_a_long_body_is_on_its_way_to_the_medium_before_its_end(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr("os.posix_fadvise", lambda _file, start, size, advice: begun.append((start, size, advice)))
+    file = Spool(tmp_path).open()
+    for _ in range(7):
+        file.write(bytes(400_000))
+    advice = os.POSIX_FADV_DONTNEED
+    assert begun == [(0, 1_200_000, advice), (1_200_000, 1_200_000, advice)]
+    file.discard()
 
 
 def test_the_view_of_a_body_is_one_while_it_is_held(tmp_path):
