@@ -1,28 +1,27 @@
-"""Where the bodies of unfinished uploads are: in memory, or in a folder, where they outlast the process.
+"""Where uploads that have begun are in a folder: they outlast the process. On a host's disk: `simnet.disk_bodies`.
 
     PARTIAL/bodies/IDENTITY         what has come of a body
     PARTIAL/bodies/IDENTITY.OFFSET  empty: what has come from there on counts only when its part is whole
     PARTIAL/records/k-IDENTITY      whose it is, as JSON; once the upload is finished also how it ended
 
 A record names a body that is there, or an end; whatever else a process that was killed has left is deleted when the
-next one opens the folder. A body is hashed as it comes, and anew after a restart. Not modelled: in virtual time, what
-is in memory is gone when its host crashes.
+next one opens the folder. A body is hashed as it comes, and anew after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from simnet.disk import FolderDisk, make_private_folder, sync
+from simnet.disk import FolderDisk, MemoryDisk, make_private_folder, sync
+from simnet.disk_bodies import DiskBody
 from simnet.spool import Spool, SpooledMessage, SpoolError, SpoolFile
 from simnet.tenancy import Message
-from simnet.uploads import Outcome, PartialBody, Upload
+from simnet.uploads import PartialBody, Upload
 
 _READ_BYTES = 1024 * 1024
 
@@ -41,70 +40,6 @@ class PartialBodies(Protocol):
 
     def drop(self, upload: Upload) -> None:
         """Forget an upload, with its body."""
-
-
-class MemoryBody:
-    """A body in memory."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self.size_bytes = 0
-
-    async def open(self) -> None:
-        """Nothing to do."""
-
-    def write(self, piece: bytes) -> None:
-        """Add what came next."""
-        self._pieces.append(piece)
-        self.size_bytes += len(piece)
-
-    def mark(self, *, whole: bool = False) -> Callable[[], None]:
-        """What takes back all that is written from now on."""
-        count, size_bytes = len(self._pieces), self.size_bytes
-
-        def undo() -> None:
-            del self._pieces[count:]
-            self.size_bytes = size_bytes
-
-        return undo
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-    async def sync(self) -> None:
-        """Nothing to do: memory does not outlast its process."""
-
-    async def message(self, kinds: frozenset[str], content_type: str) -> Message:
-        """The body, whole, as a message."""
-        self._pieces = [b"".join(self._pieces)]  # not twice in memory
-        return Message(self._pieces[0], kinds, content_type)
-
-    def release(self) -> bool:
-        """True: it is here until it is dropped."""
-        return True
-
-    def drop(self) -> None:
-        """Forget it."""
-        self._pieces.clear()
-
-
-class MemoryBodies:
-    """Uploads in memory, as long as the service lives."""
-
-    def new_body(self, identity: str, length_bytes: int) -> PartialBody:
-        """An empty body."""
-        return MemoryBody()
-
-    def left(self, kept_s: float) -> Iterator[Upload]:
-        """Nothing."""
-        return iter(())
-
-    async def keep(self, upload: Upload) -> None:
-        """Nothing to do."""
-
-    def drop(self, upload: Upload) -> None:
-        """Forget the body."""
-        upload.body.drop()
 
 
 class _PartialFile(SpoolFile):
@@ -270,34 +205,18 @@ class FolderBodies:
         """An upload by its record; None if that cannot be read, or its body is gone without an outcome."""
         path = self._bodies / identity
         try:
-            record = json.loads(self._records.read(identity))
-            outcome = None if record["outcome"] is None else Outcome(**record["outcome"])
-            body: PartialBody = MemoryBody() if outcome is not None else FileBody(self._spool, path)
-            expires_unix_s = float(record["expires_unix_s"])
-            if outcome is None:  # it was kept anew with every part, without a new record
-                expires_unix_s = max(expires_unix_s, path.stat().st_mtime + kept_s)
-            return Upload(
-                identity, str(record["sender"]), str(record["path"]), frozenset(record["kinds"]),
-                str(record["content_type"]), int(record["length_bytes"]), str(record["metadata"]), expires_unix_s, body,
-                outcome,
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError, FileNotFoundError):
+            upload = Upload.recorded(identity, self._records.read(identity), DiskBody(MemoryDisk(), identity))
+            if upload.outcome is None:
+                upload.body = FileBody(self._spool, path)
+                # It was kept anew with every part, without a new record.
+                upload.expires_unix_s = max(upload.expires_unix_s, path.stat().st_mtime + kept_s)
+        except (KeyError, ValueError, FileNotFoundError):
             return None
+        return upload
 
     async def keep(self, upload: Upload) -> None:
         """Have the upload's record on the medium. Raises `OSError`."""
-        outcome = upload.outcome
-        record = {
-            "sender": upload.sender,
-            "path": upload.path,
-            "kinds": sorted(upload.kinds),
-            "content_type": upload.content_type,
-            "length_bytes": upload.length_bytes,
-            "metadata": upload.metadata,
-            "expires_unix_s": upload.expires_unix_s,
-            "outcome": outcome and {"status": outcome.status, "code": outcome.code, "detail": outcome.detail},
-        }
-        await asyncio.to_thread(self._records.write, upload.identity, json.dumps(record).encode())
+        await asyncio.to_thread(self._records.write, upload.identity, upload.record())
 
     def drop(self, upload: Upload) -> None:
         """Delete record and body. Raises `OSError`."""

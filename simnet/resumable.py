@@ -26,9 +26,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from simnet.disk import Disk
+from simnet.disk_bodies import DiskBodies
 from simnet.held_uploads import HeldUploads, expiry_of
 from simnet.part_operations import operations_of_parts
-from simnet.partial_bodies import FolderBodies, MemoryBodies, PartialBodies
+from simnet.partial_bodies import FolderBodies, PartialBodies
 from simnet.services import Reply, Request, Route, no_room, problem, too_large
 from simnet.spool import SpoolError
 from simnet.tenancy import Message
@@ -59,6 +61,10 @@ _METHODS = ("OPTIONS", "HEAD", "PATCH", "DELETE", "POST")  # of an upload
 
 class Surroundings(Protocol):
     """What uploads need of the host that serves them."""
+
+    @property
+    def disk(self) -> Disk:
+        """What the host keeps when it crashes."""
 
     def unix_s(self) -> float:
         """Seconds since 1970; in virtual time, since the start of the run."""
@@ -93,7 +99,11 @@ class Uploads:
         self._ask = ask
         self._record = record
         self._limit_bytes = limit_bytes
-        self._bodies: PartialBodies = MemoryBodies() if route.spool is None else FolderBodies(route.spool)
+        self._bodies: PartialBodies = (
+            DiskBodies(host.disk, f"incoming{route.path}", host.unix_s)
+            if route.spool is None
+            else FolderBodies(route.spool)
+        )
         self._held = HeldUploads(self._bodies, host.unix_s, kept_s=route.kept_s, limit_bytes=limit_bytes)
 
     async def answer(self, part: PartRequest) -> Reply:

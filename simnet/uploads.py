@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -91,6 +92,35 @@ class Upload:
     outcome: Outcome | None = None
     busy: Busy | None = None
     """Who is at it now."""
+
+    def record(self) -> bytes:
+        """What is to be kept of it beside the body, as JSON."""
+        outcome = self.outcome
+        record = {
+            "sender": self.sender,
+            "path": self.path,
+            "kinds": sorted(self.kinds),
+            "content_type": self.content_type,
+            "length_bytes": self.length_bytes,
+            "metadata": self.metadata,
+            "expires_unix_s": self.expires_unix_s,
+            "outcome": outcome and {"status": outcome.status, "code": outcome.code, "detail": outcome.detail},
+        }
+        return json.dumps(record).encode()
+
+    @classmethod
+    def recorded(cls, identity: str, data: bytes, body: PartialBody) -> Upload:
+        """The upload of a record. Raises `ValueError` if that cannot be read."""
+        try:
+            record = json.loads(data)
+            outcome = None if record["outcome"] is None else Outcome(**record["outcome"])
+            return cls(
+                identity, str(record["sender"]), str(record["path"]), frozenset(record["kinds"]),
+                str(record["content_type"]), int(record["length_bytes"]), str(record["metadata"]),
+                float(record["expires_unix_s"]), body, outcome,
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no record of an upload: {error!r}") from error
 
     @property
     def offset(self) -> int:

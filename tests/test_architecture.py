@@ -68,6 +68,7 @@ SIMNET = [
     "ingress",
     "sessions",
     "uploads",
+    "disk_bodies",
     "partial_bodies",
     "tus",
     "held_uploads",

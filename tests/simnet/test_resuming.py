@@ -224,27 +224,76 @@ def test_a_site_that_crashes_goes_on_where_it_was(make_network):
     assert first_bytes > 500_000
 
 
-def test_a_server_that_has_forgotten_gets_the_message_anew(make_network):
-    network = make_network(access=LinkSpec(1e6, 0.01))
-    network.faults.schedule([Planned(5.0, HostCrash("server"), 20.0)])
-    heard = []
+def served_with_crashes(network, *crashes, attempts=30):
+    """A message to a server that crashes at such times, for 20 s each: (what it heard, the reply, its disk)."""
+    network.faults.schedule([Planned(at_s, HostCrash("server"), 20.0) for at_s in crashes])
+    server, heard = network.host("server"), []
 
     async def take(request):
         heard.append(bytes(request.message.body))
         return Reply(201)
 
     async def serve():
-        await network.host("server").serve([Route("PUT", "/things/{name}", take, resumable=True)])
+        await server.serve([Route("PUT", "/things/{name}", take, resumable=True)])
         await asyncio.Event().wait()
 
     async def main():
-        client = network.host("client-0")
-        network.host("server").boot(serve)
+        server.boot(serve)
+        await asyncio.sleep(0.1)
+        return await network.host("client-0").start(send(network.host("client-0"), attempts=attempts))
+
+    return heard, network.run(main), server.disk
+
+
+@pytest.mark.parametrize("carriage", ["http", "sized"])
+def test_a_server_that_crashes_has_what_had_come(carriage):
+    """1 Mbit/s from 0.1 s on: after 5 s nine pieces of 64 KiB are there, after 25 s the other bytes are asked for."""
+    network = simulated(carriage)
+    heard, reply, disk = served_with_crashes(network, 5.0)
+    assert (heard, reply.status) == ([BODY], 204)
+    assert parts(network) == [(0, 9 * PIECE_BYTES), (9 * PIECE_BYTES, len(BODY) - 9 * PIECE_BYTES)]
+    assert [key for key in disk.keys("") if "/body/" in key] == []  # the record says how it ended
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0.11, 100.0), max_size=4))
+def test_whenever_a_server_crashes_the_message_arrives_whole_and_no_byte_twice(crashes):
+    network = simulated()
+    heard, reply, _ = served_with_crashes(network, *crashes, attempts=200)
+    assert reply.status == 204
+    assert set(heard) == {BODY}
+    offset = 0
+    for begins_at, came_bytes in parts(network):
+        assert begins_at == offset
+        offset += came_bytes
+    assert offset == len(BODY)
+
+
+def test_a_server_whose_disk_was_replaced_gets_the_message_anew():
+    network = simulated()
+    network.faults.schedule([Planned(5.0, HostCrash("server"), 20.0)])
+
+    async def main():
+        server, client = network.host("server"), network.host("client-0")
+
+        async def take(request):
+            heard.append(bytes(request.message.body))
+            return Reply(201)
+
+        async def serve():
+            for key in server.disk.keys(""):
+                server.disk.delete(key)
+            await server.serve([Route("PUT", "/things/{name}", take, resumable=True)])
+            await asyncio.Event().wait()
+
+        server.boot(serve)
         await asyncio.sleep(0.1)
         return await client.start(send(client))
 
+    heard = []
     assert network.run(main).status == 204
     assert heard == [BODY]
+    assert [begins_at for begins_at, _ in parts(network)] == [0, 0]
 
 
 def test_after_trouble_of_the_service_no_byte_goes_again():
