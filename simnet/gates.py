@@ -1,4 +1,4 @@
-"""What stands between a listening socket and aiohttp: a gate for each connection, which a `Guard` counts.
+"""What stands between where a service listens and aiohttp: a gate for each connection, which a `Guard` counts.
 
 A gate ends connections that are too many, that do not get through the TLS handshake in time, on which the head of a
 request does not come, or on which an answer is not taken. It knows from the handlers (`answering`) when a head is
@@ -22,6 +22,7 @@ from aiohttp import web
 
 from simnet.guards import Guard, Standing, network_of, too_many_connections
 from simnet.services import RETRY_AFTER, Reply, problem
+from simnet.transport import StreamTransport
 
 _BACKLOG = 1024
 _FAREWELL_S = 1.0
@@ -258,7 +259,8 @@ class Gate(asyncio.Protocol):
 
     def _look_at_answer(self, before_bytes: int) -> None:
         on_the_way_bytes = self._unsent_bytes() + self._unacknowledged_bytes()
-        if before_bytes - on_the_way_bytes < self._limits.least_bytes and self._raw is not None:
+        moving = isinstance(self._raw, StreamTransport) and self._raw.is_moving(here=False)
+        if before_bytes - on_the_way_bytes < self._limits.least_bytes and not moving and self._raw is not None:
             self._raw.abort()
         else:
             self._watch_answer(on_the_way_bytes)

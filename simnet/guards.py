@@ -1,8 +1,10 @@
-"""What a service on real sockets does not put up with: too many requests, too many connections, what never ends.
+"""What a service does not put up with, in both worlds: too many requests, too many connections, what never ends.
 
 A `Guard` counts for one process. Requests are counted, and bodies timed, where they are served; connections are
 counted, and heads timed, in front of that (`simnet.gates`). A refusal is problem details (RFC 9457), says what to do,
 and is written down nowhere: it must not fill the memory of a server.
+
+Not modelled in virtual time: that a link itself is too slow. While a piece (`simnet.pieces`) is on its way, it moves.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from aiohttp import web
 
 from simnet.limits import US_PER_S, Rate, TokenBucket
 from simnet.services import RETRY_AFTER, Reply, problem
+from simnet.transport import StreamTransport
 
 Standing = Literal["in", "told", "dropped"]
 """Of a new connection: let in; let in to be told that there are too many; or not worth a word."""
@@ -83,7 +86,6 @@ class Guard:
         self.on_failed_handshake: Callable[[str | None, str], None] = lambda _address, _reason: None
         """Hears of a connection without TLS that will do: the address, and why."""
         self._open = 0
-        self._most_connections = affordable_connections(limits.connections)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -169,16 +171,16 @@ class Guard:
         So only reading ends; what is done with a body that is whole is never interrupted.
         """
         content, limits, loop = http.content, self.limits, asyncio.get_running_loop()
-        had_bytes = content.total_bytes
+        had_bytes = _come_bytes(http)
         timer: asyncio.TimerHandle | None = None
 
         def look() -> None:
             nonlocal had_bytes, timer
             if content.is_eof():
                 return
-            came_bytes, had_bytes = content.total_bytes - had_bytes, content.total_bytes
-            waiting = http.transport is not None and http.transport.is_reading()
-            if waiting and came_bytes < limits.least_bytes:
+            now_bytes = _come_bytes(http)
+            came_bytes, had_bytes = now_bytes - had_bytes, now_bytes
+            if came_bytes < limits.least_bytes and _waits(http.transport):
                 content.set_exception(
                     SlowBodyError(
                         f"a body must come with {limits.least_bps:g} bit/s at the least; in {limits.window_s:g} s "
@@ -205,13 +207,13 @@ class Guard:
 
     def admits(self, place: str) -> Standing:
         """How a new connection from a place (`network_of`) is treated; unless it is dropped it counts until `left`."""
-        if self._open >= self._most_connections + TOLD_AT_ONCE:
+        if self._open >= self.limits.connections + TOLD_AT_ONCE:
             self.turned_away["too-many"] += 1
             return "dropped"
         of_one = self._connections[place]
         self._connections[place] += 1
         self._open += 1
-        fits = self._open <= self._most_connections and of_one < self.limits.connections_per_address
+        fits = self._open <= self.limits.connections and of_one < self.limits.connections_per_address
         self.turned_away["too-many"] += not fits
         if not fits and of_one >= self.limits.connections_per_address + TOLD_AT_ONCE:
             self.left(place)
@@ -224,6 +226,19 @@ class Guard:
         self._connections[place] -= 1
         if not self._connections[place]:
             del self._connections[place]
+
+
+def _come_bytes(http: web.Request) -> int:
+    """How much of a body is here; in virtual time, part of it may be held back from the program."""
+    held_bytes = http.transport.held_bytes if isinstance(http.transport, StreamTransport) else 0
+    return http.content.total_bytes + held_bytes
+
+
+def _waits(transport: asyncio.Transport | None) -> bool:
+    """Whether it is the other end that nothing comes from."""
+    if isinstance(transport, StreamTransport) and transport.is_moving(here=True):
+        return False
+    return transport is not None and transport.is_reading()
 
 
 def is_idle(method: str, body_bytes: int, reply: Reply) -> bool:

@@ -23,7 +23,6 @@ from simnet.disk import Disk
 from simnet.energy import HostEnergy, TimeSheet, host_energy
 from simnet.errors import SimnetError
 from simnet.executors import Executor
-from simnet.http import HttpCarriage
 from simnet.loop import current_host
 from simnet.services import Reply, Route
 from simnet.sessions import new_session
@@ -192,9 +191,9 @@ class Network(abc.ABC):
             self._hosts[name] = Host(name, self)
         return self._hosts[name]
 
+    @abc.abstractmethod
     def carriage_of(self, host: Host) -> Carriage:
         """What is to carry a host's messages."""
-        return HttpCarriage(host, self.boundaries, self.trace)
 
     @abc.abstractmethod
     def run(self, main: Callable[[], Awaitable[T]]) -> T:

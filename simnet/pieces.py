@@ -8,6 +8,7 @@ the rest.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sized
 from typing import Any
 
@@ -114,3 +115,17 @@ def as_bytes(piece: Any) -> bytes:
         _copied_bytes += len(piece)
         return piece.whole[piece.start : piece.stop]
     return bytes(piece)
+
+
+def hand_over(protocol: Any, piece: Piece) -> None:
+    """Give a protocol what has arrived for it."""
+    if not isinstance(protocol, asyncio.BufferedProtocol):
+        protocol.data_received(as_bytes(piece))
+        return
+    rest = memoryview(as_bytes(piece))
+    while rest:
+        buffer = memoryview(protocol.get_buffer(len(rest)))
+        size = min(len(buffer), len(rest))
+        buffer[:size] = rest[:size]
+        protocol.buffer_updated(size)
+        rest = rest[size:]

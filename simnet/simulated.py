@@ -19,6 +19,9 @@ from simnet.errors import SimnetError
 from simnet.executors import Executor, InlineExecutor, ThreadExecutor
 from simnet.faults import Faults
 from simnet.flows import Flows
+from simnet.guards import Limits
+from simnet.http import HttpCarriage
+from simnet.ingress import Ingress
 from simnet.loop import VirtualLoop
 from simnet.network import SERVICE_PORT, Host, Network, ProgramFactory
 from simnet.power import Power
@@ -51,7 +54,8 @@ class SimulatedNetwork(Network):
     """A network in virtual time.
 
     `carriage` is how messages get to services: "http" sends real bytes through aiohttp; "sized" hands messages over in
-    the time that their bytes would take, for thousands of clients with megabytes each (`simnet.sized`).
+    the time that their bytes would take, for thousands of clients with megabytes each (`simnet.sized`). `limits` bound
+    what senders may ask of a service (`simnet.guards`), with "http"; without them, anything.
 
     Example:
         >>> import asyncio
@@ -73,13 +77,17 @@ class SimulatedNetwork(Network):
         seed: int = 0,
         tcp: Tcp | None = None,
         carriage: CarriageName = "http",
+        limits: Limits | None = None,
         **options: Any,
     ) -> None:
         super().__init__(topology, **options)
         if carriage not in get_args(CarriageName):
             raise SimnetError(f"carriage is {carriage!r}, expected {' or '.join(get_args(CarriageName))}")
+        if limits is not None and carriage != "http":
+            raise SimnetError("limits are of requests and connections, which messages that go by size do without")
         self.seed = seed
         self._carriage_name = carriage
+        self._ingress = Ingress(limits=limits)
         self._services: dict[str, Service] = {}
         if isinstance(self._executor, ThreadExecutor):
             raise SimnetError("threads race the virtual clock: take an executor that works inline")
@@ -122,7 +130,7 @@ class SimulatedNetwork(Network):
     def carriage_of(self, host: Host) -> Carriage:
         """What is to carry a host's messages: real bytes, or their sizes."""
         if self._carriage_name == "http":
-            return super().carriage_of(host)
+            return HttpCarriage(host, self.boundaries, self.trace, ingress=self._ingress)
         return SizedCarriage(host, self.boundaries, self.trace, self.streams, self._services)
 
     def now(self) -> float:

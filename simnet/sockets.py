@@ -14,6 +14,7 @@ import time
 from asyncio import selector_events
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from simnet.devices import Job
 from simnet.disk import Disk, FolderDisk, MemoryDisk
 from simnet.errors import BoundaryError, SimnetError, UnreachableError
 from simnet.executors import Executor, ThreadExecutor
+from simnet.guards import Limits, affordable_connections
 from simnet.http import HttpCarriage
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.network import Host, Network, ProgramFactory
@@ -63,7 +65,7 @@ class SocketNetwork(Network):
         if carriage != "http":
             raise SimnetError(f"carriage is {carriage!r}: what crosses real sockets are bytes, so it must be http")
         self.boundaries.is_here = self._hosts.__contains__
-        self._ingress = ingress
+        self._ingress = ingress if ingress.limits is None else _affordable(ingress, ingress.limits)
         self._egress = egress
         self._disk_folder = disk_folder
         self._disks: dict[str, Disk] = {}
@@ -211,3 +213,8 @@ class _BoundaryConnector(aiohttp.TCPConnector):
         if reason is not None:
             raise aiohttp.ClientConnectorError(req.connection_key, BoundaryError(errno.EACCES, reason))
         return await super().connect(req, traces, timeout)
+
+
+def _affordable(ingress: Ingress, limits: Limits) -> Ingress:
+    """With no more connections than this process may have open."""
+    return replace(ingress, limits=replace(limits, connections=affordable_connections(limits.connections)))

@@ -18,7 +18,7 @@ from simnet.clock import Alarm
 from simnet.judged import JudgedFlow, no_answer
 from simnet.loop import Address, ProtocolFactory, VirtualLoop
 from simnet.outages import RETRANSMISSION_TIMEOUT_S
-from simnet.pieces import Inbox, Piece, as_bytes, cut, frozen, size_of
+from simnet.pieces import Inbox, Piece, cut, frozen, hand_over, size_of
 
 RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 HIGH_WATER_BYTES = 64 * 1024
@@ -149,6 +149,16 @@ class StreamTransport(asyncio.Transport):
             0 if end is None else end._in_flight_bytes + sum(map(size_of, end._waiting)) for end in (self, self._peer)
         )
         return going, coming
+
+    @property
+    def held_bytes(self) -> int:
+        """What has arrived here and was not handed to the program yet."""
+        return self._inbox.size_bytes
+
+    def is_moving(self, *, here: bool) -> bool:
+        """Whether something is on its way from this end, or `here` to it, on a path that is not cut."""
+        sender = self._peer if here else self
+        return sender is not None and not sender._cut and bool(sender._sending or sender._on_wire)
 
     # -- asyncio.ReadTransport -------------------------------------------------------------------
 
@@ -335,17 +345,7 @@ class StreamTransport(asyncio.Transport):
         return False
 
     def _data_received(self, piece: Any) -> None:
-        protocol = self._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            rest = memoryview(as_bytes(piece))
-            while rest:
-                buffer = memoryview(protocol.get_buffer(len(rest)))
-                size = min(len(buffer), len(rest))
-                buffer[:size] = rest[:size]
-                protocol.buffer_updated(size)
-                rest = rest[size:]
-        else:
-            protocol.data_received(as_bytes(piece))  # type: ignore[attr-defined]
+        hand_over(self._protocol, piece)
 
     # -- ending ----------------------------------------------------------------------------------
 
