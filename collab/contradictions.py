@@ -33,6 +33,9 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
     yield from _waiting_contradictions(scenario)
+    if scenario.limits is not None and scenario.network.carriage == "sized":
+        message = "they bound requests and connections, and messages that go by size make none; use carriage: http"
+        yield ("limits",), message, ScenarioError
     yield from _threshold_contradictions(scenario)
     yield from _group_contradictions(scenario)
     yield from _tile_contradictions(scenario)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,7 @@ from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
 from simnet.errors import PortInUseError, SimnetError
 from simnet.executors import Executor
+from simnet.ingress import OPEN_INGRESS
 
 GALLERY_SITES = 8  # sites whose own images are kept for the report
 _ENVELOPE_SLACK_BYTES = 64 * 1024
@@ -262,7 +263,8 @@ def sites_of(scenario: Scenario, settings: Any, material: Material, device: Devi
 def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, **options: Any) -> Network:
     """The network of a scenario for `sites`, whose data this process sees; `options` go to its class.
 
-    Raises `ScenarioError` for faults on real sockets.
+    Where names are believed, the scenario's limits come before those of an `ingress`. Raises `ScenarioError` for faults
+    on real sockets.
     """
     tenant_of = scenario.tenant_of()
     boundaries = Boundaries(
@@ -272,10 +274,19 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         budgets=scenario.budget_bytes(),
     )
     topology = scenario.topology()
+    limits = None if scenario.limits is None else scenario.limits.limits()
     if real:
         check_real(scenario)
+        ingress = options.pop("ingress", OPEN_INGRESS)
+        if limits is not None and ingress.authenticator is None:
+            ingress = replace(ingress, limits=limits)
         return SocketNetwork(
-            topology, boundaries=boundaries, devices=scenario.device_of(), radios=scenario.radio_of(), **options
+            topology,
+            ingress=ingress,
+            boundaries=boundaries,
+            devices=scenario.device_of(),
+            radios=scenario.radio_of(),
+            **options,
         )
     network = SimulatedNetwork(
         topology,
@@ -286,6 +297,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         devices=scenario.device_of(),
         radios=scenario.radio_of(),
         timing=scenario.compute.timing(),
+        limits=limits,
         **options,
     )
     network.faults.schedule(plan_of(scenario.faults))

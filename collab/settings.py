@@ -24,6 +24,7 @@ from collab.document import PlacedError, merged
 from collab.engines import EngineName
 from collab.evaluation_settings import EvaluationSettings
 from collab.fault_settings import AnyFault
+from collab.limit_settings import RequestLimits
 from collab.methods import MethodSettings
 from collab.network_settings import NetworkSettings, Settings
 from collab.quantities import Duration, Size
@@ -170,6 +171,11 @@ class Scenario(Settings):
         None,
         description="how a site sends its upload: in a single request, or in parts that go on after a break; single if "
         "not given",
+    )
+    limits: RequestLimits | None = Field(
+        None,
+        description="what the server does not put up with, on a simulated network or laboratory sockets: too many "
+        "requests or connections, heads, bodies and answers that do not come",
     )
     faults: tuple[AnyFault, ...] = Field((), description="what goes wrong; on a simulated network only")
     compute: ComputeSettings = Field(

@@ -130,6 +130,7 @@ COLLAB = [
     "evaluation",
     "judging",
     "waiting_settings",
+    "limit_settings",
     "agents",
     "link_settings",
     "network_settings",
