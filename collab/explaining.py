@@ -274,6 +274,12 @@ def _network_sentences(scenario: Scenario) -> Iterator[str]:
         yield "The capacity of a link changes with time (its schedule); the times below are told without."
     if scenario.sends_in_parts:
         yield "Uploads go in parts: what is there when a connection breaks need not be sent again."
+    if scenario.limits is not None:
+        yield (
+            f"The server refuses more than {scenario.limits.requests_per_s:,} requests a second of one site "
+            f"({scenario.limits.request_burst:,} after a rest), among other limits. Who is refused comes again; the "
+            "times below are told without."
+        )
     if scenario.faults:
         number = len(scenario.faults)
         yield f"{number} fault{'' if number == 1 else 's'} will strike; the times below are told without."

@@ -216,3 +216,9 @@ def test_uploads_in_parts_are_told():
         for changes in ([], ["uploads=single"], ["uploads=resumable"])
     ]
     assert [says in sentences for sentences in told] == [False, False, True]
+
+
+def test_limits_are_told():
+    chosen = scenario.load(SCENARIOS / "quickstart.yaml", ["limits={requests_per_s: 2, request_burst: 1000}"])
+    says = "The server refuses more than 2 requests a second of one site (1,000 after a rest), among other limits."
+    assert any(sentence.startswith(says) for sentence in explain(chosen).sections["The network"])
