@@ -15,17 +15,17 @@ from collab.errors import OutOfMemoryError, RunFailedError, WorkerLostError
 from tests.collab.engines import tasks
 
 
-@pytest.fixture(scope="module", params=["inline", "processes", "ray"])
+SLOWLY_ON_RAY = pytest.param("ray", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["inline", "processes", SLOWLY_ON_RAY])
 def engine(request):
     with make(request.param) as made:
         yield made
 
 
 # One Ray a module: a process has but one.
-remotely = pytest.mark.parametrize("engine", ["processes", "ray"], indirect=True, scope="module")
-remotely_and_slowly_on_ray = pytest.mark.parametrize(
-    "engine", ["processes", pytest.param("ray", marks=pytest.mark.slow)], indirect=True, scope="module"
-)
+remotely = pytest.mark.parametrize("engine", ["processes", SLOWLY_ON_RAY], indirect=True, scope="module")
 
 
 def make(name):
@@ -97,7 +97,7 @@ def test_a_task_whose_worker_was_lost_is_run_again(engine, tmp_path):
     assert [other.result(timeout=300).value[1] for other in others] == [0, 1, 2, 3]
 
 
-@remotely_and_slowly_on_ray
+@remotely
 def test_a_task_that_loses_every_worker_is_given_up(engine, tmp_path):
     mark = tmp_path / "mark"
     with pytest.raises(WorkerLostError, match=r"^killed: .*out of memory.*lower compute\.workers"):
