@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from collab import wire
 from collab.agents.answered import forget_answers
 from collab.agents.client import take_part
 from collab.agents.messages import (
@@ -28,24 +26,21 @@ from collab.agents.messages import (
     EXPERIMENT_PATH,
     UPLOAD_PATH,
     message,
-    not_found,
 )
-from collab.agents.operations import CLAIM, CLAIM_ANY, DESCRIBE_API, DESCRIBE_EXPERIMENT, GIVE_UP
 from collab.agents.rounds import Arrival
 from collab.agents.server import ServerAgent
 from collab.agents.terms import Terms
-from collab.api_description import api_description
 from collab.compute import reporting_to
-from collab.deploy import logs
 from collab.deploy.introduction import introduce
 from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
 from collab.deploy.watch import Watch
-from collab.errors import CollabError, RunFailedError, ScenarioError, StoppedError, StoreError, WireError
+from collab.errors import CollabError, RunFailedError, ScenarioError, StoppedError, StoreError
 from collab.judging import judge
 from collab.logbook import Logbook
 from collab.methods import Outcome, Site, get, needs_one_site
 from collab.privacy.site_secret import forget_secret, kept_secret
+from collab.reception import LONGEST_REASON, Reception
 from collab.results import Material, MethodResult, write_run
 from collab.run import (
     body_limit_bytes,
@@ -58,16 +53,13 @@ from collab.run import (
 from collab.run_listener import Listener, Silence
 from collab.scenario import SERVER, Scenario, parse
 from collab.store import RunWriter
-from simnet import Host, Network, Reply, Request, Route, problem, trace_file
+from simnet import Host, Network, trace_file
 from simnet.disk import FolderDisk
 from simnet.errors import DiskInUseError, SimnetError, UnreachableError
 from simnet.ingress import OPEN_EGRESS, OPEN_INGRESS, Egress, Ingress
 from simnet.resuming import forget_unfinished
-from simnet.services import route_of
-from simnet.tenancy import Message
 
 _FAREWELL_S = 10.0
-_LONGEST_REASON = 500
 
 
 def serve_scenario(
@@ -117,7 +109,7 @@ def serve_scenario(
         if store is not None:
             network.boundaries.ledger = store.ledger()
             _recall(store, network, settings.name)
-        desk = partial(_Reception, scenario, store=store, proved=ingress.authenticator is not None)
+        desk = partial(Reception, scenario, store=store, proved=ingress.authenticator is not None)
         result = _serve(scenario, material, network, on_listening, log, store, desk, watch)
         log.method_ended(result)
         return write_run(scenario, writer, material, [result], time.perf_counter() - started_s, real=True)
@@ -130,7 +122,7 @@ def _serve(
     on_listening: Callable[[str], None],
     listener: Listener,
     store: Store | None,
-    reception: Callable[[Callable[[str, str], None]], _Reception],
+    reception: Callable[[Callable[[str, str], None]], Reception],
     watch: Watch | None,
 ) -> MethodResult:
     """Be the server of the scenario's method on a network until its result is there; judge it."""
@@ -176,90 +168,6 @@ def _recall(store: Store, network: Network, method: str) -> None:
         facts = {"peer": upload.site, "method": "PUT", "path": path, "digest": upload.digest[:16]}
         network.trace.record(upload.at_s, SERVER, "arrival", bytes=upload.size_bytes, **facts)
         network.trace.record(upload.at_s, SERVER, "upload", site=upload.site, method=method, bytes=upload.size_bytes)
-
-
-@lru_cache(maxsize=1)
-def _description() -> bytes:
-    """What a server offers, as JSON: the same whoever asks."""
-    return json.dumps(api_description()).encode()
-
-
-class _Reception:
-    """Describes the experiment to newcomers and gives them the names of sites; only their own if these are `proved`."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        lose: Callable[[str, str], None],
-        store: Store | None = None,
-        *,
-        proved: bool = False,
-    ) -> None:
-        self._proved = proved
-        self._scenario = scenario
-        self._lose = lose
-        self._store = store
-        self._gave_up: set[str] = set()
-        self._claimed: set[str] = set() if store is None else set(store.claimed())
-
-    def routes(self) -> list[Route]:
-        """The routes of the reception, open to all unless names are proved."""
-        to_all = not self._proved
-        return [
-            route_of(DESCRIBE_EXPERIMENT, self._describe, open_to_all=to_all),
-            route_of(CLAIM_ANY, self._claim_any, open_to_all=to_all),
-            route_of(CLAIM, self._claim, open_to_all=to_all),
-            route_of(GIVE_UP, self._gives_up),
-            route_of(DESCRIBE_API, self._describe_api, fixed=True),
-        ]
-
-    async def _describe(self, request: Request) -> Reply:
-        return Reply(200, message({"scenario": self._scenario.dump()}))
-
-    async def _describe_api(self, request: Request) -> Reply:
-        return Reply(200, Message(_description(), content_type="application/json"))
-
-    async def _claim_any(self, request: Request) -> Reply:
-        if request.source in self._scenario.clients:
-            return self._claimed_by(request.source)
-        if self._proved:
-            return problem(403, "not-you", f"{request.source} is no site of this run")
-        for site in self._scenario.clients:
-            if site not in self._claimed:
-                return self._claimed_by(site)
-        return problem(409, "full", f"all {len(self._scenario.clients)} sites are taken; name one to take its place")
-
-    async def _claim(self, request: Request) -> Reply:
-        site = request.parameters["site"]
-        if site not in self._scenario.clients:
-            return not_found("site", site)
-        if request.source not in ((site,) if self._proved else (site, None)):
-            return problem(403, "not-you", f"{request.source} may not take part as {site}")
-        return self._claimed_by(site)
-
-    async def _gives_up(self, request: Request) -> Reply:
-        site = request.parameters["site"]
-        if site not in self._scenario.clients:
-            return not_found("site", site)
-        if request.source != site:
-            return problem(403, "not-you", f"{request.source} may not speak for {site}")
-        try:
-            reason = wire.unpack(request.message.body).fields["reason"]
-        except (WireError, KeyError) as error:
-            return problem(400, "unreadable", f"a site that gives up says why: {error}")
-        told = str(reason)[:_LONGEST_REASON]
-        if site not in self._gave_up:
-            self._gave_up.add(site)
-            logs.note("gave-up", told, level="warning", site=site)
-        self._lose(site, f"{site} has given up: {told}")
-        return Reply(200, message({"site": site}))
-
-    def _claimed_by(self, site: str) -> Reply:
-        # A site may come back after a crash. Unless names are proved, nobody can tell it from another in its place.
-        self._claimed.add(site)
-        if self._store is not None:
-            self._store.claim(site)
-        return Reply(201, message({"site": site}))
 
 
 def join_run(
@@ -392,7 +300,7 @@ async def _give_up(host: Host, error: Exception) -> None:
     The words of this package's errors are meant for others to read; of any other only the kind is told.
     """
     reason = str(error) if isinstance(error, CollabError | SimnetError) else type(error).__name__
-    told = message({"reason": reason[:_LONGEST_REASON]})
+    told = message({"reason": reason[:LONGEST_REASON]})
     with contextlib.suppress(
         SimnetError, TimeoutError
     ):  # the server may be why; what went wrong is raised all the same

@@ -166,6 +166,7 @@ COLLAB = [
     "chaos",
     "deploy",
     "api_description",
+    "reception",
     "standalone",
     "console",
     "sweep_display",

@@ -1,6 +1,6 @@
 """The operations that a server offers, and all of their answers: `docs/protocol.md` for programs.
 
-The handlers are in `collab.agents.server` and, for newcomers, in `collab.standalone`; a test holds that they answer
+The handlers are in `collab.agents.server` and, for newcomers, in `collab.reception`; a test holds that they answer
 nothing that does not stand here. Nothing here needs torch.
 """
 
@@ -18,6 +18,8 @@ CLAIM_PATH = PREFIX + "/sites/{site}"
 DESCRIPTION_PATH = PREFIX + "/openapi.json"
 ALREADY_ACCEPTED = "already-accepted"
 LATE = "late"
+CLAIM_KEY_HEADER = "Idempotency-Key"
+CLAIM_KEY_PATTERN = r"[A-Za-z0-9_-]{1,128}"
 
 _SITE = {"site": "Name of the site, for example client-3. It must be the sender's."}
 _NO_SITE = Answer(404, "no such site", "unknown-site")
@@ -74,9 +76,14 @@ CLAIM_ANY = Operation(
     "Become the next site that is free.",
     (
         _CLAIMED,
+        Answer(400, "the key is none", "bad-key"),
         Answer(403, "the sender is no site of this run", "not-you"),
         Answer(409, "all sites are taken", "full"),
     ),
+    headers={
+        CLAIM_KEY_HEADER: "Drawn by the newcomer, 1 to 128 letters, digits, - and _, quoted or not: whoever asks again "
+        "with it becomes the same site"
+    },
     open_to_all=True,
 )
 CLAIM = Operation(

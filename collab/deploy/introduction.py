@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from collab import wire
-from collab.agents.operations import CLAIM_PATH, EXPERIMENT_PATH, SITES_PATH
+from collab.agents.operations import CLAIM_KEY_HEADER, CLAIM_PATH, EXPERIMENT_PATH, SITES_PATH
 from collab.deploy import logs
 from collab.errors import CredentialsError, RunFailedError, WireError
 from simnet import Message, Reply
@@ -56,15 +57,16 @@ async def introduce(
     """The text of the scenario, and the name of the site to be.
 
     `check` is called with the text before a name is asked for, and may raise what keeps the site from taking part.
-    Waits for a server that is not up yet, has no time, or whose answers break off or do not come: until a site has its
-    name nothing is lost by asking again. Raises `RunFailedError` if that lasts longer than `patience_s`, or if the
-    server refuses, and `CredentialsError` if one of the two does not believe who the other is.
+    Waits for a server that is not up yet, has no time, or whose answers break off or do not come: whoever asks again
+    for any name gets the one that was given before, by a key. Raises `RunFailedError` if that lasts longer than
+    `patience_s`, or if the server refuses, and `CredentialsError` if one of the two does not believe who the other is.
 
     That nobody is there yet is told once, with the reason, in the log or on standard error.
     """
     told = False
     deadline_s = time.monotonic() + patience_s
     claim = f"{url}{CLAIM_PATH.format(site=site)}" if site is not None else f"{url}{SITES_PATH}"
+    key = {} if site is not None else {CLAIM_KEY_HEADER: f'"{secrets.token_hex(16)}"'}
     async with new_session(tls=egress.tls, headers=egress.headers(url)) as session:
         while True:
             try:
@@ -73,7 +75,7 @@ async def introduce(
                     text = str(experiment["scenario"])
                     if check is not None:
                         check(text)
-                    claimed = await _ask(session, "POST", claim)
+                    claimed = await _ask(session, "POST", claim, key)
                 return text, str(claimed["site"])
             except aiohttp.ClientConnectorCertificateError as error:
                 raise CredentialsError(
@@ -106,8 +108,10 @@ async def introduce(
                 raise RunFailedError(f"what answers at {url} is no collab server: {error}") from error
 
 
-async def _ask(session: aiohttp.ClientSession, method: str, address: str) -> Any:
-    async with session.request(method, address, allow_redirects=False) as response:
+async def _ask(
+    session: aiohttp.ClientSession, method: str, address: str, headers: Mapping[str, str] | None = None
+) -> Any:
+    async with session.request(method, address, headers=headers, allow_redirects=False) as response:
         body = await answer_of(response, _LARGEST_ANSWER_BYTES)
         if response.status < 400:
             return wire.unpack(body).fields

@@ -34,6 +34,7 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     "ALTER TABLE tasks ADD COLUMN closed_reason TEXT",
+    "ALTER TABLE sites ADD COLUMN claim_key TEXT",
 )
 
 

@@ -316,15 +316,16 @@ class Store:
 
     # -- sites -----------------------------------------------------------------------------------
 
-    def claim(self, site: str) -> None:
-        """Keep that a site's name has been given away."""
+    def claim(self, site: str, key: str = "") -> None:
+        """Keep that a site's name has been given away, to whoever has drawn the `key`, if that is not empty."""
         with self._lock:
-            self._database.execute("INSERT INTO sites VALUES (?, ?) ON CONFLICT DO NOTHING", (site, time.time()))
+            values = (site, time.time(), key or None)
+            self._database.execute("INSERT INTO sites VALUES (?, ?, ?) ON CONFLICT DO NOTHING", values)
 
-    def claimed(self) -> Collection[str]:
-        """The sites whose names have been given away."""
+    def claimed(self) -> Mapping[str, str]:
+        """The sites whose names have been given away -> the key of whoever got it, or nothing."""
         with self._lock:
-            return [site for (site,) in self._database.execute("SELECT site FROM sites ORDER BY rowid")]
+            return dict(self._database.execute("SELECT site, coalesce(claim_key, '') FROM sites ORDER BY rowid"))
 
     # -- time and ledger -------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ import simnet.tus as tus
 from collab.agents.operations import DESCRIBED, OPERATIONS, TAKE_UPLOAD
 from collab.agents.server import ServerAgent
 from collab.api_description import api_description
+from collab.reception import Reception
 from collab.scenario import parse
-from collab.standalone import _Reception
 from simnet.operations import COMMON
 from tests.collab.test_run import TEXT
 
@@ -54,7 +54,7 @@ def routes(monkeypatch):
     chosen = parse(TEXT, "tiny.yaml")
     agent = ServerAgent(Host(), chosen.clients, None, "collabdm", chosen.method, 1, None)
     with pytest.raises(ServedError):
-        asyncio.run(agent.run(1, _Reception(chosen, agent.lose).routes()))
+        asyncio.run(agent.run(1, Reception(chosen, agent.lose).routes()))
     return served
 
 

@@ -26,9 +26,9 @@ from collab.agents.server import ServerAgent
 from collab.compute import CPU
 from collab.data import load_dataset
 from collab.deploy.store import Store
+from collab.reception import Reception
 from collab.run import body_limit_bytes, make_network
 from collab.scenario import SERVER, Scenario
-from collab.standalone import _Reception
 from simnet.gates import Gate
 from simnet.guards import Limits
 from simnet.ingress import Ingress
@@ -145,7 +145,7 @@ class Service:
         host = self._network.host(SERVER)
         method = chosen.method
         self._agent = ServerAgent(host, chosen.clients, self._spec, method.name, method, 1, CPU, register=self._store)
-        desk = _Reception(chosen, self._agent.lose, self._store)
+        desk = Reception(chosen, self._agent.lose, self._store)
         self._running = host.start(self._agent.run(body_limit_bytes(chosen), desk.routes()))
         while self._agent._current is None:
             await asyncio.sleep(0.001)

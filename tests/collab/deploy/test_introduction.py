@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 
@@ -101,6 +102,38 @@ BROKEN = {
     "closed": b"",
     "silent": None,
 }
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_newcomer_asks_again_with_the_same_key(monkeypatch):
+    """The answer that was lost may have been a name."""
+    keys = []
+
+    async def answer(request):
+        if request.method == "GET":
+            return web.Response(body=EXPERIMENT[1])
+        keys.append(request.headers.get("Idempotency-Key"))
+        if len(keys) < 3:
+            request.transport.abort()
+        return web.Response(status=201, body=CLAIMED[1])
+
+    async def main():
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            return [(await introduce(url, site, 20.0, OPEN_EGRESS))[1] for site in (None, None, "client-7")]
+        finally:
+            await runner.cleanup()
+
+    assert asyncio.run(main()) == ["client-7"] * 3
+    first, second, third, other, named = keys
+    assert first == second == third != other
+    assert re.fullmatch(r'"[0-9a-f]{32}"', first)
+    assert named is None  # who says a name becomes that one
 
 
 def introduced_over(broken, times, patience_s):

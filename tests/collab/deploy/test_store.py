@@ -305,10 +305,10 @@ def test_what_a_killed_server_was_writing_is_cleared_away(tmp_path):
 
 def test_names_given_away_are_remembered(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
-    for site in ("client-1", "client-0", "client-1"):
-        store.claim(site)
+    for site, key in (("client-1", "abc"), ("client-0", ""), ("client-1", "def")):
+        store.claim(site, key)
     with Store(crashed(store), IDENTITY) as again:
-        assert again.claimed() == ["client-1", "client-0"]
+        assert list(again.claimed().items()) == [("client-1", "abc"), ("client-0", "")]
 
 
 def test_the_ledger_goes_on_where_it_was(tmp_path):

@@ -14,7 +14,6 @@ from collab.engines.processes import ProcessEngine
 from collab.errors import OutOfMemoryError, RunFailedError, WorkerLostError
 from tests.collab.engines import tasks
 
-
 SLOWLY_ON_RAY = pytest.param("ray", marks=pytest.mark.slow)
 
 
