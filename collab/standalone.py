@@ -31,6 +31,7 @@ from collab.agents.rounds import Arrival
 from collab.agents.server import ServerAgent
 from collab.agents.terms import Terms
 from collab.compute import reporting_to
+from collab.deploy import logs
 from collab.deploy.introduction import introduce
 from collab.deploy.shutdown import SITE_STOPPED, Shutdown
 from collab.deploy.store import Store
@@ -245,8 +246,9 @@ async def _to_the_end(host: Host, me: Site, scenario: Scenario, shutdown: Shutdo
     try:
         uploading = contextlib.nullcontext if shutdown is None else shutdown.held
         taking_part = take_part(
-            host, SERVER, me, terms=_terms(scenario), uploading=uploading, resumable=scenario.sends_in_parts
-        )
+            host, SERVER, me, terms=_terms(scenario), uploading=uploading, resumable=scenario.sends_in_parts,
+            on_trouble=_tell_of_trouble,
+        )  # fmt: skip
         running = host.start(taking_part, "take part")
         await (running if shutdown is None else shutdown.end_or_stop(running, SITE_STOPPED))
         for forget in (forget_secret, forget_answers, forget_unfinished):
@@ -258,6 +260,14 @@ async def _to_the_end(host: Host, me: Site, scenario: Scenario, shutdown: Shutdo
         if not may_be_back or not isinstance(error, UnreachableError):
             await host.start(_give_up(host, error), "give up")
         raise
+
+
+def _tell_of_trouble(reason: str) -> None:
+    """Say that the server does not answer, and why, or that it does again."""
+    if reason:
+        logs.say(f"{reason}; asking again", "server-lost", level="warning")
+    else:
+        logs.say("the server answers again", "server-back")
 
 
 def _introduced(

@@ -43,6 +43,9 @@ _LONGEST_BACK_OFF_S = 30.0
 _KEPT = "upload/"  # on the disk: the upload for each task
 
 
+OnTrouble = Callable[[str], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How often a failed request is repeated: after 1, 2, 4, ... seconds, at most 30, `attempts` times in all.
@@ -80,19 +83,22 @@ async def take_part(
     terms: Terms | None = None,
     uploading: Callable[[], AbstractContextManager[None]] = nullcontext,
     resumable: bool = False,
+    on_trouble: OnTrouble = lambda _reason: None,
 ) -> None:
     """Take part in a run as `site`, from the first task to the end; do what is within the `terms`, if there are any.
 
     Each upload is sent within `uploading()`: whoever stops the site can wait for its end. With `resumable` uploads go
     in parts: where a connection breaks the next attempt goes on, and the patience lasts as long as they get further.
+    `on_trouble` hears why the server has not answered when it is going to be asked again, and "" once it has.
 
     Raises `RunFailedError` if the server refuses an upload, says that the run failed, or hands out a task that
     contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience
     lasts.
     """
     patience = patience or Patience()
+    ask = partial(_persist, host, server, patience=patience, on_trouble=on_trouble)
     while True:
-        reply = await _persist(host, server, "GET", TASK_PATH.format(site=site.name), None, patience)
+        reply = await ask("GET", TASK_PATH.format(site=site.name), None)
         if reply.status == 204:
             await asyncio.sleep(_retry_after_s(reply))
             continue
@@ -109,7 +115,8 @@ async def take_part(
         answer_once(host.disk, task, reply.message.digest)
         upload = await _finished(host, site, client_job(site, task, reply.message.digest), task.identity)
         with uploading():
-            await _upload(host, server, task, site, upload, patience, resumable=resumable)
+            send = partial(ask, "PUT", UPLOAD_PATH.format(task=task.identity, site=site.name), upload)
+            await _upload(host, task, partial(send, resumable=resumable), resumable=resumable)
 
 
 def client_job(site: Site, task: Task, digest: str) -> Job[Sections]:
@@ -162,11 +169,8 @@ def _forget_uploads(host: Host, but: str = "") -> None:
             host.disk.delete(place)
 
 
-async def _upload(
-    host: Host, server: str, task: Task, site: Site, upload: Message, patience: Patience, *, resumable: bool
-) -> None:
-    path = UPLOAD_PATH.format(task=task.identity, site=site.name)
-    reply = await _persist(host, server, "PUT", path, upload, patience, resumable=resumable)
+async def _upload(host: Host, task: Task, send: Callable[[], Awaitable[Reply]], *, resumable: bool) -> None:
+    reply = await send()
     if reply.status == 410 and reply.code == LATE:
         host.record("late", task=task.identity)
     # An earlier attempt may have got through, and only its answer was lost.
@@ -181,12 +185,13 @@ async def _persist(
     method: str,
     path: str,
     message: Message | None,
-    patience: Patience,
     *,
+    patience: Patience,
+    on_trouble: OnTrouble = lambda _reason: None,
     resumable: bool = False,
 ) -> Reply:
     """Send a request, again and again while there is no connection, no answer, or the server is in trouble."""
-    attempt = 1
+    attempt, reason = 1, ""
     headers = {"Prefer": f"wait={POLL_WAIT_S}"} if method == "GET" else {}
     while True:
         last = attempt == patience.attempts
@@ -195,15 +200,23 @@ async def _persist(
         try:
             reply = await _once_allowed(send, limit_s)
             if (reply.status < 500 and reply.status != TOO_SLOW) or last:
+                if reason:
+                    on_trouble("")
                 return reply
+            found = f"{server} answered {reply.status}: {reply.reason}"
         except UnreachableError as error:
             if isinstance(error, InterruptedPartsError) and error.gained_bytes > 0:
                 attempt = 1
             elif last:
                 raise
+            found = str(error)
         except TimeoutError as error:
+            found = f"{server} did not answer {host.name} within {limit_s:g} s"
             if last:
-                raise UnreachableError(f"{server} did not answer {host.name} within {limit_s:g} s") from error
+                raise UnreachableError(found) from error
+        if not reason:
+            reason = found
+            on_trouble(reason)
         await asyncio.sleep(patience.pause_s(attempt, host.name, path))
         attempt += 1
 

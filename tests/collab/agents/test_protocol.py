@@ -398,13 +398,27 @@ def test_a_site_repeats_what_failed():
         troubles = [UnreachableError("no route"), problem(503, "busy", "later"), problem(408, "slow", "again")]
         flaky = Flaky(bench.network.host("client-0"), troubles)
         began_s = bench.network.now()
-        first = asyncio.create_task(take_part(flaky, "server", bench.sites["client-0"]))
+        joining = take_part(flaky, "server", bench.sites["client-0"], on_trouble=told.append)
+        first = asyncio.create_task(joining)
         await bench.take_part(*SITES[1:])
         await first
         return bench.network.now() - began_s
 
+    told = []
     _, took_s = bench.run(play)
     assert took_s > 1 + 2 + 4  # the pauses
+    assert told == ["no route", ""]  # why it began, and that it is over
+
+
+def test_a_server_in_trouble_is_told_of_with_its_words():
+    async def play(bench):
+        flaky = Flaky(bench.network.host("client-0"), [problem(503, "shutting-down", "come again")])
+        joining = take_part(flaky, "server", bench.sites["client-0"], on_trouble=told.append)
+        await asyncio.gather(joining, bench.take_part(*SITES[1:]))
+
+    told = []
+    Bench().run(play)
+    assert told == ["server answered 503: come again", ""]
 
 
 def test_pauses_grow_and_differ_from_site_to_site():

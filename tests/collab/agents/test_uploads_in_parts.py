@@ -109,7 +109,7 @@ def send(host, **patience):
     from collab.agents.client import _persist
 
     patience = Patience(**{"attempts": 3, "first_pause_s": 0.0, **patience})
-    return asyncio.run(_persist(host, "server", "PUT", "/", Message(b"x"), patience, resumable=True))
+    return asyncio.run(_persist(host, "server", "PUT", "/", Message(b"x"), patience=patience, resumable=True))
 
 
 def test_patience_lasts_as_long_as_an_upload_gets_further():
