@@ -1,11 +1,12 @@
 """The `limits` of a scenario: what its server does not put up with, in virtual time and on the laboratory's sockets.
 
-Without them a simulated server takes in anything. A real one has bounds of its own, and one with a configuration those
-that are written there (`collab.deploy.limit_settings`).
+Without them a simulated server takes in anything. A real one of the laboratory has bounds of its own, of which they
+change those that are given; one with a configuration has those that are written there (`collab.deploy.limit_settings`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from collab.quantities import Bandwidth, Duration
 from simnet.guards import Limits
 
 _DEFAULT = Limits()
+_NAMES = {"head_time": "head_s", "least_rate": "least_bps", "rate_window": "window_s"}
 _Number = Annotated[int, Field(ge=1)]
 _Time = Annotated[Duration, Field(gt=0)]
 
@@ -38,16 +40,7 @@ class RequestLimits(Settings):
     least_rate: Bandwidth = Field(_DEFAULT.least_bps, description="at which bodies and answers must move")
     rate_window: _Time = Field(_DEFAULT.window_s, description="how often that is looked at")
 
-    def limits(self) -> Limits:
-        """As a service holds them."""
-        return Limits(
-            requests_per_s=self.requests_per_s,
-            request_burst=self.request_burst,
-            requests_at_once=self.requests_at_once,
-            requests_in_all=self.requests_in_all,
-            connections=self.connections,
-            connections_per_address=self.connections_per_address,
-            head_s=self.head_time,
-            least_bps=self.least_rate,
-            window_s=self.rate_window,
-        )
+    def limits(self, usual: Limits = _DEFAULT) -> Limits:
+        """As a service holds them; what is not given is as `usual`."""
+        told = {name: getattr(self, name) for name in RequestLimits.model_fields if name in self.model_fields_set}
+        return replace(usual, **{_NAMES.get(name, name): value for name, value in told.items()})

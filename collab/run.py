@@ -45,6 +45,7 @@ from collab.store import RunWriter
 from simnet import Boundaries, Network, Route, SimulatedNetwork, SocketNetwork
 from simnet.errors import PortInUseError, SimnetError
 from simnet.executors import Executor
+from simnet.guards import Limits
 from simnet.ingress import OPEN_INGRESS
 
 GALLERY_SITES = 8  # sites whose own images are kept for the report
@@ -274,12 +275,11 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         budgets=scenario.budget_bytes(),
     )
     topology = scenario.topology()
-    limits = None if scenario.limits is None else scenario.limits.limits()
     if real:
         check_real(scenario)
         ingress = options.pop("ingress", OPEN_INGRESS)
-        if limits is not None and ingress.authenticator is None:
-            ingress = replace(ingress, limits=limits)
+        if scenario.limits is not None and ingress.authenticator is None:
+            ingress = replace(ingress, limits=scenario.limits.limits(ingress.limits or Limits()))
         return SocketNetwork(
             topology,
             ingress=ingress,
@@ -297,7 +297,7 @@ def make_network(scenario: Scenario, sites: Mapping[str, Site], *, real: bool, *
         devices=scenario.device_of(),
         radios=scenario.radio_of(),
         timing=scenario.compute.timing(),
-        limits=limits,
+        limits=None if scenario.limits is None else scenario.limits.limits(),
         **options,
     )
     network.faults.schedule(plan_of(scenario.faults))

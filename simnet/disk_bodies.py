@@ -11,6 +11,7 @@ in memory. Not modelled: after a crash the time for which an upload is kept begi
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -90,8 +91,18 @@ class DiskBody:
         """Nothing to do: what is written is on the disk."""
 
     async def message(self, kinds: frozenset[str], content_type: str) -> Message:
-        """The body, whole, as a message. Raises `OSError`."""
-        return Message(b"".join(self._disk.read(key) for key in self._pieces.values()), kinds, content_type)
+        """The body, whole, as a message. Raises `OSError`, also if the disk has lost some of it."""
+        try:
+            whole = b"".join(self._disk.read(key) for key in self._pieces.values())
+        except KeyError as error:
+            raise OSError(errno.EIO, f"the disk has lost {error}") from error
+        if len(self._pieces) > 1:  # in one piece from now on: not twice in memory, where the disk is
+            first, *others = self._pieces.values()
+            self._disk.write(first, whole)
+            for key in others:
+                self._disk.delete(key)
+            self._pieces = {0: first}
+        return Message(whole, kinds, content_type)
 
     def release(self) -> bool:
         """True: it is here until it is dropped."""

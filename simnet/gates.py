@@ -92,6 +92,7 @@ class Gate(asyncio.Protocol):
         self._entered = False  # aiohttp knows of it
         self._over = False  # nothing that comes is heard any more
         self._serving = False
+        self._silent = True  # not a byte has come
         self._timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
 
@@ -110,9 +111,7 @@ class Gate(asyncio.Protocol):
         self._counted = True
         self._site.holds(self)
         if self._site.tls is None:
-            # Any byte that is not taken pauses writing, and so is watched: else an answer of less than a buffer, that
-            # nobody reads, would hold the connection for ever, also after aiohttp has closed it. TLS closes in time.
-            transport.set_write_buffer_limits(high=0)
+            self._watch_every_byte(transport)
             self._enter(transport)
         else:
             self._securing = asyncio.get_running_loop().create_task(self._secure(transport, self._site.tls))
@@ -121,6 +120,7 @@ class Gate(asyncio.Protocol):
         """Pass it on. Between requests the first byte of the next begins its time."""
         if self._over:
             return
+        self._silent = False
         if not self._entered:
             self._early.append(data)
             return
@@ -136,7 +136,7 @@ class Gate(asyncio.Protocol):
         """Pass it on, and see to it that the answer is taken."""
         if self._entered:
             self._inner.pause_writing()
-            self._watch_answer(self._unsent_bytes() + self._unacknowledged_bytes())
+            self._watch_answer(self._on_the_way_bytes())
 
     def resume_writing(self) -> None:
         """Pass it on."""
@@ -176,6 +176,15 @@ class Gate(asyncio.Protocol):
             self._raw.abort()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _watch_every_byte(self, transport: asyncio.Transport) -> None:
+        """Any byte that is not taken is to pause writing, and so to be watched: else an answer of less than a buffer,
+        that nobody reads, would hold the connection for ever, also after aiohttp has closed it. TLS closes in time.
+
+        A simulated connection's buffer stands for the system's, too, where an answer waits for its link unwatched.
+        """
+        if not isinstance(transport, StreamTransport):
+            transport.set_write_buffer_limits(high=0)
 
     async def _secure(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
         limit_s = self._limits.head_s
@@ -220,7 +229,7 @@ class Gate(asyncio.Protocol):
 
     def _no_head(self) -> None:
         self._timer = None
-        if self._unsent_bytes():  # an earlier answer is on its way
+        if self._unsent_bytes() or self._is_under_way():  # an earlier answer is on its way, or the head
             self._expect_a_head()
             return
         self._site.guard.turned_away["slow-head"] += 1
@@ -258,7 +267,7 @@ class Gate(asyncio.Protocol):
         self._answer_timer = loop.call_later(limits.window_s, self._look_at_answer, on_the_way_bytes)
 
     def _look_at_answer(self, before_bytes: int) -> None:
-        on_the_way_bytes = self._unsent_bytes() + self._unacknowledged_bytes()
+        on_the_way_bytes = self._on_the_way_bytes()
         moving = isinstance(self._raw, StreamTransport) and self._raw.is_moving(here=False)
         if before_bytes - on_the_way_bytes < self._limits.least_bytes and not moving and self._raw is not None:
             self._raw.abort()
@@ -269,6 +278,18 @@ class Gate(asyncio.Protocol):
         """What this process holds; with TLS there are two buffers, its own and the socket's."""
         transports = {id(transport): transport for transport in (self._raw, self._transport) if transport is not None}
         return sum(transport.get_write_buffer_size() for transport in transports.values())
+
+    def _is_under_way(self) -> bool:
+        """Whether the first piece is, with the head in it, and all of a body that is not long (`simnet.pieces`)."""
+        if not isinstance(self._raw, StreamTransport):
+            return False
+        return self._silent and (self._raw.is_moving(here=True) or self._raw.held_bytes > 0)
+
+    def _on_the_way_bytes(self) -> int:
+        """What has yet to be taken of an answer."""
+        if isinstance(self._raw, StreamTransport):
+            return self._unsent_bytes() - self._raw.torn_bytes
+        return self._unsent_bytes() + self._unacknowledged_bytes()
 
     def _unacknowledged_bytes(self) -> int:
         """What the system holds: it takes more only when much of that has gone, a while on a slow link."""

@@ -59,7 +59,8 @@ class _PartialFile(SpoolFile):
 
     def go_on(self, known: Any, size_bytes: int) -> None:
         """Set what is known of the bytes that are there: their hash and number."""
-        self._hash, self.size_bytes = known, size_bytes
+        self._hash = known
+        self.size_bytes = self._written_back_bytes = size_bytes
 
     @property
     def known(self) -> Any:

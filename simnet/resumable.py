@@ -21,6 +21,7 @@ metadata tell the SHA-256 of the whole (`sha256`, 64 hexadecimal digits), that i
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -100,7 +101,7 @@ class Uploads:
         self._record = record
         self._limit_bytes = limit_bytes
         self._bodies: PartialBodies = (
-            DiskBodies(host.disk, f"incoming{route.path}", host.unix_s)
+            DiskBodies(host.disk, _place_of(route.path), host.unix_s)
             if route.spool is None
             else FolderBodies(route.spool)
         )
@@ -337,6 +338,11 @@ class Uploads:
 
     def _request(self, part: PartRequest, message: Message) -> Request:
         return Request(part.source, self._route.method, part.path, part.parameters, part.headers, message)
+
+
+def _place_of(path: str) -> str:
+    """Where on a disk the uploads to a path are: in no other's place, and in a name of any length."""
+    return f"incoming/{hashlib.sha256(path.encode()).hexdigest()[:32]}"
 
 
 def _too_long(upload: Upload) -> Reply:

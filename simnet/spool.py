@@ -8,6 +8,7 @@ it until it is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import mmap
@@ -146,7 +147,8 @@ class SpoolFile:
         """
         new_bytes = self.size_bytes - self._written_back_bytes
         if hasattr(os, "posix_fadvise"):  # not on macOS
-            os.posix_fadvise(self._file.fileno(), self._written_back_bytes, new_bytes, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):  # it is advice, and not every kernel takes any
+                os.posix_fadvise(self._file.fileno(), self._written_back_bytes, new_bytes, os.POSIX_FADV_DONTNEED)
         self._written_back_bytes = self.size_bytes
 
     @property

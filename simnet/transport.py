@@ -151,9 +151,14 @@ class StreamTransport(asyncio.Transport):
         return going, coming
 
     @property
+    def torn_bytes(self) -> int:
+        """What had left of the piece that waits for a cut path to be mended."""
+        return self._flow.queued_bytes - self._sent_bytes if self._cut else 0
+
+    @property
     def held_bytes(self) -> int:
-        """What has arrived here and was not handed to the program yet."""
-        return self._inbox.size_bytes
+        """What has come here and was not handed to the program yet, with what is torn."""
+        return self._inbox.size_bytes + (0 if self._peer is None else self._peer.torn_bytes)
 
     def is_moving(self, *, here: bool) -> bool:
         """Whether something is on its way from this end, or `here` to it, on a path that is not cut."""
@@ -340,9 +345,7 @@ class StreamTransport(asyncio.Transport):
 
     def _eof_received(self) -> bool:
         protocol = self._protocol
-        if isinstance(protocol, (asyncio.Protocol, asyncio.BufferedProtocol)):
-            return bool(protocol.eof_received())
-        return False
+        return isinstance(protocol, (asyncio.Protocol, asyncio.BufferedProtocol)) and bool(protocol.eof_received())
 
     def _data_received(self, piece: Any) -> None:
         hand_over(self._protocol, piece)
@@ -356,9 +359,8 @@ class StreamTransport(asyncio.Transport):
             self._lose(None)
 
     def _fail(self, error: Exception) -> None:
-        self._loop.call_exception_handler(
-            {"message": "Fatal error: a protocol failed", "exception": error, "transport": self}
-        )
+        told = {"message": "Fatal error: a protocol failed", "exception": error, "transport": self}
+        self._loop.call_exception_handler(told)
         self.break_off(error)
 
     def break_off(self, error: Exception | None) -> None:

@@ -32,6 +32,8 @@ class Payloads:
         """
         path = self.place(digest)
         file.sync()
+        if not path.parent.is_dir():  # somebody has tidied up
+            self.make_folders()
         with self._placing:
             is_first = not path.exists()
             if is_first:

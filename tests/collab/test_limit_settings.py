@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from collab import scenario
+from collab.deploy.configuration import LABORATORY_INGRESS
+from collab.deploy.limit_settings import LABORATORY_LIMITS, LimitSettings
 from collab.errors import RunFailedError
 from collab.limit_settings import RequestLimits
 from collab.run import make_network
@@ -69,5 +71,15 @@ def test_those_of_a_deployment_are_its_own():
     assert [ingress.limits.requests_per_s for ingress in found] == [7, 1]
 
 
-def test_what_is_not_given_is_as_a_server_has_it():
+def test_what_is_not_given_is_as_usual():
     assert RequestLimits().limits() == Limits()
+    assert RequestLimits(head_time="20 s").limits(LABORATORY_LIMITS) == replace(LABORATORY_LIMITS, head_s=20.0)
+    found = LimitSettings(rate_window="1 min", least_rate="4 kbit/s", free_disk="1 GB").limits()
+    assert found == replace(Limits(), window_s=60.0, least_bps=4000.0)
+
+
+def test_in_the_laboratory_a_scenario_changes_only_what_it_names():
+    chosen = scenario.parse(TEXT, "tiny.yaml", ["limits={head_time: 20 s}"])
+    network = make_network(chosen, {}, real=True, ingress=LABORATORY_INGRESS)
+    assert network._ingress.limits == replace(network._ingress.limits, head_s=20.0, requests_per_s=500)
+    assert network._ingress.limits.requests_at_once == LABORATORY_LIMITS.requests_at_once

@@ -118,6 +118,25 @@ def test_what_is_dropped_leaves_nothing(tmp_path):
     assert files(tmp_path) == []
 
 
+def test_each_part_begins_to_be_written_back_where_the_last_one_ended(tmp_path, monkeypatch):
+    """What the medium has already would be dropped from memory, and read again."""
+    begun = []
+    monkeypatch.setattr("os.posix_fadvise", lambda _file, start, size, _advice: begun.append((start, size)))
+    upload = new(FolderBodies(Spool(tmp_path)))
+    for _ in range(2):
+        asyncio.run(upload.body.open())
+        undo = upload.body.mark()
+        upload.body.write(bytes(2_000_000))
+        undo()
+        upload.body.write(bytes(1_500_000))
+        upload.body.close()
+    asyncio.run(upload.body.open())
+    upload.body.write(b"x")
+    upload.body.close()
+    part = [(0, 2_000_000), (0, 1_500_000)]
+    assert begun == [*part, *((1_500_000 + start, size) for start, size in part)]
+
+
 def test_a_spool_that_is_cleared_keeps_them(tmp_path):
     spool = Spool(tmp_path)
     bodies = FolderBodies(spool)

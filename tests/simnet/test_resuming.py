@@ -50,11 +50,11 @@ def simulated(carriage="http", capacity_bps=1e6):
     return SimulatedNetwork(topology, tcp=Tcp.plain(), carriage=carriage)
 
 
-async def send(host, body=BODY, *, attempts=30, pause_s=1.0):
+async def send(host, body=BODY, *, path="/things/a", attempts=30, pause_s=1.0):
     """Send a message as an agent does, again and again; the reply."""
     for _ in range(attempts):
         try:
-            reply = await host.request("server", "PUT", "/things/a", Message(body, MODEL), resumable=True)
+            reply = await host.request("server", "PUT", path, Message(body, MODEL), resumable=True)
         except UnreachableError:
             await asyncio.sleep(pause_s)
         else:
@@ -267,6 +267,28 @@ def test_whenever_a_server_crashes_the_message_arrives_whole_and_no_byte_twice(c
         assert begins_at == offset
         offset += came_bytes
     assert offset == len(BODY)
+
+
+def test_uploads_to_a_path_within_another_outlast_a_crash_too():
+    network = simulated()
+    network.faults.schedule([Planned(5.0, HostCrash("server"), 20.0)])
+    server, client = network.host("server"), network.host("client-0")
+
+    async def take(request):
+        return Reply(201)
+
+    async def serve():
+        paths = ("/things", "/things/body", "/things/record", "/things/{name}")
+        await server.serve([Route("PUT", path, take, resumable=True) for path in paths])
+        await asyncio.Event().wait()
+
+    async def main():
+        server.boot(serve)
+        await asyncio.sleep(0.1)
+        return await client.start(send(client, path="/things/body"))
+
+    assert network.run(main).status == 204
+    assert [begins_at for begins_at, _ in parts(network)] == [0, 9 * PIECE_BYTES]
 
 
 def test_a_server_whose_disk_was_replaced_gets_the_message_anew():

@@ -173,6 +173,17 @@ def test_a_long_body_is_on_its_way_to_the_medium_before_its_end(tmp_path, monkey
     file.discard()
 
 
+def test_a_kernel_that_takes_no_advice_does_no_harm(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("os.posix_fadvise", refuse)
+    file = Spool(tmp_path).open()
+    file.write(bytes(3_000_000))
+    assert (file.size_bytes, file.path.stat().st_size) == (3_000_000, 3_000_000)
+    file.discard()
+
+
 def test_the_view_of_a_body_is_one_while_it_is_held(tmp_path):
     file = Spool(tmp_path).open()
     file.write(LARGE)

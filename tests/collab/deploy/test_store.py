@@ -127,6 +127,14 @@ def test_what_was_not_confirmed_is_swept_away(tmp_path):
         assert list((again.folder / "incoming").iterdir()) == []
 
 
+def test_a_folder_that_somebody_has_tidied_away_is_made_again(store):
+    store.open_task("task-1", 3.5)
+    for folder in (store.folder / "payloads").iterdir():
+        folder.rmdir()
+    accept(store, "client-0", b"body")
+    assert bytes(store.read("task-1", "client-0")) == b"body"
+
+
 def test_what_is_taken_back_is_forgotten(tmp_path):
     store = Store(tmp_path / "store", IDENTITY)
     store.open_task("task-1", 3.5)
