@@ -46,7 +46,10 @@ def make_private_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         make_private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def sync(path: Path) -> None:
@@ -101,7 +104,7 @@ class FolderDisk:
         """Keep every other program that asks for it from the folder, which is made, until the end of the `with` block
         or of this process. Raises `DiskInUseError`, and another `OSError` if the folder cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         # The file stays: of two that wait while it is deleted, each could hold one.
         lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:

@@ -91,9 +91,9 @@ async def take_part(
     in parts: where a connection breaks the next attempt goes on, and the patience lasts as long as they get further.
     `on_trouble` hears why the server has not answered when it is going to be asked again, and "" once it has.
 
-    Raises `RunFailedError` if the server refuses an upload, says that the run failed, or hands out a task that
-    contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached for longer than the patience
-    lasts.
+    Raises `RunFailedError` if the server refuses an upload or says that the run failed, `ScenarioError` if it hands out
+    a task that contradicts the terms, and `simnet.errors.UnreachableError` if it cannot be reached, or is in trouble,
+    for longer than the patience lasts.
     """
     patience = patience or Patience()
     ask = partial(_persist, host, server, patience=patience, on_trouble=on_trouble)
@@ -199,11 +199,13 @@ async def _persist(
         send = partial(host.request, server, method, path, message, headers, resumable=resumable)
         try:
             reply = await _once_allowed(send, limit_s)
-            if (reply.status < 500 and reply.status != TOO_SLOW) or last:
+            if reply.status < 500 and reply.status != TOO_SLOW:
                 if reason:
                     on_trouble("")
                 return reply
             found = f"{server} answered {reply.status}: {reply.reason}"
+            if last:  # it may be well again by the time that the site comes back
+                raise UnreachableError(found)
         except UnreachableError as error:
             if isinstance(error, InterruptedPartsError) and error.gained_bytes > 0:
                 attempt = 1

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from collab.errors import RunFailedError
+from collab.errors import ScenarioError
 from collab.methods import MethodSettings, Task
 
 _MOST_NAMED = 4  # settings in one sentence
@@ -28,12 +28,12 @@ class Terms:
     share: int
 
     def check(self, task: Task) -> None:
-        """Raise `RunFailedError` for a task that contradicts them, naming what."""
+        """Raise `ScenarioError` for a task that contradicts them, naming what."""
         found = list(self._contradictions(task))
         if not found:
             return
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        raise RunFailedError(
+        raise ScenarioError(
             f"the task of the server contradicts the scenario of this site: {'; '.join(found[:_MOST_NAMED])}{more}. "
             "Nothing was computed or sent; ask whoever runs the server, and join with the same scenario as they serve "
             "if you agree with it"

@@ -68,8 +68,10 @@ def test_a_host_that_starts_anew_deletes_what_a_kill_cut_off(tmp_path, make_netw
 
 
 def test_a_folder_can_be_held_by_one_at_a_time(tmp_path):
-    disk, other = FolderDisk(tmp_path / "client-0"), FolderDisk(tmp_path / "client-0")
+    disk, other = FolderDisk(tmp_path / "a" / "client-0"), FolderDisk(tmp_path / "a" / "client-0")
     with disk.held():
+        modes = [folder.stat().st_mode & 0o777 for folder in (tmp_path / "a", tmp_path / "a" / "client-0")]
+        assert modes == [0o700, 0o700]  # names of files tell, too
         with pytest.raises(DiskInUseError, match=r"in use by another program: .*client-0"), other.held():
             pass
         with FolderDisk(tmp_path / "client-1").held():

@@ -433,12 +433,18 @@ def test_pauses_grow_and_differ_from_site_to_site():
 
 
 def test_a_site_gives_up_in_the_end():
+    told = []
+
     async def play(bench):
         host = bench.network.host("client-0")
         dead = Flaky(host, [UnreachableError("no route")] * 3)
         with pytest.raises(UnreachableError, match="no route"):
             await take_part(dead, "server", bench.sites["client-0"], Patience(attempts=3))
         assert dead.tried == 3
+        full = Flaky(host, [problem(507, "no-room", "later")] * 3)
+        with pytest.raises(UnreachableError, match="server answered 507: later"):  # with a disk it can be back
+            await take_part(full, "server", bench.sites["client-0"], Patience(attempts=3), on_trouble=told.append)
+        assert told == ["server answered 507: later"]  # and not that it is well again
         refused = Flaky(host, [problem(403, "boundary", "not welcome")])
         with pytest.raises(RunFailedError, match="answered 403 when the site asked for a task: not welcome"):
             await take_part(refused, "server", bench.sites["client-0"])

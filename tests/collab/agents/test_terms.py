@@ -9,7 +9,7 @@ import pytest
 from collab.agents import server
 from collab.agents.client import take_part
 from collab.agents.terms import Terms
-from collab.errors import RunFailedError
+from collab.errors import RunFailedError, ScenarioError
 from collab.methods import Task, collabdm
 from collab.privacy.gaussian_mechanism import PrivacySettings
 from collab.scenario import parse
@@ -55,7 +55,7 @@ def test_what_was_agreed_is_done(settings):
     ],
 )
 def test_what_contradicts_is_refused_by_name(ours, theirs, found):
-    with pytest.raises(RunFailedError) as refused:
+    with pytest.raises(ScenarioError) as refused:
         terms(ours).check(theirs)
     assert found in str(refused.value)
 
@@ -66,7 +66,7 @@ def test_nothing_is_computed_or_sent_for_a_task_that_contradicts():
 
     async def play(bench):
         host = bench.network.host("client-0")
-        with pytest.raises(RunFailedError, match=r"method.augment is True in the task and False in the scenario"):
+        with pytest.raises(ScenarioError, match=r"method.augment is True in the task and False in the scenario"):
             await take_part(host, "server", bench.sites["client-0"], terms=wary)
         bench.agent.lose("client-0", "client-0 has left")
 
@@ -98,7 +98,7 @@ def test_a_site_that_joins_holds_the_server_to_its_own_scenario(tmp_path, monkey
     serving = threading.Thread(target=serve)
     serving.start()
     assert listening.wait(30)
-    with pytest.raises(RunFailedError, match=r"method.aggregation is plain in the task and secure in the scenario"):
+    with pytest.raises(ScenarioError, match=r"method.aggregation is plain in the task and secure in the scenario"):
         join_run(urls[0], site="client-0", scenario=believed)
     serving.join(30)
     assert not serving.is_alive()
