@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -30,6 +31,20 @@ def refused(status, code, **headers):
     return status, body, {"Content-Type": "application/problem+json", **headers}
 
 
+@contextlib.asynccontextmanager
+async def answered_by(answer):
+    """The URL of a server at which this handler answers everything."""
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 def introduced(answers, patience_s=60.0, site=None, check=None, asked=None):
     """What a newcomer gets from a server that gives these answers, one after the other; and what it asked."""
     left, asked = list(answers), [] if asked is None else asked
@@ -40,15 +55,8 @@ def introduced(answers, patience_s=60.0, site=None, check=None, asked=None):
         return web.Response(status=status, body=body, headers=headers)
 
     async def main():
-        app = web.Application()
-        app.router.add_route("*", "/{rest:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            return await introduce(f"http://127.0.0.1:{runner.addresses[0][1]}", site, patience_s, OPEN_EGRESS, check)
-        finally:
-            await runner.cleanup()
+        async with answered_by(answer) as url:
+            return await introduce(url, site, patience_s, OPEN_EGRESS, check)
 
     return asyncio.run(main()), asked
 
@@ -118,16 +126,8 @@ def test_a_newcomer_asks_again_with_the_same_key(monkeypatch):
         return web.Response(status=201, body=CLAIMED[1])
 
     async def main():
-        app = web.Application()
-        app.router.add_route("*", "/{rest:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with answered_by(answer) as url:
             return [(await introduce(url, site, 20.0, OPEN_EGRESS))[1] for site in (None, None, "client-7")]
-        finally:
-            await runner.cleanup()
 
     assert asyncio.run(main()) == ["client-7"] * 3
     first, second, third, other, named = keys
