@@ -33,9 +33,7 @@ def contradictions(scenario: Scenario) -> Iterator[Contradiction]:
     yield from network_contradictions(scenario)
     yield from _fault_contradictions(scenario)
     yield from _waiting_contradictions(scenario)
-    if scenario.limits is not None and scenario.network.carriage == "sized":
-        message = "they bound requests and connections, and messages that go by size make none; use carriage: http"
-        yield ("limits",), message, ScenarioError
+    yield from _limits_contradictions(scenario)
     yield from _threshold_contradictions(scenario)
     yield from _group_contradictions(scenario)
     yield from _tile_contradictions(scenario)
@@ -61,6 +59,13 @@ def _waiting_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
         if number > clients:
             message = f"found {number} uploads, but there are {clients} clients, who send one each; at most {clients}"
             yield ("wait_for", name), message, ScenarioError
+
+
+def _limits_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
+    """Limits of requests where there are none."""
+    if scenario.limits is not None and scenario.network.carriage == "sized":
+        message = "they bound requests and connections, and messages that go by size make none; use carriage: http"
+        yield ("limits",), message, ScenarioError
 
 
 def _threshold_contradictions(scenario: Scenario) -> Iterator[Contradiction]:
